@@ -1,0 +1,39 @@
+# A room is a top-level folder: one OBJECT library of all its sources. A new file needs no edit here.
+set(TRAINER_ROOMS "" CACHE INTERNAL "")
+
+# add_room(NAME [PRIVATE targets…] [PUBLIC targets…])
+function(add_room name)
+  cmake_parse_arguments(ROOM "" "" "PRIVATE;PUBLIC" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${name}/*.cpp)
+  list(FILTER sources EXCLUDE REGEX "/trainer/main\\.cpp$|\\.simd\\.cpp$")
+  add_library(room_${name} OBJECT ${sources})
+  target_include_directories(room_${name} PUBLIC ${CMAKE_SOURCE_DIR})
+  target_compile_options(room_${name} PRIVATE -march=x86-64-v2)
+  target_link_libraries(room_${name} PRIVATE trainer_warnings ${ROOM_PRIVATE} PUBLIC ${ROOM_PUBLIC} OpenMP::OpenMP_CXX)
+  set(TRAINER_ROOMS ${TRAINER_ROOMS} room_${name} CACHE INTERNAL "")
+endfunction()
+
+# Each <file>.simd.cpp of a room is compiled once per instruction set, with TRAINER_ISA naming the variant's
+# namespace. The program picks one at run time (autograd/cpu/isa.h).
+function(add_simd_variants name)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${name}/*.simd.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  foreach(variant IN ITEMS "v2;-march=x86-64-v2" "v3;-march=x86-64-v3" "v4;-march=x86-64-v4;-mprefer-vector-width=512")
+    list(POP_FRONT variant isa)
+    add_library(room_${name}_${isa} OBJECT ${sources})
+    target_include_directories(room_${name}_${isa} PRIVATE ${CMAKE_SOURCE_DIR})
+    target_compile_definitions(room_${name}_${isa} PRIVATE TRAINER_ISA=${isa})
+    target_compile_options(room_${name}_${isa} PRIVATE ${variant} -O3 -fno-math-errno -fno-trapping-math -Wno-psabi)
+    target_link_libraries(room_${name}_${isa} PRIVATE trainer_warnings)
+    set(TRAINER_ROOMS ${TRAINER_ROOMS} room_${name}_${isa} CACHE INTERNAL "")
+  endforeach()
+endfunction()
+
+# Links an executable with every room.
+function(target_link_rooms target)
+  target_link_libraries(${target} PRIVATE trainer_warnings ${TRAINER_ROOMS} OpenMP::OpenMP_CXX yaml-cpp
+    spdlog::spdlog Dnnl::dnnl Pcre2::pcre2)
+  target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
+endfunction()
