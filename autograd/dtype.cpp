@@ -28,4 +28,4 @@ std::uint16_t float_to_f16(float value) {
     return static_cast<std::uint16_t>(sign | (rounded >> 13));
 }
 
-}  // namespace trainer
+}   // namespace trainer

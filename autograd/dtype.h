@@ -12,24 +12,36 @@ enum class DType : std::uint8_t { f32, bf16, f16, i32, u8, u64 };
 
 constexpr std::size_t size_of(DType dtype) {
     switch (dtype) {
-        case DType::f32: return 4;
-        case DType::bf16: return 2;
-        case DType::f16: return 2;
-        case DType::i32: return 4;
-        case DType::u8: return 1;
-        case DType::u64: return 8;
+        case DType::f32:
+            return 4;
+        case DType::bf16:
+            return 2;
+        case DType::f16:
+            return 2;
+        case DType::i32:
+            return 4;
+        case DType::u8:
+            return 1;
+        case DType::u64:
+            return 8;
     }
     return 0;
 }
 
 constexpr std::string_view name_of(DType dtype) {
     switch (dtype) {
-        case DType::f32: return "f32";
-        case DType::bf16: return "bf16";
-        case DType::f16: return "f16";
-        case DType::i32: return "i32";
-        case DType::u8: return "u8";
-        case DType::u64: return "u64";
+        case DType::f32:
+            return "f32";
+        case DType::bf16:
+            return "bf16";
+        case DType::f16:
+            return "f16";
+        case DType::i32:
+            return "i32";
+        case DType::u8:
+            return "u8";
+        case DType::u64:
+            return "u64";
     }
     return "";
 }
@@ -53,4 +65,4 @@ struct bf16 {
 float f16_to_float(std::uint16_t bits);
 std::uint16_t float_to_f16(float value);   // to nearest even
 
-}  // namespace trainer
+}   // namespace trainer

@@ -1,0 +1,138 @@
+#include "autograd/memory.h"
+
+#include <sys/mman.h>
+
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <numeric>
+#include <vector>
+
+#include "configs/error.h"
+
+namespace trainer {
+
+namespace {
+
+thread_local Purpose purpose_of_thread = Purpose::activations;
+bool poison = false;
+
+// Size classes: eight per power of two, so that a block is at most an eighth larger than what was asked for.
+std::size_t size_class(std::size_t bytes) {
+    constexpr std::size_t smallest = 64;
+    if (bytes <= 8 * smallest) return (bytes + smallest - 1) / smallest * smallest;
+    const std::size_t step = std::bit_floor(bytes - 1) / 8;
+    return (bytes + step - 1) / step * step;
+}
+
+class Pool {
+public:
+    void* take(std::size_t block_bytes) {
+        {
+            const std::lock_guard lock(mutex_);
+            auto& free_blocks = free_[block_bytes];
+            if (!free_blocks.empty()) {
+                void* block = free_blocks.back();
+                free_blocks.pop_back();
+                return block;
+            }
+        }
+        if (void* block = fresh(block_bytes)) return block;
+        release();
+        return fresh(block_bytes);
+    }
+
+    void give(void* block, std::size_t block_bytes) {
+        const std::lock_guard lock(mutex_);
+        free_[block_bytes].push_back(block);
+    }
+
+    void release() {
+        const std::lock_guard lock(mutex_);
+        for (auto& [bytes, blocks] : free_)
+            for (void* block : blocks) std::free(block);
+        free_.clear();
+    }
+
+private:
+    static void* fresh(std::size_t block_bytes) {
+        constexpr std::size_t huge_page = 2u << 20;
+        const bool large = block_bytes >= 2 * huge_page;
+        const std::size_t alignment = large ? huge_page : 64;
+        void* block = std::aligned_alloc(alignment, (block_bytes + alignment - 1) / alignment * alignment);
+        if (block && large) madvise(block, block_bytes, MADV_HUGEPAGE);
+        return block;
+    }
+
+    std::mutex mutex_;
+    std::map<std::size_t, std::vector<void*>> free_;
+};
+
+Pool& pool() {
+    static Pool* instance = new Pool;   // outlives every static tensor
+    return *instance;
+}
+
+class Ledger {
+public:
+    void change(Purpose purpose, std::size_t bytes, bool more) {
+        const std::lock_guard lock(mutex_);
+        std::size_t& entry = use_.bytes[static_cast<std::size_t>(purpose)];
+        entry = more ? entry + bytes : entry - bytes;
+        if (more && use_.total() > use_.peak_total()) use_.peak_bytes = use_.bytes;
+    }
+    MemoryUse use() {
+        const std::lock_guard lock(mutex_);
+        return use_;
+    }
+    void reset_peak() {
+        const std::lock_guard lock(mutex_);
+        use_.peak_bytes = use_.bytes;
+    }
+
+private:
+    std::mutex mutex_;
+    MemoryUse use_;
+};
+
+Ledger& ledger(Place place) {
+    static Ledger* cpu = new Ledger;
+    static Ledger* meta = new Ledger;
+    return place.is_meta() ? *meta : *cpu;
+}
+
+}   // namespace
+
+PurposeScope::PurposeScope(Purpose purpose) : before_(purpose_of_thread) { purpose_of_thread = purpose; }
+PurposeScope::~PurposeScope() { purpose_of_thread = before_; }
+Purpose current_purpose() { return purpose_of_thread; }
+
+std::size_t MemoryUse::total() const { return std::accumulate(bytes.begin(), bytes.end(), std::size_t{0}); }
+std::size_t MemoryUse::peak_total() const {
+    return std::accumulate(peak_bytes.begin(), peak_bytes.end(), std::size_t{0});
+}
+
+MemoryUse memory_use(Place place) { return ledger(place).use(); }
+void reset_memory_peak(Place place) { ledger(place).reset_peak(); }
+void release_cached_memory() { pool().release(); }
+void poison_new_memory(bool on) { poison = on; }
+
+Storage::Storage(std::size_t bytes, Place place)
+    : bytes_(bytes), block_bytes_(size_class(bytes)), place_(place), purpose_(purpose_of_thread) {
+    if (!place.is_meta() && bytes > 0) {
+        data_ = pool().take(block_bytes_);
+        require(data_ != nullptr, Exit::out_of_memory, "out of memory: {} bytes for {} cannot be had", block_bytes_,
+                name_of(purpose_));
+        if (poison) std::memset(data_, 0xFF, bytes);
+    }
+    ledger(place).change(purpose_, block_bytes_, true);
+}
+
+Storage::~Storage() {
+    if (data_) pool().give(data_, block_bytes_);
+    ledger(place_).change(purpose_, block_bytes_, false);
+}
+
+}   // namespace trainer

@@ -1,0 +1,10 @@
+#pragma once
+
+#include "autograd/tensor.h"
+
+namespace trainer {
+
+// a + b, same shape and dtype.
+Tensor add(const Tensor& a, const Tensor& b);
+
+}   // namespace trainer

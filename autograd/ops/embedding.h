@@ -1,0 +1,14 @@
+#pragma once
+
+#include "autograd/parameter.h"
+#include "autograd/quant/weight.h"
+#include "autograd/tensor.h"
+
+namespace trainer {
+
+// y (N, C) in `dtype` = rows of the weight (V, C) picked by ids (N) i32. `parameter` receives the gradient when it is
+// trainable (null: the weight is not dense); rows are summed in token order whatever the number of threads.
+// Error(internal) for an id outside [0, V): the data audit refuses such rows before.
+Tensor embedding(const Tensor& ids, const Weight& weight, Parameter* parameter, DType dtype);
+
+}   // namespace trainer

@@ -1,0 +1,62 @@
+#include "autograd/parameter.h"
+
+#include "autograd/cpu/rows.h"
+#include "configs/error.h"
+
+namespace trainer {
+
+void Parameter::add_gradient(Tensor g) {
+    check(g.shape() == shape, "parameter {}: gradient {} for {}", name, g.shape().text(), shape.text());
+    if (!gradient.defined() && g.dtype() == DType::f32 && g.contiguous() && g.sole_owner()) {
+        gradient = g.detached();
+        return;
+    }
+    if (!gradient.defined()) {
+        const PurposeScope purpose(Purpose::gradients);
+        gradient = Tensor::empty(shape, DType::f32, g.place());
+        copy(g, gradient);
+        return;
+    }
+    on(g.place(), [&](Cpu cpu) { add_rows(cpu, gradient, g); });
+}
+
+const Tensor& Parameter::in(DType dtype) {
+    if (value.dtype() == dtype) return value;
+    if (copy_version_ != version_ || copy_.dtype() != dtype) {
+        const PurposeScope purpose(Purpose::weights);
+        if (!copy_.defined() || copy_.dtype() != dtype) copy_ = Tensor::empty(shape, dtype, value.place());
+        copy(value, copy_);
+        copy_version_ = version_;
+    }
+    return copy_;
+}
+
+void Parameter::changed() { ++version_; }
+
+Parameter& ParameterSet::declare(const std::string& name, Shape shape) {
+    check(by_name_.count(name) == 0, "parameter {} is declared twice", name);
+    all_.push_back(std::make_unique<Parameter>(name, shape));
+    by_name_[name] = all_.back().get();
+    return *all_.back();
+}
+
+Parameter* ParameterSet::find(const std::string& name) const {
+    const auto found = by_name_.find(name);
+    return found == by_name_.end() ? nullptr : found->second;
+}
+
+std::vector<Parameter*> ParameterSet::trainable() const {
+    std::vector<Parameter*> out;
+    for (const auto& parameter : all_)
+        if (parameter->trainable) out.push_back(parameter.get());
+    return out;
+}
+
+std::int64_t ParameterSet::elements(bool trainable_only) const {
+    std::int64_t count = 0;
+    for (const auto& parameter : all_)
+        if (parameter->trainable || !trainable_only) count += parameter->shape.elements();
+    return count;
+}
+
+}   // namespace trainer

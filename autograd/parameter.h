@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "autograd/tensor.h"
+
+namespace trainer {
+
+// A named weight. It is declared with a shape first; `value` is defined once the layer's group has chosen the
+// physical layout (it may be a view into a fused tensor) and is then filled by loading or initialisation.
+// The name is the hub's: "model.layers.0.self_attn.q_proj.weight".
+class Parameter {
+public:
+    Parameter(std::string name, Shape shape) : name(std::move(name)), shape(shape) {}
+    Parameter(const Parameter&) = delete;
+    Parameter& operator=(const Parameter&) = delete;
+
+    const std::string name;
+    const Shape shape;
+    Tensor value;
+    Tensor gradient;   // f32, undefined while nothing was added
+    bool trainable = false;
+    bool decay = true;   // weight decay applies (not for biases and norms)
+
+    // Adds g (any float dtype, same shape) to `gradient`, which is kept in f32. Takes g over when it is the first.
+    void add_gradient(Tensor g);
+
+    // The value in a compute dtype; a converted copy is kept until the value changes.
+    const Tensor& in(DType dtype);
+    // To be called after every change of `value`.
+    void changed();
+    std::uint64_t version() const { return version_; }
+
+private:
+    Tensor copy_;
+    std::uint64_t copy_version_ = 0;
+    std::uint64_t version_ = 1;
+};
+
+// Owns the parameters of a model, in the order of declaration.
+class ParameterSet {
+public:
+    Parameter& declare(const std::string& name, Shape shape);   // Error(internal) when the name is taken
+    Parameter* find(const std::string& name) const;             // null when absent
+    const std::vector<std::unique_ptr<Parameter>>& all() const { return all_; }
+    std::vector<Parameter*> trainable() const;
+    std::int64_t elements(bool trainable_only) const;
+
+private:
+    std::vector<std::unique_ptr<Parameter>> all_;
+    std::map<std::string, Parameter*> by_name_;
+};
+
+}   // namespace trainer

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "autograd/tensor.h"
+
+namespace trainer {
+
+// What a linear layer multiplies by: W of shape (out, in), in some stored format. Nothing here records; the op
+// `linear` (autograd/ops/linear.h) does, and its backward holds the Weight, never a materialised copy.
+class Weight {
+public:
+    virtual ~Weight() = default;
+
+    virtual std::int64_t out_features() const = 0;
+    virtual std::int64_t in_features() const = 0;
+    virtual Place place() const = 0;
+
+    // y (N, out) = [y +] x (N, in) · Wᵀ. y may be strided.
+    virtual void forward(const Tensor& x, Tensor& y, bool accumulate) const = 0;
+    // dx (N, in) = [dx +] dy (N, out) · W. dy may be strided.
+    virtual void grad_input(const Tensor& dy, Tensor& dx, bool accumulate) const = 0;
+    // The same two products with only the rows [begin, end) of W.
+    virtual void forward_rows(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y,
+                              bool accumulate) const = 0;
+    virtual void grad_input_rows(std::int64_t begin, std::int64_t end, const Tensor& dy, Tensor& dx,
+                                 bool accumulate) const = 0;
+    // y (N, in) = rows of W picked by ids (N) i32.
+    virtual void rows(const Tensor& ids, Tensor& y) const = 0;
+    // W as a plain tensor, freshly made or shared.
+    virtual Tensor dense(DType dtype) const = 0;
+
+    virtual std::size_t bytes() const = 0;       // held, packed copies included
+    virtual std::uint64_t version() const = 0;   // changes when the values change
+    // Sharded or packed weights gather before a block runs and let go after it; a plain weight does nothing.
+    virtual void acquire() {}
+    virtual void release() {}
+};
+
+}   // namespace trainer

@@ -1,0 +1,97 @@
+#include "autograd/tensor.h"
+
+#include <cstring>
+
+#include "autograd/cpu/rows.h"
+#include "configs/error.h"
+
+namespace trainer {
+
+std::string Shape::text() const {
+    return dimensions_ == 1 ? format("({})", sizes_[0]) : format("({}, {})", sizes_[0], sizes_[1]);
+}
+
+std::vector<std::int64_t> Shape::sizes() const { return {sizes_, sizes_ + dimensions_}; }
+
+Tensor Tensor::empty(Shape shape, DType dtype, Place place) {
+    Tensor out;
+    out.shape_ = shape;
+    out.dtype_ = dtype;
+    out.stride_ = shape.columns();
+    out.storage_ = std::make_shared<Storage>(out.bytes(), place);
+    return out;
+}
+
+Tensor Tensor::zeros(Shape shape, DType dtype, Place place) {
+    Tensor out = empty(shape, dtype, place);
+    on(place, [&](Cpu) { std::memset(out.raw(), 0, out.bytes()); });
+    return out;
+}
+
+void* Tensor::raw() const {
+    check(defined(), "tensor: undefined");
+    auto* bytes = static_cast<std::byte*>(storage_->data());
+    return bytes ? bytes + static_cast<std::size_t>(offset_) * size_of(dtype_) : nullptr;
+}
+
+Tensor Tensor::row_range(std::int64_t begin, std::int64_t end) const {
+    check(0 <= begin && begin <= end && end <= rows(), "tensor: rows {} to {} of {}", begin, end, shape_.text());
+    Tensor view = detached();
+    view.offset_ += begin * stride_;
+    view.shape_ = shape_.dimensions() == 1 ? Shape(end - begin) : Shape(end - begin, columns());
+    return view;
+}
+
+Tensor Tensor::column_range(std::int64_t begin, std::int64_t end) const {
+    check(shape_.dimensions() == 2 && 0 <= begin && begin <= end && end <= columns(), "tensor: columns {} to {} of {}",
+          begin, end, shape_.text());
+    Tensor view = detached();
+    view.offset_ += begin;
+    view.shape_ = Shape(rows(), end - begin);
+    return view;
+}
+
+Tensor Tensor::reshaped(Shape shape) const {
+    check(contiguous() && shape.elements() == elements(), "tensor: {} cannot become {}", shape_.text(), shape.text());
+    Tensor view = detached();
+    view.shape_ = shape;
+    view.stride_ = shape.columns();
+    return view;
+}
+
+Tensor Tensor::detached() const {
+    Tensor out = *this;
+    out.slot_ = -1;
+    return out;
+}
+
+void Tensor::require_dtype(DType dtype) const {
+    check(dtype_ == dtype, "tensor: holds {}, asked for as {}", name_of(dtype_), name_of(dtype));
+}
+
+void Tensor::fill_from(const void* values, std::size_t count) {
+    check(count == static_cast<std::size_t>(elements()), "tensor: {} values for shape {}", count, shape_.text());
+    if (count > 0) std::memcpy(raw(), values, bytes());
+}
+
+void Tensor::copy_to(void* out) const {
+    const std::size_t row_bytes = static_cast<std::size_t>(columns()) * size_of(dtype_);
+    const auto* in = static_cast<const std::byte*>(raw());
+    for (std::int64_t row = 0; row < rows(); ++row)
+        std::memcpy(static_cast<std::byte*>(out) + static_cast<std::size_t>(row) * row_bytes,
+                    in + static_cast<std::size_t>(row * stride_) * size_of(dtype_), row_bytes);
+}
+
+void copy(const Tensor& in, Tensor& out) {
+    check(in.shape() == out.shape(), "copy: {} into {}", in.shape().text(), out.shape().text());
+    on(out.place(), [&](Cpu cpu) { copy_rows(cpu, in, out); });
+}
+
+Tensor converted(const Tensor& in, DType dtype) {
+    if (in.dtype() == dtype) return in;
+    Tensor out = Tensor::empty(in.shape(), dtype, in.place());
+    copy(in, out);
+    return out;
+}
+
+}   // namespace trainer
