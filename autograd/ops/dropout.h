@@ -11,7 +11,7 @@ namespace trainer {
 // The mask depends on the token's key, the site and the column only, so it survives packing and recomputation.
 Tensor dropout(const Tensor& x, float p, std::uint64_t site, const Layout& layout);
 
-// The same mask on raw values, for fused ops: out = mask(in) · factor/(1 - p).
+// The same on raw values, for fused ops: out = the masked and scaled in. Not recorded.
 void apply_dropout(const Tensor& in, Tensor& out, float p, std::uint64_t site, const Tensor& token_keys);
 
 }   // namespace trainer
