@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+#include "hub/safetensors.h"
+#include "hub/snapshot.h"
+
+namespace trainer {
+
+struct ExportOptions {
+    FileDType dtype = FileDType::bf16;                // F32, BF16 or F16; written into config.json
+    std::uint64_t max_shard_bytes = 50'000'000'000;   // decimal, as transformers counts
+};
+
+// A full model in hub format into an existing folder: config.json, generation_config.json, the tokenizer files, and
+// model.safetensors or numbered shards with their index. `tensors` are in state-dict order, without a tied head; those
+// of a floating type must already have options.dtype. Weight files of an earlier export that are not rewritten are
+// removed.
+void export_model(const std::filesystem::path& folder, const Snapshot& base, const std::vector<TensorToWrite>& tensors,
+                  const ExportOptions& options);
+
+// A tensor of f32 values to be written as `dtype` (F32, BF16, F16), converted piece by piece when its turn comes.
+// `values` must stay valid until then.
+TensorToWrite tensor_from_f32(std::string name, FileShape shape, const float* values, FileDType dtype);
+TensorToWrite tensor_from_bf16(std::string name, FileShape shape, const bf16* values, FileDType dtype);
+
+// The tokenizer files of the base beside an adapter or model: copied byte for byte from a folder, written from
+// the metadata of a GGUF file.
+void export_tokenizer(const std::filesystem::path& folder, const Snapshot& base);
+
+}   // namespace trainer

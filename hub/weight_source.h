@@ -1,0 +1,43 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "autograd/dtype.h"
+#include "hub/gguf.h"
+#include "hub/safetensors.h"
+
+namespace trainer {
+
+// The weights of a model under their hub names, wherever they are stored. Nothing is held in memory: `read` converts
+// from the mapped file into the caller's memory. Reading different tensors from several threads is allowed, but each
+// read is itself parallel.
+//
+// Names that carry no weights (rotary tables, position ids, stored causal masks) are left out; a missing base prefix
+// ("model.") is added; of a tied pair only the embedding remains.
+class WeightSource {
+public:
+    virtual ~WeightSource() = default;
+
+    virtual const std::vector<std::string>& names() const = 0;   // sorted
+    virtual bool contains(const std::string& name) const = 0;
+    // The following: Error(bad_data) when the tensor is absent.
+    virtual FileShape shape(const std::string& name) const = 0;
+    virtual std::string stored_type(const std::string& name) const = 0;   // "BF16", "Q4_1"; for messages and reports
+    // Target f32 or bf16; `destination` holds all elements, rows in hub order.
+    virtual void read(const std::string& name, DType target, void* destination) const = 0;
+};
+
+// `folder` holds model.safetensors or model.safetensors.index.json. `config` is read for the base prefix and for
+// tie_word_embeddings; where the file holds a different head although the config ties, the config is set to untied and
+// a note is appended. Error(no_input) when the folder has no safetensors; refused when it has only pickles.
+std::unique_ptr<WeightSource> open_safetensors_weights(const std::filesystem::path& folder, Node& config,
+                                                       std::vector<std::string>& notes);
+
+// The files that hold the weights of a folder: one file, or the index and its shards.
+std::vector<std::filesystem::path> weight_files(const std::filesystem::path& folder);
+
+std::unique_ptr<WeightSource> open_gguf_weights(std::shared_ptr<const GgufFile> file);
+
+}   // namespace trainer
