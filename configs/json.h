@@ -19,10 +19,10 @@ Node read_json(const std::filesystem::path& path);
 
 // How Python's json.dumps spells the same options.
 struct JsonStyle {
-    int indent = -1;            // -1: one line with ", " and ": "; else newline + this many spaces a level
-    bool ensure_ascii = false;  // non-ASCII as \uXXXX
+    int indent = -1;             // -1: one line with ", " and ": "; else newline + this many spaces a level
+    bool ensure_ascii = false;   // non-ASCII as \uXXXX
     bool sort_keys = false;
-    bool compact = false;       // "," and ":" (separators=(",", ":"))
+    bool compact = false;              // "," and ":" (separators=(",", ":"))
     bool null_for_nonfinite = false;   // else NaN, Infinity, -Infinity as Python writes them
 };
 
@@ -32,4 +32,4 @@ std::string to_json(const Node& node, const JsonStyle& style = {});
 // A double as Python's repr: shortest text that reads back, "1.0", "1e-05", "1e+16", "nan", "inf".
 std::string python_float(double value);
 
-}  // namespace trainer
+}   // namespace trainer

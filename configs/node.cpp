@@ -1,6 +1,8 @@
 #include "configs/node.h"
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "configs/error.h"
 
@@ -105,22 +107,32 @@ std::size_t Node::size() const {
 
 std::string_view Node::kind_name(Kind kind) {
     switch (kind) {
-        case Kind::null: return "nothing (null)";
-        case Kind::boolean: return "true or false";
-        case Kind::integer: return "an integer";
-        case Kind::number: return "a number";
-        case Kind::string: return "a string";
-        case Kind::list: return "a list";
-        case Kind::map: return "a map";
+        case Kind::null:
+            return "nothing (null)";
+        case Kind::boolean:
+            return "true or false";
+        case Kind::integer:
+            return "an integer";
+        case Kind::number:
+            return "a number";
+        case Kind::string:
+            return "a string";
+        case Kind::list:
+            return "a list";
+        case Kind::map:
+            return "a map";
     }
     return "";
 }
 
 std::string Node::describe() const {
     switch (kind()) {
-        case Kind::boolean: return as_bool() ? "true" : "false";
-        case Kind::integer: return format("the integer {}", as_integer());
-        case Kind::number: return format("the number {}", as_number());
+        case Kind::boolean:
+            return as_bool() ? "true" : "false";
+        case Kind::integer:
+            return format("the integer {}", as_integer());
+        case Kind::number:
+            return format("the number {}", as_number());
         case Kind::string: {
             const std::string& text = as_string();
             if (text.size() <= 60) return format("the string \"{}\"", text);
@@ -128,7 +140,8 @@ std::string Node::describe() const {
             while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
             return format("the string \"{}...\"", text.substr(0, cut));
         }
-        default: return std::string(kind_name(kind()));
+        default:
+            return std::string(kind_name(kind()));
     }
 }
 
@@ -146,4 +159,16 @@ bool operator==(const Node& a, const Node& b) {
     return true;
 }
 
-}  // namespace trainer
+std::optional<std::pair<std::size_t, std::size_t>> duplicate_key(const Node::Map& entries) {
+    std::vector<std::pair<std::size_t, std::size_t>> hashes;   // hash, index
+    hashes.reserve(entries.size());
+    for (std::size_t i = 0; i < entries.size(); ++i) hashes.emplace_back(std::hash<std::string>()(entries[i].key), i);
+    std::sort(hashes.begin(), hashes.end());
+    for (std::size_t i = 0; i < hashes.size(); ++i)
+        for (std::size_t j = i + 1; j < hashes.size() && hashes[j].first == hashes[i].first; ++j)
+            if (entries[hashes[i].second].key == entries[hashes[j].second].key)
+                return std::pair(hashes[i].second, hashes[j].second);
+    return std::nullopt;
+}
+
+}   // namespace trainer

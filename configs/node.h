@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -102,4 +103,7 @@ struct Node::Entry {
     friend bool operator==(const Entry& a, const Entry& b) { return a.key == b.key && a.value == b.value; }
 };
 
-}  // namespace trainer
+// Two entries with the same key as indices (first, second), or nothing. For readers, which build maps entry by entry.
+std::optional<std::pair<std::size_t, std::size_t>> duplicate_key(const Node::Map& entries);
+
+}   // namespace trainer

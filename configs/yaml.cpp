@@ -1,0 +1,356 @@
+#include "configs/yaml.h"
+
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/parser.h>
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <sstream>
+
+#include "configs/error.h"
+#include "configs/file.h"
+#include "configs/json.h"
+#include "configs/utf8.h"
+
+namespace trainer {
+
+namespace {
+
+constexpr std::size_t largest = 1 << 20;
+constexpr std::size_t deepest = 64;
+
+bool all_digits(std::string_view text, std::string_view digits) {
+    return !text.empty() && text.find_first_not_of(digits) == std::string_view::npos;
+}
+
+// [-+]? ( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?   (YAML 1.2.2, section 10.3.2)
+bool is_decimal_float(std::string_view text) {
+    constexpr std::string_view decimal = "0123456789";
+    if (!text.empty() && (text[0] == '-' || text[0] == '+')) text.remove_prefix(1);
+    if (const std::size_t e = text.find_first_of("eE"); e != std::string_view::npos) {
+        std::string_view exponent = text.substr(e + 1);
+        if (!exponent.empty() && (exponent[0] == '-' || exponent[0] == '+')) exponent.remove_prefix(1);
+        if (!all_digits(exponent, decimal)) return false;
+        text = text.substr(0, e);
+    }
+    const std::size_t point = text.find('.');
+    if (point == std::string_view::npos) return all_digits(text, decimal);
+    const std::string_view whole = text.substr(0, point);
+    const std::string_view fraction = text.substr(point + 1);
+    if (whole.empty()) return all_digits(fraction, decimal);
+    return all_digits(whole, decimal) && (fraction.empty() || all_digits(fraction, decimal));
+}
+
+double to_double(std::string_view text) {
+    if (text[0] == '+') text.remove_prefix(1);
+    return std::strtod(std::string(text).c_str(), nullptr);   // the program never sets a locale
+}
+
+// What a plain scalar means in the core schema.
+Node plain_scalar(const std::string& text) {
+    if (text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL") return Node();
+    if (text == "true" || text == "True" || text == "TRUE") return Node(true);
+    if (text == "false" || text == "False" || text == "FALSE") return Node(false);
+
+    std::string_view digits = text;
+    const bool negative = digits[0] == '-';
+    if (negative || digits[0] == '+') digits.remove_prefix(1);
+    int base = 0;
+    if (all_digits(digits, "0123456789")) {
+        base = 10;
+    } else if (text.substr(0, 2) == "0x" && all_digits(digits.substr(2), "0123456789abcdefABCDEF")) {
+        base = 16;
+    } else if (text.substr(0, 2) == "0o" && all_digits(digits.substr(2), "01234567")) {
+        base = 8;
+    }
+    if (base != 0) {
+        std::string spelling = negative ? "-" : "";
+        spelling += base == 10 ? digits : digits.substr(2);
+        std::int64_t value = 0;
+        const char* end = spelling.data() + spelling.size();
+        if (std::from_chars(spelling.data(), end, value, base).ec == std::errc()) return Node(value);
+        if (base == 10) return Node(to_double(text));
+        return Node(text);
+    }
+    if (is_decimal_float(text)) return Node(to_double(text));
+    constexpr double infinity = std::numeric_limits<double>::infinity();
+    if (digits == ".inf" || digits == ".Inf" || digits == ".INF") return Node(negative ? -infinity : infinity);
+    if (text == ".nan" || text == ".NaN" || text == ".NAN") return Node(std::numeric_limits<double>::quiet_NaN());
+    return Node(text);
+}
+
+// Builds the node from yaml-cpp's events; what is not plain data stops it at once, so no alias is ever expanded.
+class Builder : public YAML::EventHandler {
+public:
+    Builder(std::string_view text, const std::string& name)
+        : text_(text), file_(std::make_shared<const std::string>(name)) {}
+
+    // yaml-cpp counts from 0 and in bytes.
+    Mark place(const YAML::Mark& mark) const {
+        if (mark.line < 0) return {file_, 0, 0};
+        std::size_t start = 0;
+        for (int line = 0; line < mark.line; ++line) {
+            const std::size_t end = text_.find('\n', start);
+            if (end == std::string_view::npos) break;
+            start = end + 1;
+        }
+        LineCounter counter(text_.substr(start));
+        counter.advance(static_cast<std::size_t>(mark.column));
+        return {file_, mark.line + 1, counter.column()};
+    }
+
+    [[noreturn]] void complain(const YAML::Mark& mark, std::string_view sentence) const {
+        fail(Exit::bad_recipe, "{}: {}", place(mark).text(), sentence);
+    }
+
+    Node take() { return std::move(root_); }
+
+    void OnDocumentStart(const YAML::Mark& mark) override {
+        if (++documents_ > 1) complain(mark, "expected one document, found a second one (after \"---\")");
+    }
+    void OnDocumentEnd() override {}
+
+    void OnAnchor(const YAML::Mark& mark, const std::string& name) override {
+        complain(mark, format("anchors and aliases are not supported, found &{}; write the value out", name));
+    }
+
+    void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
+        complain(mark, "anchors and aliases are not supported; write the value out");
+    }
+
+    void OnNull(const YAML::Mark& mark, YAML::anchor_t) override {
+        if (expects_key()) complain(mark, "expected a key, found nothing (null)");
+        add(Node(), place(mark));
+    }
+
+    void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t, const std::string& value) override {
+        const bool plain = tag == "?";
+        if (!plain) refuse_tag(mark, tag);
+        if (expects_key()) {
+            if (plain && value == "<<") complain(mark, "merge keys (<<) are not supported; write the keys out");
+            stack_.back().key = value;
+            stack_.back().key_mark = place(mark);
+            stack_.back().has_key = true;
+            return;
+        }
+        add(plain ? plain_scalar(value) : Node(value), place(mark));
+    }
+
+    void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
+                         YAML::EmitterStyle::value) override {
+        open(mark, tag, Node::list());
+    }
+    void OnSequenceEnd() override { close(); }
+
+    void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
+                    YAML::EmitterStyle::value) override {
+        open(mark, tag, Node::map());
+    }
+
+    void OnMapEnd() override {
+        const Node::Map& entries = stack_.back().node.as_map();
+        if (const auto twice = duplicate_key(entries)) {
+            const Node::Entry& first = entries[twice->first];
+            const Node::Entry& second = entries[twice->second];
+            fail(Exit::bad_recipe, "{}: key \"{}\" stands twice, first at {}:{}", second.mark.text(), second.key,
+                 first.mark.line, first.mark.column);
+        }
+        close();
+    }
+
+private:
+    struct Open {
+        Node node;
+        Mark mark;
+        std::string key;
+        Mark key_mark;
+        bool has_key = false;
+    };
+
+    bool expects_key() const { return !stack_.empty() && stack_.back().node.is_map() && !stack_.back().has_key; }
+
+    void refuse_tag(const YAML::Mark& mark, const std::string& tag) const {
+        if (tag != "?" && tag != "!" && !tag.empty())
+            complain(mark, format("tags are not supported, found {}; write the plain value", tag));
+    }
+
+    void open(const YAML::Mark& mark, const std::string& tag, Node empty) {
+        refuse_tag(mark, tag);
+        if (expects_key()) complain(mark, format("expected a key, found {}", empty.describe()));
+        if (stack_.size() >= deepest) complain(mark, format("lists and maps are nested more than {} deep", deepest));
+        stack_.push_back({std::move(empty), place(mark), {}, {}, false});
+    }
+
+    void close() {
+        Open done = std::move(stack_.back());
+        stack_.pop_back();
+        add(std::move(done.node), std::move(done.mark));
+    }
+
+    void add(Node node, Mark mark) {
+        if (stack_.empty()) {
+            root_ = std::move(node.with_mark(std::move(mark)));
+            return;
+        }
+        Open& parent = stack_.back();
+        if (parent.node.is_list()) {
+            parent.node.as_list().push_back(std::move(node.with_mark(std::move(mark))));
+            return;
+        }
+        // The place of a value left out is its key's: yaml-cpp names the next token's.
+        node.with_mark(node.is_null() ? parent.key_mark : std::move(mark));
+        parent.node.as_map().push_back({std::move(parent.key), std::move(node), std::move(parent.key_mark)});
+        parent.has_key = false;
+    }
+
+    std::string_view text_;
+    std::shared_ptr<const std::string> file_;
+    std::vector<Open> stack_;
+    Node root_;
+    int documents_ = 0;
+};
+
+// yaml-cpp's sentences in ours; unknown ones stay as they are.
+std::string reworded(const std::string& message) {
+    const auto has = [&](std::string_view part) { return message.find(part) != std::string::npos; };
+    if (has("anchor")) return "anchors and aliases are not supported; write the value out";
+    if (has("illegal map value")) return "a value may not stand here; is a ':' too many, or are quotes missing?";
+    if (has("end of map not found") || has("end of map flow not found"))
+        return "expected '}' or another key of the map";
+    if (has("end of sequence not found") || has("end of sequence flow not found"))
+        return "expected ']' or another item of the list";
+    if (has("tab")) return "tabs are not allowed as indentation; use spaces";
+    return "malformed YAML: " + message;
+}
+
+void check_characters(std::string_view text, const std::string& name) {
+    require(text.size() <= largest, Exit::bad_recipe, "{}: the document is larger than {} bytes", name, largest);
+    const auto refuse = [&](std::size_t offset, std::string_view sentence) {
+        LineCounter counter(text);
+        counter.advance(offset);
+        fail(Exit::bad_recipe, "{}:{}:{}: {}", name, counter.line(), counter.column(), sentence);
+    };
+    if (const std::size_t invalid = first_invalid_utf8(text); invalid != text.size())
+        refuse(invalid, "the text is not valid UTF-8 here");
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const auto c = static_cast<unsigned char>(text[i]);
+        if ((c < 0x20 && c != '\n' && c != '\r' && c != '\t') || c == 0x7F)
+            refuse(i, format("control character {} is not allowed", static_cast<int>(c)));
+    }
+}
+
+class YamlWriter {
+public:
+    void document(const Node& node) {
+        if (in_one_line(node)) {
+            out += inline_value(node) + "\n";
+        } else {
+            block(node, 0);
+        }
+    }
+
+    std::string out;
+
+private:
+    static bool is_scalar(const Node& node) { return !node.is_list() && !node.is_map(); }
+
+    static bool in_one_line(const Node& node) {
+        if (node.is_map()) return node.size() == 0;
+        if (!node.is_list()) return true;
+        for (const Node& item : node.as_list())
+            if (!is_scalar(item)) return false;
+        return true;
+    }
+
+    static std::string text_of(const std::string& text) {
+        constexpr std::string_view safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-";
+        const bool plain = all_digits(text, safe) && text[0] != '-' && plain_scalar(text).is_string();
+        if (plain) return text;
+        std::string quoted = to_json(Node(text));
+        std::string out;
+        for (const char c : quoted) {
+            if (c == 0x7F)
+                out += "\\x7F";
+            else
+                out += c;
+        }
+        return out;
+    }
+
+    static std::string inline_value(const Node& node) {
+        switch (node.kind()) {
+            case Node::Kind::string:
+                return text_of(node.as_string());
+            case Node::Kind::number: {
+                const double value = node.as_number();
+                if (std::isnan(value)) return ".nan";
+                if (std::isinf(value)) return value < 0 ? "-.inf" : ".inf";
+                return python_float(value);
+            }
+            case Node::Kind::list: {
+                std::vector<std::string> items;
+                for (const Node& item : node.as_list()) items.push_back(inline_value(item));
+                return "[" + join(items) + "]";
+            }
+            case Node::Kind::map:
+                return "{}";
+            default:
+                return to_json(node);
+        }
+    }
+
+    void child(const Node& node, int depth) {
+        if (in_one_line(node)) {
+            out += " " + inline_value(node) + "\n";
+        } else {
+            out += "\n";
+            block(node, depth + 1);
+        }
+    }
+
+    void block(const Node& node, int depth) {
+        const std::string indent(static_cast<std::size_t>(depth) * 2, ' ');
+        if (node.is_list()) {
+            for (const Node& item : node.as_list()) {
+                out += indent + "-";
+                child(item, depth);
+            }
+        } else {
+            for (const Node::Entry& entry : node.as_map()) {
+                out += indent + text_of(entry.key) + ":";
+                child(entry.value, depth);
+            }
+        }
+    }
+};
+
+}   // namespace
+
+Node parse_yaml(std::string_view text, const std::string& name) {
+    if (text.substr(0, 3) == "\xEF\xBB\xBF") text.remove_prefix(3);
+    Builder builder(text, name);
+    check_characters(text, name);
+    try {
+        std::istringstream stream{std::string(text)};
+        YAML::Parser parser(stream);
+        while (parser.HandleNextDocument(builder)) {
+        }
+    } catch (const YAML::Exception& error) {
+        builder.complain(error.mark, reworded(error.msg));
+    }
+    return builder.take();
+}
+
+Node read_yaml(const std::filesystem::path& path) {
+    return parse_yaml(read_text_file(path, 2 * largest), path.string());
+}
+
+std::string to_yaml(const Node& node) {
+    YamlWriter writer;
+    writer.document(node);
+    return std::move(writer.out);
+}
+
+}   // namespace trainer
