@@ -1,0 +1,166 @@
+#include "models/llama.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/ops/add.h"
+#include "configs/error.h"
+#include "models/attention.h"
+#include "models/blocks.h"
+#include "models/embedding.h"
+#include "models/mlp.h"
+#include "models/norm.h"
+#include "models/rope_frequencies.h"
+
+namespace trainer {
+
+namespace {
+
+struct LlamaConfig {
+    CausalLmShape shape;
+    std::int64_t intermediate = 0;
+    float norm_eps = 1e-6f;
+    bool attention_bias = false;
+    bool mlp_bias = false;
+    std::vector<float> frequencies;
+};
+
+std::int64_t positive(const Node& config, const char* key) {
+    const std::int64_t value = config.at(key).as_integer();
+    require(value > 0 && value < (std::int64_t{1} << 31), Exit::bad_data, "config.json: {} is {}, expected 1 or more",
+            key, value);
+    return value;
+}
+
+std::int64_t positive_or(const Node& config, const char* key, std::int64_t otherwise) {
+    const Node* value = config.find(key);
+    return value && !value->is_null() ? positive(config, key) : otherwise;
+}
+
+bool flag(const Node& config, const char* key, bool otherwise) {
+    const Node* value = config.find(key);
+    return value && !value->is_null() ? value->as_bool() : otherwise;
+}
+
+LlamaConfig read_config(const Node& config) {
+    LlamaConfig out;
+    CausalLmShape& shape = out.shape;
+    shape.vocabulary = positive(config, "vocab_size");
+    shape.hidden = positive(config, "hidden_size");
+    shape.layers = static_cast<int>(positive(config, "num_hidden_layers"));
+    shape.heads = static_cast<int>(positive(config, "num_attention_heads"));
+    shape.kv_heads = static_cast<int>(positive_or(config, "num_key_value_heads", shape.heads));
+    shape.head_dim = static_cast<int>(positive_or(config, "head_dim", shape.hidden / shape.heads));
+    shape.max_positions = positive_or(config, "max_position_embeddings", 2048);
+    shape.tied_head = flag(config, "tie_word_embeddings", false);
+    out.intermediate = positive(config, "intermediate_size");
+    out.attention_bias = flag(config, "attention_bias", false);
+    out.mlp_bias = flag(config, "mlp_bias", false);
+    if (const Node* eps = config.find("rms_norm_eps")) out.norm_eps = static_cast<float>(eps->as_number());
+    require(shape.heads % shape.kv_heads == 0, Exit::bad_data,
+            "config.json: num_attention_heads {} is no multiple of num_key_value_heads {}", shape.heads,
+            shape.kv_heads);
+    require(shape.head_dim % 2 == 0, Exit::bad_data, "config.json: head_dim {} is odd", shape.head_dim);
+    if (const Node* activation = config.find("hidden_act"))
+        require(activation->as_string() == "silu", Exit::bad_data,
+                "config.json: hidden_act \"{}\" is not supported for llama, expected \"silu\"",
+                activation->as_string());
+    if (const Node* dropped = config.find("attention_dropout"))
+        require(dropped->as_number() == 0, Exit::bad_data,
+                "config.json: attention_dropout {} is not supported, expected 0", dropped->as_number());
+    out.frequencies = rope_frequencies(config, shape.head_dim);
+    return out;
+}
+
+class LlamaBlock : public Block {
+public:
+    LlamaBlock(const Scope& scope, const LlamaConfig& config, const RopeTable& table, int layer)
+        : input_norm_(scope / "input_layernorm", config.shape.hidden, config.norm_eps),
+          attention_(scope / "self_attn",
+                     {config.shape.hidden,
+                      {config.shape.heads, config.shape.kv_heads, config.shape.head_dim,
+                       1.0f / std::sqrt(static_cast<float>(config.shape.head_dim))},
+                      config.attention_bias},
+                     layer),
+          post_attention_norm_(scope / "post_attention_layernorm", config.shape.hidden, config.norm_eps),
+          mlp_(scope / "mlp", config.shape.hidden, config.intermediate, config.mlp_bias),
+          table_(table) {}
+
+    void prepare(Place place, DType compute) {
+        input_norm_.prepare(place, compute);
+        attention_.prepare(place, compute);
+        post_attention_norm_.prepare(place, compute);
+        mlp_.prepare(place, compute);
+    }
+
+    Tensor forward(const Tensor& x, const ForwardContext& context) const override {
+        const Tensor attended = attention_(input_norm_(x), table_, context);   // (N, C)
+        const AddNorm middle = post_attention_norm_(attended, x);              // (N, C) twice
+        return add(middle.sum, mlp_(middle.norm, context));
+    }
+
+    std::vector<Weight*> weights() const override {
+        std::vector<Weight*> all = attention_.weights();
+        const std::vector<Weight*> mlp = mlp_.weights();
+        all.insert(all.end(), mlp.begin(), mlp.end());
+        return all;
+    }
+
+private:
+    Norm input_norm_;
+    SelfAttention attention_;
+    Norm post_attention_norm_;
+    GatedMlp mlp_;
+    const RopeTable& table_;
+};
+
+class Llama : public CausalLm {
+public:
+    explicit Llama(const LlamaConfig& config)
+        : config_(config),
+          embedding_(Scope(declarations_) / "model" / "embed_tokens", config.shape.vocabulary, config.shape.hidden),
+          norm_(Scope(declarations_) / "model" / "norm", config.shape.hidden, config.norm_eps) {
+        const Scope layers = Scope(declarations_) / "model" / "layers";
+        for (int i = 0; i < config.shape.layers; ++i) {
+            auto block = std::make_unique<LlamaBlock>(layers / i, config_, table_, i);
+            prepared_.push_back(block.get());
+            blocks_.push_back(std::move(block));
+        }
+        if (!config.shape.tied_head)
+            head_ = std::make_unique<LinearGroup>(Scope(declarations_), config.shape.hidden,
+                                                  std::vector<LinearSpec>{{"lm_head", config.shape.vocabulary}});
+    }
+
+    void prepare(Place place, DType compute, std::int64_t longest) override {
+        embedding_.prepare(place, compute);
+        for (LlamaBlock* block : prepared_) block->prepare(place, compute);
+        norm_.prepare(place, compute);
+        if (head_) head_->prepare(place, compute);
+        const PurposeScope purpose(Purpose::weights);
+        table_ = make_rope_table(config_.frequencies, std::max<std::int64_t>(longest, 1), 1.0f, place);
+    }
+
+    Tensor embed(const Tensor& ids, const ForwardContext&) const override { return embedding_(ids); }
+
+    Tensor hidden(const Tensor& x, const ForwardContext& context) const override {
+        return norm_(run_blocks(blocks_, x, context));
+    }
+
+    const LinearTerms& head() const override { return head_ ? head_->terms() : embedding_.as_head(); }
+    const CausalLmShape& shape() const override { return config_.shape; }
+
+private:
+    LlamaConfig config_;
+    RopeTable table_;
+    Embedding embedding_;
+    std::vector<LlamaBlock*> prepared_;   // the blocks, as what they are
+    std::vector<std::unique_ptr<Block>> blocks_;
+    Norm norm_;
+    std::unique_ptr<LinearGroup> head_;
+};
+
+}   // namespace
+
+std::unique_ptr<CausalLm> make_llama(const Node& config) { return std::make_unique<Llama>(read_config(config)); }
+
+}   // namespace trainer

@@ -1,0 +1,31 @@
+#pragma once
+
+#include "autograd/ops/rms_norm.h"
+#include "models/scope.h"
+
+namespace trainer {
+
+// RMSNorm with its weight (C).
+class Norm {
+public:
+    Norm(const Scope& scope, std::int64_t size, float eps)
+        : weight_(scope.parameter("weight", Shape(size))), eps_(eps) {
+        weight_.decay = false;
+    }
+
+    void prepare(Place place, DType compute) {
+        const PurposeScope purpose(Purpose::weights);
+        weight_.value = Tensor::empty(weight_.shape, weight_.trainable ? DType::f32 : compute, place);
+    }
+
+    Tensor operator()(const Tensor& x) const { return rms_norm(x, weight_, eps_); }
+    AddNorm operator()(const Tensor& x, const Tensor& residual) const {
+        return add_rms_norm(x, residual, weight_, eps_);
+    }
+
+private:
+    Parameter& weight_;
+    float eps_;
+};
+
+}   // namespace trainer
