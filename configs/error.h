@@ -22,13 +22,13 @@ enum class Exit : int {
     preempted = 75,       // checkpointed; run again
     refused = 77,         // security policy
     bad_recipe = 78,
-    diverged = 80,        // non-finite numbers
+    diverged = 80,   // non-finite numbers
     out_of_memory = 81,
     peer_lost = 82,
     hang = 83,
     bad_checkpoint = 84,
     incompatible_resume = 85,
-    interrupted = 130,    // Ctrl-C
+    interrupted = 130,   // Ctrl-C
 };
 
 // What every failure of the program is reported with. `what()` is a whole sentence for the user:
@@ -74,7 +74,7 @@ struct Argument {
 
 std::string format(std::string_view pattern, const Argument* arguments, std::size_t count);
 
-}  // namespace detail
+}   // namespace detail
 
 // Replaces each `{}` of the pattern by the next argument. `{{` and `}}` are literal braces.
 template <typename... Arguments>
@@ -113,4 +113,4 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
 // "a, b, c"
 std::string join(const std::vector<std::string>& parts, std::string_view separator = ", ");
 
-}  // namespace trainer
+}   // namespace trainer

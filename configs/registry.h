@@ -46,8 +46,8 @@ public:
         if (const Value* value = find(name)) return *value;
         const std::vector<std::string> all = names();
         const std::string near = nearest(name, all);
-        fail(code, "{}there is no {} \"{}\"{}; available: {}", where, what_, name,
-             near.empty() ? "" : "; did you mean \"" + near + "\"?", join(all));
+        fail(code, "{}there is no {} \"{}\"; {}available: {}", where, what_, name,
+             near.empty() ? "" : "did you mean \"" + near + "\"? ", join(all));
     }
 
     std::vector<std::string> names() const {
@@ -63,4 +63,4 @@ private:
     std::vector<Entry> entries_;
 };
 
-}  // namespace trainer
+}   // namespace trainer

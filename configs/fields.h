@@ -1,0 +1,248 @@
+#pragma once
+
+// A struct lists its fields once:
+//
+//     struct LoraOptions {
+//         std::int64_t rank = 16;
+//         template <typename Visitor>
+//         void fields(Visitor& field) {
+//             field("rank", rank, "rows of A, columns of B", at_least(1));
+//         }
+//     };
+//
+// Reading a Node strictly, writing the resolved Node, the JSON schema and the explanation all follow from that listing.
+// Field types: bool, int, int64_t, double, std::string, enums with an EnumTable, std::optional (null), std::vector,
+// std::array, nested structs with fields, Node (raw), and whatever else specialises FieldType.
+
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "configs/error.h"
+#include "configs/node.h"
+
+namespace trainer {
+
+// What a value must satisfy beyond its type. Limits given to one field are combined; those of an optional, list or
+// array hold for the value inside.
+struct Limits {
+    double low = -std::numeric_limits<double>::infinity();
+    double high = std::numeric_limits<double>::infinity();
+    bool low_open = false;                           // low itself is not allowed
+    bool high_open = false;                          // high itself is not allowed
+    bool required = false;                           // the key must be present
+    bool not_empty = false;                          // strings and lists
+    bool only_map = false;                           // raw nodes
+    std::vector<std::string> (*names)() = nullptr;   // strings: the allowed ones
+
+    Limits operator&(const Limits& other) const;
+    bool allows(double value) const;
+    // " of at least 1", " above 0", " from 0 to 1", " from 0 to below 1", or "".
+    std::string text() const;
+    // minimum, exclusiveMinimum, maximum, exclusiveMaximum into a JSON schema.
+    void describe(Node& schema) const;
+};
+
+Limits at_least(double low);
+Limits above(double low);
+Limits at_most(double high);
+Limits below(double high);
+Limits between(double low, double high);   // both allowed
+Limits required();
+Limits not_empty();
+Limits only_map();
+Limits one_of(std::vector<std::string> (*names)());
+
+// What is wrong with a document, collected in one pass.
+class Complaints {
+public:
+    // `code` is the exit code of every complaint. Lenient readers ignore unknown keys (config.json).
+    explicit Complaints(Exit code = Exit::bad_recipe, bool lenient = false) : code_(code), lenient_(lenient) {}
+
+    void add(const Mark& mark, const std::string& sentence);   // "place: sentence"
+    bool lenient() const { return lenient_; }
+    std::size_t size() const { return all_.size(); }
+    std::vector<Error> in_order() const;   // by place
+    void raise() const;                    // throws Errors unless there are none
+
+private:
+    struct One {
+        Mark mark;
+        std::string sentence;
+    };
+    std::vector<One> all_;
+    Exit code_;
+    bool lenient_;
+};
+
+// Where a value is being read: for messages "recipe.yaml:4:9: peft.rank: expected …, found …".
+struct Where {
+    Complaints& complaints;
+    std::string path;
+    Limits limits = {};
+
+    void complain(const Node& node, const std::string& sentence) const;
+    void expected(const Node& node, const std::string& what) const;   // "expected {what}, found {node}"
+    Where inside(std::string_view key) const;                         // path.key, with the same limits
+    Where part(std::string_view key) const;                           // path.key, without limits
+};
+
+// How one type is read, written and described. `read` complains and leaves `out` alone when the node does not fit;
+// `expects` completes "expected …"; `schema` has neither default nor description.
+template <typename T, typename = void>
+struct FieldType;
+
+// The names of an enum, specialised next to the enum:
+//     static constexpr std::pair<std::string_view, Precision> names[] = {{"f32", Precision::f32}, …};
+// and, if there are names that a later version will know:
+//     static constexpr std::string_view later[] = {"cuda"};
+template <typename E>
+struct EnumTable;
+
+namespace fields_detail {
+
+struct AnyVisitor {
+    template <typename T, typename... L>
+    void operator()(std::string_view, T&, std::string_view, const L&...) {}
+    void later(std::string_view, std::string_view) {}
+};
+
+}   // namespace fields_detail
+
+template <typename T>
+concept HasFields = requires(T& value, fields_detail::AnyVisitor& visitor) {
+    value.fields(visitor);
+};
+
+// One line of `trainer list … --explain`.
+struct FieldNote {
+    std::string key;        // dotted
+    std::string type;       // "an integer of at least 1"
+    std::string standard;   // the default as YAML, "" when the key is required
+    std::string help;
+};
+
+// The notes as text for people.
+std::string to_text(const std::vector<FieldNote>& notes);
+
+// ---- the four visitors ------------------------------------------------------------------------------------------
+
+class FieldReader {
+public:
+    FieldReader(const Node& map, std::string path, Complaints& complaints);
+
+    template <typename T, typename... L>
+    void operator()(std::string_view key, T& member, std::string_view help, const L&... limits) {
+        const Limits all = (Limits() & ... & limits);
+        if (const Node* value = claim(key, help, all)) FieldType<T>::read(*value, member, where(key, all));
+    }
+    // A key of a later version: a precise complaint instead of "unknown key".
+    void later(std::string_view key, std::string_view what_to_do);
+    void finish();   // complains about the keys nobody asked for
+
+private:
+    const Node* claim(std::string_view key, std::string_view help, const Limits& limits);
+    Where where(std::string_view key, const Limits& limits) const;
+
+    const Node& map_;
+    std::string path_;
+    Complaints& complaints_;
+    std::vector<std::string> known_;
+    std::vector<std::string_view> postponed_;
+};
+
+class FieldWriter {
+public:
+    template <typename T, typename... L>
+    void operator()(std::string_view key, T& member, std::string_view, const L&...) {
+        node.set(key, FieldType<T>::write(member));
+    }
+    void later(std::string_view, std::string_view) {}
+
+    Node node = Node::map();
+};
+
+class FieldSchema {
+public:
+    FieldSchema();
+    template <typename T, typename... L>
+    void operator()(std::string_view key, T& member, std::string_view help, const L&... limits) {
+        const Limits all = (Limits() & ... & limits);
+        add(key, FieldType<T>::schema(all), help, all.required ? Node() : FieldType<T>::write(member), all.required);
+    }
+    void later(std::string_view, std::string_view) {}
+
+    Node node;   // {type: object, properties, required, additionalProperties: false}
+
+private:
+    void add(std::string_view key, Node schema, std::string_view help, Node standard, bool required);
+};
+
+class FieldNotes {
+public:
+    explicit FieldNotes(std::string prefix, std::vector<FieldNote>& notes)
+        : prefix_(std::move(prefix)), notes_(notes) {}
+    template <typename T, typename... L>
+    void operator()(std::string_view key, T& member, std::string_view help, const L&... limits);
+    void later(std::string_view, std::string_view) {}
+
+private:
+    std::string prefix_;
+    std::vector<FieldNote>& notes_;
+};
+
+// ---- what the rest of the program calls -------------------------------------------------------------------------
+
+// Reads a map into a struct; keys left out keep the value they have in `out`. Complaints are collected, not thrown.
+template <HasFields T>
+void read_fields(const Node& node, T& out, Complaints& complaints, const std::string& path = "") {
+    FieldReader reader(node, path, complaints);
+    out.fields(reader);
+    reader.finish();
+}
+
+// The same, throwing Errors(code) when anything is wrong.
+template <HasFields T>
+T read_fields(const Node& node, Exit code = Exit::bad_recipe, bool lenient = false) {
+    Complaints complaints(code, lenient);
+    T out;
+    if (node.is_map())
+        read_fields(node, out, complaints);
+    else
+        complaints.add(node.mark(), "expected a map, found " + node.describe());
+    complaints.raise();
+    return out;
+}
+
+// Every field with its value.
+template <HasFields T>
+Node write_fields(T value) {
+    FieldWriter writer;
+    value.fields(writer);
+    return std::move(writer.node);
+}
+
+template <HasFields T>
+Node schema_of() {
+    T value;
+    FieldSchema schema;
+    value.fields(schema);
+    return std::move(schema.node);
+}
+
+template <HasFields T>
+void explain_fields(std::vector<FieldNote>& notes, const std::string& prefix = "") {
+    T value;
+    FieldNotes visitor(prefix, notes);
+    value.fields(visitor);
+}
+
+}   // namespace trainer
+
+#include "configs/field_types.h"
