@@ -5,10 +5,11 @@
 
 namespace trainer {
 
-// Element-wise work on 2-D tensors whose rows may be strided, f32 and bf16 mixed freely (arithmetic in f32).
+// Element-wise work on tensors whose rows may be strided, f32 and bf16 mixed freely (arithmetic in f32). Shapes agree.
 
-void copy_rows(Cpu, const Tensor& in, Tensor& out);    // out = in
-void add_rows(Cpu, Tensor& sum, const Tensor& term);   // sum += term
-void scale_rows(Cpu, Tensor& values, float factor);    // values *= factor
+void copy_rows(Cpu, const Tensor& in, Tensor& out);                  // out = in; any dtype to itself too
+void add_rows(Cpu, Tensor& sum, const Tensor& term);                 // sum += term
+void scale_rows(Cpu, Tensor& values, float factor);                  // values *= factor
+void sum_rows(Cpu, const Tensor& a, const Tensor& b, Tensor& out);   // out = a + b, one dtype
 
 }   // namespace trainer

@@ -1,0 +1,90 @@
+#include "autograd/cpu/rows.h"
+
+#include <algorithm>
+#include <cstring>
+#include <initializer_list>
+
+#include "autograd/cpu/rows_kernels.h"
+#include "configs/error.h"
+
+namespace trainer {
+
+namespace {
+
+// Elements of a piece: small enough to share out, large enough to be worth a call.
+constexpr std::int64_t piece_elements = 1 << 13;
+constexpr std::int64_t parallel_elements = 1 << 15;
+
+void check_rows(const char* kernel, std::initializer_list<const Tensor*> tensors, bool floats) {
+    const Shape& shape = (*tensors.begin())->shape();
+    for (const Tensor* tensor : tensors) {
+        check(tensor->shape() == shape, "{}: {} beside {}", kernel, tensor->shape().text(), shape.text());
+        check(!floats || tensor->dtype() == DType::f32 || tensor->dtype() == DType::bf16, "{}: {} is not supported",
+              kernel, name_of(tensor->dtype()));
+    }
+}
+
+std::byte* at(const Tensor& tensor, std::int64_t row, std::int64_t column, bool flat) {
+    const std::int64_t element = flat ? column : row * tensor.stride() + column;
+    return static_cast<std::byte*>(tensor.raw()) + element * static_cast<std::int64_t>(size_of(tensor.dtype()));
+}
+
+// Calls work(row, column, count, flat) for pieces that cover the tensors; when all are contiguous they are one row.
+template <typename Work>
+void for_pieces(std::initializer_list<const Tensor*> tensors, const Work& work) {
+    const Tensor& first = **tensors.begin();
+    const bool flat = std::all_of(tensors.begin(), tensors.end(), [](const Tensor* t) { return t->contiguous(); });
+    const std::int64_t rows = flat ? 1 : first.rows();
+    const std::int64_t columns = flat ? first.elements() : first.columns();
+    const std::int64_t pieces = (columns + piece_elements - 1) / piece_elements;
+#pragma omp parallel for schedule(static) if (first.elements() >= parallel_elements)
+    for (std::int64_t piece = 0; piece < rows * pieces; ++piece) {
+        const std::int64_t column = piece % pieces * piece_elements;
+        work(piece / pieces, column, std::min(piece_elements, columns - column), flat);
+    }
+}
+
+}   // namespace
+
+void copy_rows(Cpu, const Tensor& in, Tensor& out) {
+    check_rows("copy_rows", {&in, &out}, in.dtype() != out.dtype());
+    const bool same = in.dtype() == out.dtype();
+    const auto& convert = TRAINER_PICK(convert_row);
+    for_pieces({&in, &out}, [&](std::int64_t row, std::int64_t column, std::int64_t count, bool flat) {
+        const void* from = at(in, row, column, flat);
+        void* to = at(out, row, column, flat);
+        if (same) {
+            std::memcpy(to, from, static_cast<std::size_t>(count) * size_of(in.dtype()));
+        } else {
+            convert(from, in.dtype(), to, count);
+        }
+    });
+}
+
+void add_rows(Cpu, Tensor& sum, const Tensor& term) {
+    check_rows("add_rows", {&sum, &term}, true);
+    const auto& kernel = TRAINER_PICK(add_row);
+    for_pieces({&sum, &term}, [&](std::int64_t row, std::int64_t column, std::int64_t count, bool flat) {
+        kernel(at(sum, row, column, flat), sum.dtype(), at(term, row, column, flat), term.dtype(), count);
+    });
+}
+
+void scale_rows(Cpu, Tensor& values, float factor) {
+    check_rows("scale_rows", {&values}, true);
+    const auto& kernel = TRAINER_PICK(scale_row);
+    for_pieces({&values}, [&](std::int64_t row, std::int64_t column, std::int64_t count, bool flat) {
+        kernel(at(values, row, column, flat), values.dtype(), factor, count);
+    });
+}
+
+void sum_rows(Cpu, const Tensor& a, const Tensor& b, Tensor& out) {
+    check_rows("sum_rows", {&a, &b, &out}, true);
+    check(a.dtype() == out.dtype() && b.dtype() == out.dtype(), "sum_rows: {} and {} into {}", name_of(a.dtype()),
+          name_of(b.dtype()), name_of(out.dtype()));
+    const auto& kernel = TRAINER_PICK(sum_row);
+    for_pieces({&a, &b, &out}, [&](std::int64_t row, std::int64_t column, std::int64_t count, bool flat) {
+        kernel(at(a, row, column, flat), at(b, row, column, flat), at(out, row, column, flat), out.dtype(), count);
+    });
+}
+
+}   // namespace trainer
