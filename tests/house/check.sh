@@ -142,8 +142,18 @@ check_format() {
     done < <(files "${rooms[@]}" tests bench cmake -- "${sources[@]}")
 }
 
+# A data card (README.md beside *.jsonl) gives the SHA-256 of every file it lies beside.
+check_data_cards() {
+    local file sum
+    while read -r file; do
+        sum=$(sha256sum "$file" | cut -d' ' -f1)
+        grep -qs "$(basename "$file").*$sum" "$(dirname "$file")/README.md" ||
+            breach "$file: the README.md beside it does not give its SHA-256, $sum"
+    done < <(files recipes -- -name '*.jsonl')
+}
+
 case $rule in
-    floors | libraries | sizes | names | op_cases | docs | format) "check_$rule" ;;
+    floors | libraries | sizes | names | op_cases | docs | data_cards | format) "check_$rule" ;;
     *)
         echo "check.sh: unknown rule '$rule'" >&2
         exit 64

@@ -28,7 +28,9 @@ printf '#pragma once\n' | write configs/error.h
 printf '#include <yaml-cpp/yaml.h>\n' | write configs/yaml.cpp
 printf 'Row rows[] = {{"add", 1}};\n' | write tests/support/op_cases.cpp
 printf 'See `configs/error.h`, [the code](configs/), `autograd/ops/*.h`, `key/value`, `build/x`.\n' | write README.md
-for rule in floors libraries sizes names op_cases docs format; do expect $rule ""; done
+printf 'row\n' | write recipes/data/rows.jsonl
+printf '`rows.jsonl`: %s\n' "$(printf 'row\n' | sha256sum | cut -d' ' -f1)" | write recipes/data/README.md
+for rule in floors libraries sizes names op_cases docs data_cards format; do expect $rule ""; done
 
 printf '#pragma once\n#include "autograd/ops/add.h"\n' | write configs/up.h
 expect floors 'configs (floor 0) includes "autograd/ops/add.h" (floor 1)'
@@ -50,6 +52,8 @@ printf 'See `configs/gone.h`.\n' | write docs/dead.md
 expect docs 'docs/dead.md: names configs/gone.h, which does not exist'
 printf 'See [it](gone.md).\n' | write docs/link.md
 expect docs 'docs/link.md: names gone.md, which does not exist'
+printf 'another row\n' | write recipes/data/rows.jsonl
+expect data_cards 'recipes/data/rows.jsonl: the README.md beside it'
 printf 'int  x ;\n' | write data/ugly.cpp
 expect format 'data/ugly.cpp: run clang-format-14 -i'
 
