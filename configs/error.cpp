@@ -19,7 +19,7 @@ std::string shortest(Number value) {
     return std::string(buffer, end);
 }
 
-}  // namespace
+}   // namespace
 
 Argument::Argument(double value) : text(shortest(value)) {}
 Argument::Argument(float value) : text(shortest(value)) {}
@@ -45,7 +45,7 @@ std::string format(std::string_view pattern, const Argument* arguments, std::siz
     return out;
 }
 
-}  // namespace detail
+}   // namespace detail
 
 namespace {
 
@@ -66,7 +66,7 @@ Exit first_class(const std::vector<Error>& all) {
     return all.empty() ? Exit::internal : all.front().code();
 }
 
-}  // namespace
+}   // namespace
 
 Errors::Errors(std::vector<Error> all) : Error(first_class(all), lines_of(all)), all_(std::move(all)) {}
 
@@ -102,4 +102,4 @@ std::string join(const std::vector<std::string>& parts, std::string_view separat
     return out;
 }
 
-}  // namespace trainer
+}   // namespace trainer

@@ -68,7 +68,8 @@ void FieldType<std::string>::read(const Node& node, std::string& out, const Wher
         const int index = fields_detail::read_name(node, names, {}, where);
         if (index >= 0) out = names[static_cast<std::size_t>(index)];
     } else if (!node.is_string() || (where.limits.not_empty && node.as_string().empty())) {
-        where.expected(node, expects(where.limits));
+        const bool scalar = node.is_number() || node.is_bool();
+        where.expected(node, expects(where.limits) + (scalar ? " (in quotes)" : ""));
     } else {
         out = node.as_string();
     }

@@ -18,6 +18,7 @@ Limits Limits::operator&(const Limits& other) const {
     both.not_empty |= other.not_empty;
     both.only_map |= other.only_map;
     if (other.names) both.names = other.names;
+    if (!other.later.empty()) both.later = other.later;
     return both;
 }
 
@@ -54,6 +55,7 @@ Limits required() { return {.required = true}; }
 Limits not_empty() { return {.not_empty = true}; }
 Limits only_map() { return {.only_map = true}; }
 Limits one_of(std::vector<std::string> (*names)()) { return {.names = names}; }
+Limits later_word(std::string_view word) { return {.later = word}; }
 
 // ---- complaints -------------------------------------------------------------------------------------------------
 
@@ -83,7 +85,10 @@ void Where::complain(const Node& node, const std::string& sentence) const {
 }
 
 void Where::expected(const Node& node, const std::string& what) const {
-    complain(node, format("expected {}, found {}", what, node.describe()));
+    if (!limits.later.empty() && node.is_string() && node.as_string() == limits.later)
+        complain(node, format("{} is not available in this version; expected {}", limits.later, what));
+    else
+        complain(node, format("expected {}, found {}", what, node.describe()));
 }
 
 Where Where::inside(std::string_view key) const {
@@ -105,12 +110,15 @@ Where FieldReader::where(std::string_view key, const Limits& limits) const {
     return {complaints_, path_.empty() ? std::string(key) : path_ + "." + std::string(key), limits};
 }
 
-const Node* FieldReader::claim(std::string_view key, std::string_view help, const Limits& limits) {
+const Node* FieldReader::claim(std::string_view key, std::string_view help, const Limits& limits, bool section) {
     known_.emplace_back(key);
     const Node* value = map_.find(key);
-    if (!value && limits.required) where(key, limits).complain(map_, format("this key is required ({})", help));
+    if (!value && limits.required && !section)
+        where(key, limits).complain(map_, format("this key is required ({})", help));
     return value;
 }
+
+Node FieldReader::no_keys() const { return std::move(Node::map().with_mark(map_.mark())); }
 
 void FieldReader::later(std::string_view key, std::string_view what_to_do) {
     postponed_.push_back(key);

@@ -40,6 +40,7 @@ struct Limits {
     bool not_empty = false;                          // strings and lists
     bool only_map = false;                           // raw nodes
     std::vector<std::string> (*names)() = nullptr;   // strings: the allowed ones
+    std::string_view later = {};                     // a word that a later version will know
 
     Limits operator&(const Limits& other) const;
     bool allows(double value) const;
@@ -58,6 +59,7 @@ Limits required();
 Limits not_empty();
 Limits only_map();
 Limits one_of(std::vector<std::string> (*names)());
+Limits later_word(std::string_view word);
 
 // What is wrong with a document, collected in one pass.
 class Complaints {
@@ -131,6 +133,10 @@ struct FieldNote {
 // The notes as text for people.
 std::string to_text(const std::vector<FieldNote>& notes);
 
+// Reads a map into a struct; keys left out keep the value they have in `out`. Complaints are collected, not thrown.
+template <HasFields T>
+void read_fields(const Node& node, T& out, Complaints& complaints, const std::string& path = "");
+
 // ---- the four visitors ------------------------------------------------------------------------------------------
 
 class FieldReader {
@@ -140,14 +146,20 @@ public:
     template <typename T, typename... L>
     void operator()(std::string_view key, T& member, std::string_view help, const L&... limits) {
         const Limits all = (Limits() & ... & limits);
-        if (const Node* value = claim(key, help, all)) FieldType<T>::read(*value, member, where(key, all));
+        const Node* value = claim(key, help, all, HasFields<T>);
+        if (value) {
+            FieldType<T>::read(*value, member, where(key, all));
+        } else if constexpr (HasFields<T>) {
+            if (all.required) read_fields(no_keys(), member, complaints_, where(key, all).path);
+        }
     }
     // A key of a later version: a precise complaint instead of "unknown key".
     void later(std::string_view key, std::string_view what_to_do);
     void finish();   // complains about the keys nobody asked for
 
 private:
-    const Node* claim(std::string_view key, std::string_view help, const Limits& limits);
+    const Node* claim(std::string_view key, std::string_view help, const Limits& limits, bool section);
+    Node no_keys() const;   // stands for a required section that is missing
     Where where(std::string_view key, const Limits& limits) const;
 
     const Node& map_;
@@ -199,9 +211,8 @@ private:
 
 // ---- what the rest of the program calls -------------------------------------------------------------------------
 
-// Reads a map into a struct; keys left out keep the value they have in `out`. Complaints are collected, not thrown.
 template <HasFields T>
-void read_fields(const Node& node, T& out, Complaints& complaints, const std::string& path = "") {
+void read_fields(const Node& node, T& out, Complaints& complaints, const std::string& path) {
     FieldReader reader(node, path, complaints);
     out.fields(reader);
     reader.finish();

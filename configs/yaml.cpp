@@ -85,7 +85,9 @@ Node plain_scalar(const std::string& text) {
 class Builder : public YAML::EventHandler {
 public:
     Builder(std::string_view text, const std::string& name)
-        : text_(text), file_(std::make_shared<const std::string>(name)) {}
+        : text_(text), file_(std::make_shared<const std::string>(name)) {
+        root_.with_mark({file_, 0, 0});
+    }
 
     // yaml-cpp counts from 0 and in bytes.
     Mark place(const YAML::Mark& mark) const {
@@ -122,7 +124,7 @@ public:
 
     void OnNull(const YAML::Mark& mark, YAML::anchor_t) override {
         if (expects_key()) complain(mark, "expected a key, found nothing (null)");
-        add(Node(), place(mark));
+        add(Node(), place(mark), true);
     }
 
     void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t, const std::string& value) override {
@@ -139,14 +141,14 @@ public:
     }
 
     void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
-                         YAML::EmitterStyle::value) override {
-        open(mark, tag, Node::list());
+                         YAML::EmitterStyle::value style) override {
+        open(mark, tag, Node::list(), style == YAML::EmitterStyle::Block);
     }
     void OnSequenceEnd() override { close(); }
 
     void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
-                    YAML::EmitterStyle::value) override {
-        open(mark, tag, Node::map());
+                    YAML::EmitterStyle::value style) override {
+        open(mark, tag, Node::map(), style == YAML::EmitterStyle::Block);
     }
 
     void OnMapEnd() override {
@@ -164,6 +166,7 @@ private:
     struct Open {
         Node node;
         Mark mark;
+        bool block = false;   // on lines of its own, below its key
         std::string key;
         Mark key_mark;
         bool has_key = false;
@@ -176,20 +179,21 @@ private:
             complain(mark, format("tags are not supported, found {}; write the plain value", tag));
     }
 
-    void open(const YAML::Mark& mark, const std::string& tag, Node empty) {
+    void open(const YAML::Mark& mark, const std::string& tag, Node empty, bool block) {
         refuse_tag(mark, tag);
         if (expects_key()) complain(mark, format("expected a key, found {}", empty.describe()));
         if (stack_.size() >= deepest) complain(mark, format("lists and maps are nested more than {} deep", deepest));
-        stack_.push_back({std::move(empty), place(mark), {}, {}, false});
+        stack_.push_back({std::move(empty), place(mark), block, {}, {}, false});
     }
 
     void close() {
         Open done = std::move(stack_.back());
         stack_.pop_back();
-        add(std::move(done.node), std::move(done.mark));
+        add(std::move(done.node), std::move(done.mark), done.block);
     }
 
-    void add(Node node, Mark mark) {
+    // The place of a value that is left out or starts on a later line is its key's.
+    void add(Node node, Mark mark, bool at_key = false) {
         if (stack_.empty()) {
             root_ = std::move(node.with_mark(std::move(mark)));
             return;
@@ -199,8 +203,7 @@ private:
             parent.node.as_list().push_back(std::move(node.with_mark(std::move(mark))));
             return;
         }
-        // The place of a value left out is its key's: yaml-cpp names the next token's.
-        node.with_mark(node.is_null() ? parent.key_mark : std::move(mark));
+        node.with_mark(at_key ? parent.key_mark : std::move(mark));
         parent.node.as_map().push_back({std::move(parent.key), std::move(node), std::move(parent.key_mark)});
         parent.has_key = false;
     }
