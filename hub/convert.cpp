@@ -1,0 +1,118 @@
+#include "hub/convert.h"
+
+#include <cstring>
+#include <type_traits>
+
+#include "configs/error.h"
+
+namespace trainer {
+
+namespace {
+
+template <typename Element>
+Element load(const std::byte* in, std::int64_t i) {
+    Element value;
+    std::memcpy(&value, in + i * static_cast<std::int64_t>(sizeof(Element)), sizeof(Element));
+    return value;
+}
+
+struct Half {
+    std::uint16_t bits;
+    explicit operator float() const { return half_to_float(bits); }
+};
+
+template <typename Element, typename Target>
+void convert(const std::byte* in, std::int64_t count, Target* out) {
+    if constexpr (std::is_same_v<Element, Target>) {
+        std::memcpy(out, in, static_cast<std::size_t>(count) * sizeof(Element));
+    } else {
+        for (std::int64_t i = 0; i < count; ++i) out[i] = Target(static_cast<float>(load<Element>(in, i)));
+    }
+}
+
+template <typename Target>
+bool convert(FileDType from, const std::byte* in, std::int64_t count, Target* out) {
+    switch (from) {
+        case FileDType::f32:
+            convert<float>(in, count, out);
+            return true;
+        case FileDType::bf16:
+            convert<bf16>(in, count, out);
+            return true;
+        case FileDType::f16:
+            convert<Half>(in, count, out);
+            return true;
+        case FileDType::f64:
+            convert<double>(in, count, out);
+            return true;
+        case FileDType::boolean:
+        case FileDType::u8:
+            convert<std::uint8_t>(in, count, out);
+            return true;
+        case FileDType::i8:
+            convert<std::int8_t>(in, count, out);
+            return true;
+        case FileDType::i16:
+            convert<std::int16_t>(in, count, out);
+            return true;
+        case FileDType::u16:
+            convert<std::uint16_t>(in, count, out);
+            return true;
+        case FileDType::i32:
+            convert<std::int32_t>(in, count, out);
+            return true;
+        case FileDType::u32:
+            convert<std::uint32_t>(in, count, out);
+            return true;
+        case FileDType::i64:
+            convert<std::int64_t>(in, count, out);
+            return true;
+        case FileDType::u64:
+            convert<std::uint64_t>(in, count, out);
+            return true;
+        default:
+            return false;
+    }
+}
+
+}   // namespace
+
+bool convert_from_file(FileDType from, const std::byte* in, std::int64_t count, DType target, void* out) {
+    check(target == DType::f32 || target == DType::bf16, "convert_from_file: target {}, expected f32 or bf16",
+          name_of(target));
+    if (target == DType::f32) return convert(from, in, count, static_cast<float*>(out));
+    return convert(from, in, count, static_cast<bf16*>(out));
+}
+
+bool can_convert(FileDType from) {
+    float unused = 0;
+    return convert_from_file(from, nullptr, 0, DType::f32, &unused);
+}
+
+void convert_to_file(const float* in, std::int64_t count, FileDType to, std::byte* out) {
+    switch (to) {
+        case FileDType::f32:
+            std::memcpy(out, in, static_cast<std::size_t>(count) * sizeof(float));
+            return;
+        case FileDType::bf16:
+            for (std::int64_t i = 0; i < count; ++i) {
+                const bf16 value(in[i]);
+                std::memcpy(out + 2 * i, &value, sizeof value);
+            }
+            return;
+        case FileDType::f16:
+            for (std::int64_t i = 0; i < count; ++i) {
+                const std::uint16_t value = float_to_f16(in[i]);
+                std::memcpy(out + 2 * i, &value, sizeof value);
+            }
+            return;
+        default:
+            fail(Exit::internal, "convert_to_file: {} is not written", name_of(to));
+    }
+}
+
+void round_to_bf16(const float* in, std::int64_t count, bf16* out) {
+    for (std::int64_t i = 0; i < count; ++i) out[i] = bf16(in[i]);
+}
+
+}   // namespace trainer

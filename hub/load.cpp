@@ -1,0 +1,53 @@
+#include "hub/load.h"
+
+#include <vector>
+
+#include "configs/error.h"
+
+namespace trainer {
+
+namespace {
+
+void check_names_and_shapes(const ParameterSet& parameters, const WeightSource& source, const std::string& where) {
+    std::vector<Error> errors;
+    const auto report = [&errors](const std::string& message) { errors.emplace_back(Exit::bad_data, message); };
+    std::vector<std::string> missing, unused;
+    for (const auto& parameter : parameters.all()) {
+        if (!source.contains(parameter->name)) {
+            missing.push_back(parameter->name);
+        } else if (const FileShape found = source.shape(parameter->name); found != parameter->shape.sizes()) {
+            report(format("{}: tensor {} has shape {}, expected {}", where, parameter->name, shape_text(found),
+                          shape_text(parameter->shape.sizes())));
+        }
+    }
+    for (const std::string& name : source.names())
+        if (!parameters.find(name)) unused.push_back(name);
+    if (!missing.empty())
+        report(format("{}: {} tensors of the model are missing: {}", where, missing.size(), join(missing)));
+    if (!unused.empty())
+        report(format("{}: {} tensors are not part of the model: {}", where, unused.size(), join(unused)));
+    if (errors.size() == 1) throw errors.front();
+    if (!errors.empty()) throw Errors(std::move(errors));
+}
+
+void load(Parameter& parameter, const WeightSource& source) {
+    Tensor& value = parameter.value;
+    check(value.defined(), "load: parameter {} has no memory yet", parameter.name);
+    if (value.contiguous()) {
+        source.read(parameter.name, value.dtype(), value.raw());
+    } else {   // a part of the columns of a fused tensor
+        Tensor whole = Tensor::empty(value.shape(), value.dtype());
+        source.read(parameter.name, whole.dtype(), whole.raw());
+        copy(whole, value);
+    }
+    parameter.changed();
+}
+
+}   // namespace
+
+void load_parameters(ParameterSet& parameters, const WeightSource& source, const std::string& where) {
+    check_names_and_shapes(parameters, source, where);
+    for (const auto& parameter : parameters.all()) load(*parameter, source);
+}
+
+}   // namespace trainer

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+
+#include "autograd/parameter.h"
+#include "hub/weight_source.h"
+
+namespace trainer {
+
+// Fills the value of every declared parameter from `source`, in the dtype of its memory (f32 or bf16, CPU). One tensor
+// at a time; nothing but the parameters stays in memory. `where` is what messages call the source (a path).
+//
+// Before anything is read: a parameter without a tensor, a tensor of another shape and a tensor without a parameter are
+// errors, all reported at once (bad_data).
+void load_parameters(ParameterSet& parameters, const WeightSource& source, const std::string& where);
+
+}   // namespace trainer
