@@ -65,6 +65,12 @@ Tensor Tensor::detached() const {
     return out;
 }
 
+Tensor Tensor::without_value() const {
+    Tensor out = *this;
+    out.storage_ = nullptr;
+    return out;
+}
+
 void Tensor::require_dtype(DType dtype) const {
     check(dtype_ == dtype, "tensor: holds {}, asked for as {}", name_of(dtype_), name_of(dtype));
 }

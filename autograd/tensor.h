@@ -109,6 +109,9 @@ public:
     Slot slot() const { return slot_; }
     void set_slot(Slot slot) { slot_ = slot; }
     Tensor detached() const;   // the same value without a slot
+    // Shape, dtype and slot without the value (undefined): what a closure keeps of a tensor to whose gradient it only
+    // adds, so that the tape does not hold its memory.
+    Tensor without_value() const;
 
 private:
     void require_dtype(DType dtype) const;

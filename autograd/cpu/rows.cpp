@@ -24,12 +24,11 @@ void check_rows(const char* kernel, std::initializer_list<const Tensor*> tensors
     }
 }
 
-std::byte* at(const Tensor& tensor, std::int64_t row, std::int64_t column, bool flat) {
-    const std::int64_t element = flat ? column : row * tensor.stride() + column;
-    return static_cast<std::byte*>(tensor.raw()) + element * static_cast<std::int64_t>(size_of(tensor.dtype()));
+std::byte* at(const Tensor& tensor, std::int64_t row, std::int64_t column) {
+    return row_of(tensor, row) + column * static_cast<std::int64_t>(size_of(tensor.dtype()));
 }
 
-// Calls work(row, column, count, flat) for pieces that cover the tensors; when all are contiguous they are one row.
+// Calls work(row, column, count) for pieces that cover the tensors; when all are contiguous they are one row.
 template <typename Work>
 void for_pieces(std::initializer_list<const Tensor*> tensors, const Work& work) {
     const Tensor& first = **tensors.begin();
@@ -40,19 +39,24 @@ void for_pieces(std::initializer_list<const Tensor*> tensors, const Work& work) 
 #pragma omp parallel for schedule(static) if (first.elements() >= parallel_elements)
     for (std::int64_t piece = 0; piece < rows * pieces; ++piece) {
         const std::int64_t column = piece % pieces * piece_elements;
-        work(piece / pieces, column, std::min(piece_elements, columns - column), flat);
+        work(piece / pieces, column, std::min(piece_elements, columns - column));
     }
 }
 
 }   // namespace
 
+std::byte* row_of(const Tensor& tensor, std::int64_t row) {
+    return static_cast<std::byte*>(tensor.raw()) +
+           row * tensor.stride() * static_cast<std::int64_t>(size_of(tensor.dtype()));
+}
+
 void copy_rows(Cpu, const Tensor& in, Tensor& out) {
     check_rows("copy_rows", {&in, &out}, in.dtype() != out.dtype());
     const bool same = in.dtype() == out.dtype();
     const auto& convert = TRAINER_PICK(convert_row);
-    for_pieces({&in, &out}, [&](std::int64_t row, std::int64_t column, std::int64_t count, bool flat) {
-        const void* from = at(in, row, column, flat);
-        void* to = at(out, row, column, flat);
+    for_pieces({&in, &out}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+        const void* from = at(in, row, column);
+        void* to = at(out, row, column);
         if (same) {
             std::memcpy(to, from, static_cast<std::size_t>(count) * size_of(in.dtype()));
         } else {
@@ -64,16 +68,16 @@ void copy_rows(Cpu, const Tensor& in, Tensor& out) {
 void add_rows(Cpu, Tensor& sum, const Tensor& term) {
     check_rows("add_rows", {&sum, &term}, true);
     const auto& kernel = TRAINER_PICK(add_row);
-    for_pieces({&sum, &term}, [&](std::int64_t row, std::int64_t column, std::int64_t count, bool flat) {
-        kernel(at(sum, row, column, flat), sum.dtype(), at(term, row, column, flat), term.dtype(), count);
+    for_pieces({&sum, &term}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+        kernel(at(sum, row, column), sum.dtype(), at(term, row, column), term.dtype(), count);
     });
 }
 
 void scale_rows(Cpu, Tensor& values, float factor) {
     check_rows("scale_rows", {&values}, true);
     const auto& kernel = TRAINER_PICK(scale_row);
-    for_pieces({&values}, [&](std::int64_t row, std::int64_t column, std::int64_t count, bool flat) {
-        kernel(at(values, row, column, flat), values.dtype(), factor, count);
+    for_pieces({&values}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+        kernel(at(values, row, column), values.dtype(), factor, count);
     });
 }
 
@@ -82,8 +86,8 @@ void sum_rows(Cpu, const Tensor& a, const Tensor& b, Tensor& out) {
     check(a.dtype() == out.dtype() && b.dtype() == out.dtype(), "sum_rows: {} and {} into {}", name_of(a.dtype()),
           name_of(b.dtype()), name_of(out.dtype()));
     const auto& kernel = TRAINER_PICK(sum_row);
-    for_pieces({&a, &b, &out}, [&](std::int64_t row, std::int64_t column, std::int64_t count, bool flat) {
-        kernel(at(a, row, column, flat), at(b, row, column, flat), at(out, row, column, flat), out.dtype(), count);
+    for_pieces({&a, &b, &out}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+        kernel(at(a, row, column), at(b, row, column), at(out, row, column), out.dtype(), count);
     });
 }
 

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+
 #include "autograd/place.h"
 #include "autograd/tensor.h"
 
@@ -11,5 +14,8 @@ void copy_rows(Cpu, const Tensor& in, Tensor& out);                  // out = in
 void add_rows(Cpu, Tensor& sum, const Tensor& term);                 // sum += term
 void scale_rows(Cpu, Tensor& values, float factor);                  // values *= factor
 void sum_rows(Cpu, const Tensor& a, const Tensor& b, Tensor& out);   // out = a + b, one dtype
+
+// The first element of a row.
+std::byte* row_of(const Tensor& tensor, std::int64_t row);
 
 }   // namespace trainer

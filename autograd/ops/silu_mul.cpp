@@ -1,0 +1,54 @@
+#include "autograd/ops/silu_mul.h"
+
+#include "autograd/cpu/rows.h"
+#include "autograd/cpu/silu_mul_kernels.h"
+#include "autograd/tape.h"
+#include "configs/error.h"
+
+namespace trainer {
+
+namespace {
+
+void silu_mul_forward(Cpu, const Tensor& gate_up, Tensor& y) {
+    const auto& kernel = TRAINER_PICK(silu_mul_forward_row);
+    const Tensor up = gate_up.column_range(y.columns(), gate_up.columns());
+#pragma omp parallel for schedule(static)
+    for (std::int64_t n = 0; n < y.rows(); ++n)
+        kernel(row_of(gate_up, n), row_of(up, n), row_of(y, n), y.dtype(), y.columns());
+}
+
+void silu_mul_backward(Cpu, const Tensor& gate_up, const Tensor& dy, Tensor& dgate_up) {
+    const auto& kernel = TRAINER_PICK(silu_mul_backward_row);
+    const Tensor up = gate_up.column_range(dy.columns(), gate_up.columns());
+    const Tensor dup = dgate_up.column_range(dy.columns(), gate_up.columns());
+#pragma omp parallel for schedule(static)
+    for (std::int64_t n = 0; n < dy.rows(); ++n)
+        kernel(row_of(gate_up, n), row_of(up, n), row_of(dy, n), row_of(dgate_up, n), row_of(dup, n), dy.dtype(),
+               dy.columns());
+}
+
+}   // namespace
+
+Tensor silu_mul(const Tensor& gate_up) {
+    check(gate_up.columns() % 2 == 0, "silu_mul: {} columns are not two halves", gate_up.columns());
+    check(gate_up.dtype() == DType::f32 || gate_up.dtype() == DType::bf16, "silu_mul: {} is not supported",
+          name_of(gate_up.dtype()));
+    Tensor y = Tensor::empty({gate_up.rows(), gate_up.columns() / 2}, gate_up.dtype(), gate_up.place());
+    on(y.place(), [&](Cpu cpu) { silu_mul_forward(cpu, gate_up, y); });
+    if (Tape* tape = recording({&gate_up}))
+        tape->record({&y}, [gate_up = gate_up](std::span<Tensor> dy, Gradients& gradients) mutable {
+            const Tensor target = gate_up.without_value();
+            Tensor dgate_up;   // over gate_up when nobody else needs it
+            if (gate_up.sole_owner()) {
+                dgate_up = gate_up;
+            } else {
+                dgate_up = Tensor::empty(gate_up.shape(), gate_up.dtype(), gate_up.place());
+            }
+            on(dgate_up.place(), [&](Cpu cpu) { silu_mul_backward(cpu, gate_up, dy[0], dgate_up); });
+            gate_up = Tensor();
+            gradients.add(target, std::move(dgate_up));
+        });
+    return y;
+}
+
+}   // namespace trainer
