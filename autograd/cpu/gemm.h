@@ -7,16 +7,7 @@
 
 namespace trainer {
 
-// c (M, N) = [c +] op(a) (M, K) · op(b) (K, N), where op transposes when asked: a is then stored (K, M), b (N, K).
-// a and b: both f32 or both bf16; c: f32 or bf16. Rows may be strided. Accumulation in f32; with `accumulate` the old
-// c is added in f32 before the one rounding. The result does not depend on the number of threads: the product is cut
-// into tiles by its shape alone and each tile is computed by one thread.
-void gemm(Cpu, Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate);
-
-// The readable twin: three loops, f32 sums in index order.
-void gemm_reference(Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate);
-
-// A raw matrix for the serial form: element (i, j) stands at data[i * stride + j].
+// A raw matrix: element (i, j) stands at data[i * stride + j].
 struct MatrixView {
     void* data;
     DType dtype;
@@ -24,6 +15,17 @@ struct MatrixView {
     std::int64_t columns;
     std::int64_t stride;
 };
+
+// c (M, N) = [c +] op(a) (M, K) · op(b) (K, N), where op transposes when asked: a is then stored (K, M), b (N, K).
+// a and b: both f32 or both bf16; c: f32 or bf16. Rows may be strided. Accumulation in f32; with `accumulate` the old
+// c is added in f32 before the one rounding. The result does not depend on the number of threads: the product is cut
+// into tiles by its shape alone and each tile is computed by one thread.
+void gemm(Cpu, Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate);
+void gemm(Cpu, const MatrixView& c, const MatrixView& a, bool transpose_a, const MatrixView& b, bool transpose_b,
+          bool accumulate);
+
+// The readable twin: three loops, f32 sums in index order.
+void gemm_reference(Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate);
 
 // The same product on the calling thread, for use inside a parallel region (attention).
 void gemm_serial(const MatrixView& c, const MatrixView& a, bool transpose_a, const MatrixView& b, bool transpose_b,

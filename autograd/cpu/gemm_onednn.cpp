@@ -1,0 +1,265 @@
+#ifndef TRAINER_WITHOUT_ONEDNN
+
+#include <omp.h>
+
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <unordered_map>
+#include <vector>
+
+#include "autograd/cpu/gemm_tile.h"
+#include "autograd/cpu/isa.h"
+#include "autograd/cpu/rows_kernels.h"
+#include "configs/error.h"
+
+namespace trainer {
+
+namespace {
+
+using dnnl::memory;
+
+// oneDNN takes the number of threads from OpenMP, both when it plans a primitive and when it runs one.
+class OneThread {
+public:
+    OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+    ~OneThread() { omp_set_num_threads(before_); }
+    OneThread(const OneThread&) = delete;
+    OneThread& operator=(const OneThread&) = delete;
+
+private:
+    int before_;
+};
+
+// oneDNN uses no more of the processor than our own kernels do.
+dnnl::cpu_isa highest_isa() {
+    switch (isa()) {
+        case Isa::v2:
+            return dnnl::cpu_isa::sse41;
+        case Isa::v3:
+            return dnnl::cpu_isa::avx2;
+        case Isa::v4:
+            return dnnl::cpu_isa::avx512_core;
+        default:
+            return dnnl::cpu_isa::all;
+    }
+}
+
+const dnnl::engine& engine() {
+    static const dnnl::engine instance = [] {
+        dnnl::set_max_cpu_isa(highest_isa());
+        return dnnl::engine(dnnl::engine::kind::cpu, 0);
+    }();
+    return instance;
+}
+
+// Whether bf16 is multiplied as it is; otherwise tiles are converted and multiplied in f32.
+bool multiplies_bf16() {
+    static const bool library_does = [] {
+        engine();
+        const dnnl::cpu_isa library = dnnl::get_effective_cpu_isa();
+        return library == dnnl::cpu_isa::avx512_core_bf16 || library == dnnl::cpu_isa::avx512_core_amx;
+    }();
+    return library_does && isa() == Isa::v4bf16;
+}
+
+struct HashShape {
+    std::size_t operator()(const TileShape& shape) const {
+        std::uint64_t hash = 0;
+        const auto mix = [&](std::int64_t value) {
+            hash = (hash ^ static_cast<std::uint64_t>(value)) * 0x9E3779B97F4A7C15u;
+            hash ^= hash >> 29;
+        };
+        mix(shape.rows * 32 + static_cast<int>(shape.in) * 16 + static_cast<int>(shape.out) * 8 +
+            (shape.transpose_a ? 4 : 0) + (shape.transpose_b ? 2 : 0) + (shape.accumulate ? 1 : 0));
+        for (const std::int64_t value : {shape.columns, shape.depth, shape.a_stride, shape.b_stride, shape.c_stride})
+            mix(value);
+        return hash;
+    }
+};
+
+struct Plan {
+    explicit Plan(const TileShape& shape) {
+        const auto type = [](DType dtype) {
+            return dtype == DType::f32 ? memory::data_type::f32 : memory::data_type::bf16;
+        };
+        const auto strides = [](std::int64_t stride, bool transposed) {
+            return transposed ? memory::dims{1, stride} : memory::dims{stride, 1};
+        };
+        a = {{shape.rows, shape.depth}, type(shape.in), strides(shape.a_stride, shape.transpose_a)};
+        b = {{shape.depth, shape.columns}, type(shape.in), strides(shape.b_stride, shape.transpose_b)};
+        c = {{shape.rows, shape.columns}, type(shape.out), strides(shape.c_stride, false)};
+        dnnl::primitive_attr attributes;
+        attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+        if (shape.accumulate) {
+            dnnl::post_ops sum;
+            sum.append_sum(1.0f);
+            attributes.set_post_ops(sum);
+        }
+        const OneThread one_thread;
+        const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(a, b, c), attributes, engine());
+        scratch = description.scratchpad_desc();
+        primitive = dnnl::matmul(description);
+    }
+
+    memory::desc a, b, c, scratch;
+    dnnl::matmul primitive;
+};
+
+// Plans of all threads. Forgotten all at once when there are too many, which ragged shapes could bring about.
+class Plans {
+public:
+    std::shared_ptr<const Plan> get(const TileShape& shape) {
+        const std::lock_guard lock(mutex_);
+        if (const auto found = by_shape_.find(shape); found != by_shape_.end()) return found->second;
+        if (by_shape_.size() >= most) by_shape_.clear();
+        std::shared_ptr<const Plan> plan;
+        try {
+            plan = std::make_shared<const Plan>(shape);
+        } catch (const dnnl::error& error) {
+            fail(Exit::internal, "gemm: oneDNN refuses ({}, {}) · ({}, {}): {}", shape.rows, shape.depth, shape.depth,
+                 shape.columns, error.what());
+        }
+        by_shape_.emplace(shape, plan);
+        return plan;
+    }
+
+    static constexpr std::size_t most = 2048;
+
+private:
+    std::mutex mutex_;
+    std::unordered_map<TileShape, std::shared_ptr<const Plan>, HashShape> by_shape_;
+};
+
+std::shared_ptr<const Plan> plan_of(const TileShape& shape) {
+    static Plans plans;
+    return plans.get(shape);
+}
+
+// A plan bound to one thread: operands are handles whose addresses change with every run.
+class Bound {
+public:
+    explicit Bound(const TileShape& shape)
+        : plan_(plan_of(shape)),
+          a_(plan_->a, engine(), nullptr),
+          b_(plan_->b, engine(), nullptr),
+          c_(plan_->c, engine(), nullptr),
+          scratch_(plan_->scratch, engine(), nullptr) {}
+
+    std::size_t scratch_bytes() const { return plan_->scratch.get_size(); }
+
+    void run(const dnnl::stream& stream, void* c, const void* a, const void* b, void* scratch) {
+        a_.set_data_handle(const_cast<void*>(a));
+        b_.set_data_handle(const_cast<void*>(b));
+        c_.set_data_handle(c);
+        scratch_.set_data_handle(scratch);
+        const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, a_.get()},
+                                             {DNNL_ARG_WEIGHTS, b_.get()},
+                                             {DNNL_ARG_DST, c_.get()},
+                                             {DNNL_ARG_SCRATCHPAD, scratch_.get()}};
+        const dnnl_status_t status = dnnl_primitive_execute(plan_->primitive.get(), stream.get(), 4, arguments);
+        check(status == dnnl_success, "gemm: oneDNN fails with status {}", static_cast<int>(status));
+    }
+
+private:
+    std::shared_ptr<const Plan> plan_;
+    memory a_, b_, c_, scratch_;
+};
+
+// Memory of one thread that only grows.
+template <typename Element>
+class Buffer {
+public:
+    Element* at_least(std::size_t count) {
+        if (count > count_) {
+            constexpr std::size_t alignment = 4096;
+            const std::size_t bytes = (count * sizeof(Element) + alignment - 1) / alignment * alignment;
+            data_.reset(static_cast<Element*>(std::aligned_alloc(alignment, bytes)));
+            require(data_ != nullptr, Exit::out_of_memory, "out of memory: {} bytes of matmul workspace", bytes);
+            count_ = count;
+        }
+        return data_.get();
+    }
+
+private:
+    struct Free {
+        void operator()(Element* data) const { std::free(data); }
+    };
+    std::unique_ptr<Element, Free> data_;
+    std::size_t count_ = 0;
+};
+
+void run_natively(const TileShape& shape, void* c, const void* a, const void* b) {
+    thread_local const dnnl::stream stream(engine());
+    thread_local std::unordered_map<TileShape, Bound, HashShape> bound;
+    thread_local Buffer<std::byte> scratch;
+    if (bound.size() >= Plans::most) bound.clear();
+    Bound& product = bound.try_emplace(shape, shape).first->second;
+    std::byte* workspace = scratch.at_least(product.scratch_bytes());
+    if (omp_get_max_threads() == 1 || omp_in_parallel()) {
+        product.run(stream, c, a, b, workspace);
+    } else {
+        const OneThread one_thread;
+        product.run(stream, c, a, b, workspace);
+    }
+}
+
+void widen(const void* in, std::int64_t rows, std::int64_t columns, std::int64_t stride, float* out) {
+    for (std::int64_t row = 0; row < rows; ++row)
+        TRAINER_PICK(convert_row)
+        (static_cast<const bf16*>(in) + row * stride, DType::bf16, out + row * columns, columns);
+}
+
+// bf16 operands and result by way of f32.
+void run_widened(const TileShape& shape, void* c, const void* a, const void* b) {
+    thread_local Buffer<float> a_buffer, b_buffer, c_buffer;
+    TileShape wide = shape;
+    wide.in = wide.out = DType::f32;
+    if (shape.in == DType::bf16) {
+        const auto operand = [](Buffer<float>& buffer, const void* in, std::int64_t rows, std::int64_t columns,
+                                std::int64_t& stride) {
+            float* out = buffer.at_least(static_cast<std::size_t>(rows * columns));
+            widen(in, rows, columns, stride, out);
+            stride = columns;
+            return out;
+        };
+        a = shape.transpose_a ? operand(a_buffer, a, shape.depth, shape.rows, wide.a_stride)
+                              : operand(a_buffer, a, shape.rows, shape.depth, wide.a_stride);
+        b = shape.transpose_b ? operand(b_buffer, b, shape.columns, shape.depth, wide.b_stride)
+                              : operand(b_buffer, b, shape.depth, shape.columns, wide.b_stride);
+    }
+    if (shape.out == DType::f32) {
+        run_natively(wide, c, a, b);
+        return;
+    }
+    wide.c_stride = shape.columns;
+    float* sums = c_buffer.at_least(static_cast<std::size_t>(shape.rows * shape.columns));
+    if (shape.accumulate) widen(c, shape.rows, shape.columns, shape.c_stride, sums);
+    run_natively(wide, sums, a, b);
+    for (std::int64_t row = 0; row < shape.rows; ++row)
+        TRAINER_PICK(convert_row)
+        (sums + row * shape.columns, DType::f32, static_cast<bf16*>(c) + row * shape.c_stride, shape.columns);
+}
+
+bool is_native(const TileShape& shape) {
+    return (shape.in == DType::f32 && shape.out == DType::f32) || (shape.in == DType::bf16 && multiplies_bf16());
+}
+
+}   // namespace
+
+void prepare_tile(const TileShape& shape) {
+    if (is_native(shape)) plan_of(shape);
+}
+
+void run_tile(const TileShape& shape, void* c, const void* a, const void* b) {
+    if (is_native(shape)) {
+        run_natively(shape, c, a, b);
+    } else {
+        run_widened(shape, c, a, b);
+    }
+}
+
+}   // namespace trainer
+
+#endif
