@@ -15,29 +15,29 @@ namespace trainer {
 
 struct DataSource {
     std::filesystem::path path;
-    std::string format;      // name of a data format
-    double weight = 1.0;     // copies of each row per epoch; a fraction picks that share of the rows by key
+    std::string format;    // name of a data format
+    double weight = 1.0;   // copies of each row per epoch; a fraction picks that share of the rows by key
 };
 
 // What happened to the rows of a dataset.
 struct AuditReport {
     std::int64_t rows = 0;
     std::int64_t kept = 0;
-    std::int64_t cut = 0;                               // kept, but truncated
-    std::int64_t tokens = 0;                            // of kept rows
+    std::int64_t cut = 0;      // kept, but truncated
+    std::int64_t tokens = 0;   // of kept rows
     std::int64_t targets = 0;
-    std::int64_t longest = 0;                           // tokens, after truncation
-    std::int64_t longest_before = 0;                    // tokens, before truncation
-    std::int64_t without_trained_end = 0;               // kept rows that train no EOS or end of turn
+    std::int64_t longest = 0;               // tokens, after truncation
+    std::int64_t longest_before = 0;        // tokens, before truncation
+    std::int64_t without_trained_end = 0;   // kept rows that train no EOS or end of turn
     std::int64_t boundary_tokens = 0;
     struct Reason {
         std::int64_t count = 0;
-        std::string first;                              // "train.jsonl:17: …"
+        std::string first;   // "train.jsonl:17: …"
     };
-    std::map<std::string, Reason> dropped;              // by reason
+    std::map<std::string, Reason> dropped;   // by reason
     std::vector<std::string> warnings;
 
-    Node to_node() const;                               // for `trainer check --json`
+    Node to_node() const;   // for `trainer check --json`
 };
 
 struct AuditedData {
@@ -55,11 +55,11 @@ AuditedData audit(const std::vector<DataSource>& sources, const Encoder& encoder
 struct PreviewRow {
     std::int32_t source = 0;
     std::int64_t row = 0;
-    std::string dropped;      // reason, "" when kept
-    EncodedRow encoded;       // after truncation of ids and trained
+    std::string dropped;   // reason, "" when kept
+    EncodedRow encoded;    // after truncation of ids and trained
 };
 // The first `limit` rows (0: all) in file order; also of datasets that audit would refuse.
 void preview(const std::vector<DataSource>& sources, const Encoder& encoder, std::int64_t vocabulary,
              std::int64_t limit, const std::function<void(const PreviewRow&)>& show);
 
-}  // namespace trainer
+}   // namespace trainer

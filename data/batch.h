@@ -27,4 +27,4 @@ Batch make_batch(const std::vector<Example>& examples, const std::vector<Row>& r
 Batch make_meta_batch(const std::vector<Example>& examples, const std::vector<Row>& rows,
                       std::span<const std::int32_t> chosen);
 
-}  // namespace trainer
+}   // namespace trainer

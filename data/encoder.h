@@ -16,11 +16,11 @@ namespace trainer {
 
 // A row turned into tokens, before truncation.
 struct EncodedRow {
-    std::string text;                     // rendered, without an appended EOS
-    std::vector<std::int32_t> ids;        // an appended EOS included
-    std::vector<std::uint8_t> trained;    // per token
-    std::int64_t boundary_tokens = 0;     // tokens that straddle the edge of a trained span; they are not trained
-    bool trains_end = false;              // an EOS or end-of-turn token is trained
+    std::string text;                    // rendered, without an appended EOS
+    std::vector<std::int32_t> ids;       // an appended EOS included
+    std::vector<std::uint8_t> trained;   // per token
+    std::int64_t boundary_tokens = 0;    // tokens that straddle the edge of a trained span; they are not trained
+    std::int64_t first_end = -1;         // index of the first trained EOS or end-of-turn token; -1: none
 };
 
 // Rows to tokens and labels by the rules of docs/semantics.md (DESIGN section 9). Immutable; usable from several
@@ -30,7 +30,7 @@ public:
     struct Special {
         std::int32_t bos = -1;   // -1: there is none
         std::int32_t eos = -1;
-        Node variables;          // bos_token, eos_token … as the template sees them, a map
+        Node variables;   // bos_token, eos_token … as the template sees them, a map
     };
 
     // `chat` may be null when no row is a chat; a chat row is then an Error(bad_data). All must outlive the encoder.
@@ -56,4 +56,4 @@ private:
 Encoder::Special special_tokens(const Node& tokenizer_config, const Node& config, const Tokenizer& tokenizer,
                                 const std::string& eos_override, std::vector<std::string>& warnings);
 
-}  // namespace trainer
+}   // namespace trainer

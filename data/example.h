@@ -21,4 +21,4 @@ struct Example {
     }
 };
 
-}  // namespace trainer
+}   // namespace trainer

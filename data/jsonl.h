@@ -14,4 +14,4 @@ namespace trainer {
 void read_jsonl(const std::filesystem::path& path, const std::function<void(Node&& value, std::int64_t line)>& row,
                 const std::function<void(const class Error& error, std::int64_t line)>& bad);
 
-}  // namespace trainer
+}   // namespace trainer

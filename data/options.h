@@ -47,7 +47,7 @@ struct EncodeOptions {
     std::int64_t max_length = 1024;
     Overlong overlong = Overlong::truncate;
     OnBadRow on_bad_row = OnBadRow::stop;
-    std::string system;       // system message for chats without one; "" for none
+    std::string system;   // system message for chats without one; "" for none
 };
 
-}  // namespace trainer
+}   // namespace trainer

@@ -17,4 +17,4 @@ std::vector<Row> rows_without_packing(const std::vector<Example>& examples);
 // row with the least room left that still holds it (ties: the older row). Rows hold at most `capacity` tokens.
 std::vector<Row> pack_best_fit(const std::vector<Example>& examples, std::int64_t capacity);
 
-}  // namespace trainer
+}   // namespace trainer

@@ -20,7 +20,7 @@ public:
     };
     struct Step {
         std::int64_t epoch;
-        double epoch_after;   // epochs done after this step: epoch + rows done / rows
+        double epoch_after;                              // epochs done after this step: epoch + rows done / rows
         std::vector<std::vector<std::int32_t>> leaves;   // row indices
     };
 
@@ -44,4 +44,4 @@ private:
 // Leaves over all rows in order, for evaluation.
 std::vector<std::vector<std::int32_t>> leaves_in_order(std::int64_t rows, std::int64_t micro_batch);
 
-}  // namespace trainer
+}   // namespace trainer

@@ -5,9 +5,10 @@
 namespace trainer {
 
 const Registry<MakeCausalLm>& causal_lms() {
-    static const Registry<MakeCausalLm> table("model_type", {
-        {"llama", "Llama 2 and 3, SmolLM2 and others of the same build", make_llama},
-    });
+    static const Registry<MakeCausalLm> table(
+        "model_type", {
+                          {"llama", "Llama 2 and 3, SmolLM2 and others of the same build", make_llama},
+                      });
     return table;
 }
 
@@ -15,4 +16,4 @@ std::unique_ptr<CausalLm> make_causal_lm(const Node& config) {
     return causal_lms().at(config.at("model_type").as_string(), Exit::bad_data, "config.json: ")(config);
 }
 
-}  // namespace trainer
+}   // namespace trainer

@@ -16,4 +16,4 @@ const Registry<MakeCausalLm>& causal_lms();
 // The model a config.json describes; Error(bad_data) when its model_type is missing or not supported.
 std::unique_ptr<CausalLm> make_causal_lm(const Node& config);
 
-}  // namespace trainer
+}   // namespace trainer

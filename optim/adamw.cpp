@@ -7,10 +7,10 @@ namespace trainer {
 namespace {
 
 struct AdamWStep {
-    float keep;          // 1 − lr·wd
+    float keep;   // 1 − lr·wd
     float beta1;
     float beta2;
-    float step_size;     // lr / (1 − β₁ᵗ)
+    float step_size;         // lr / (1 − β₁ᵗ)
     float root_correction;   // √(1 − β₂ᵗ)
     float eps;
     float gradient_scale;
@@ -36,8 +36,8 @@ public:
 protected:
     std::vector<std::string> state_names() const override { return {"exp_avg", "exp_avg_sq"}; }
 
-    void update(Parameter& parameter, const Tensor& gradient, std::map<std::string, Tensor>& state,
-                float learning_rate, float gradient_scale, std::int64_t step) const override {
+    void update(Parameter& parameter, const Tensor& gradient, std::map<std::string, Tensor>& state, float learning_rate,
+                float gradient_scale, std::int64_t step) const override {
         const double beta1 = options_.betas[0];
         const double beta2 = options_.betas[1];
         const double decay = parameter.decay ? options_.weight_decay : 0.0;
@@ -60,10 +60,10 @@ private:
     AdamWOptions options_;
 };
 
-}  // namespace
+}   // namespace
 
 std::unique_ptr<Optimizer> make_adamw(const AdamWOptions& options, std::vector<Parameter*> parameters) {
     return std::make_unique<AdamW>(options, std::move(parameters));
 }
 
-}  // namespace trainer
+}   // namespace trainer

@@ -13,4 +13,4 @@ namespace trainer {
 //   p ← p − lr/(1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + eps)
 std::unique_ptr<Optimizer> make_adamw(const AdamWOptions& options, std::vector<Parameter*> parameters);
 
-}  // namespace trainer
+}   // namespace trainer

@@ -26,7 +26,7 @@ double sum_of_squares(Cpu, const float* values, std::int64_t elements) {
     return total;
 }
 
-}  // namespace
+}   // namespace
 
 double gradient_norm(const std::vector<Parameter*>& parameters) {
     double total = 0;
@@ -44,4 +44,4 @@ float clip_coefficient(double norm, double limit) {
     return static_cast<float>(std::min(1.0, limit / (norm + 1e-6)));
 }
 
-}  // namespace trainer
+}   // namespace trainer

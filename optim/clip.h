@@ -13,4 +13,4 @@ double gradient_norm(const std::vector<Parameter*>& parameters);
 // min(1, limit / (norm + 1e-6)), torch's clip_grad_norm_; 1 when limit is 0 (measure only).
 float clip_coefficient(double norm, double limit);
 
-}  // namespace trainer
+}   // namespace trainer

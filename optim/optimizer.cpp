@@ -17,4 +17,4 @@ void Optimizer::step(float learning_rate, float gradient_scale) {
     }
 }
 
-}  // namespace trainer
+}   // namespace trainer

@@ -40,4 +40,4 @@ private:
     std::int64_t steps_ = 0;
 };
 
-}  // namespace trainer
+}   // namespace trainer

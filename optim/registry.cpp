@@ -5,10 +5,11 @@
 namespace trainer {
 
 const Registry<MakeOptimizer>& optimizers() {
-    static const Registry<MakeOptimizer> table("optimizer", {
-        {"adamw", "Adam with decoupled weight decay, f32 state", make_adamw},
-    });
+    static const Registry<MakeOptimizer> table("optimizer",
+                                               {
+                                                   {"adamw", "Adam with decoupled weight decay, f32 state", make_adamw},
+                                               });
     return table;
 }
 
-}  // namespace trainer
+}   // namespace trainer

@@ -13,4 +13,4 @@ using MakeOptimizer = std::unique_ptr<Optimizer> (*)(const AdamWOptions& options
 
 const Registry<MakeOptimizer>& optimizers();
 
-}  // namespace trainer
+}   // namespace trainer

@@ -18,11 +18,16 @@ double schedule_factor(const ScheduleOptions& options, std::int64_t update, std:
         static_cast<double>(update - warmup) / static_cast<double>(std::max<std::int64_t>(1, total - warmup));
     double factor = 1;
     switch (options.name) {
-        case ScheduleKind::constant: return 1;
-        case ScheduleKind::linear: factor = std::max(0.0, 1 - progress); break;
-        case ScheduleKind::cosine: factor = std::max(0.0, 0.5 * (1 + std::cos(std::numbers::pi * progress))); break;
+        case ScheduleKind::constant:
+            return 1;
+        case ScheduleKind::linear:
+            factor = std::max(0.0, 1 - progress);
+            break;
+        case ScheduleKind::cosine:
+            factor = std::max(0.0, 0.5 * (1 + std::cos(std::numbers::pi * progress)));
+            break;
     }
     return factor * (1 - options.min_lr_ratio) + options.min_lr_ratio;
 }
 
-}  // namespace trainer
+}   // namespace trainer

@@ -14,4 +14,4 @@ double schedule_factor(const ScheduleOptions& options, std::int64_t update, std:
 // W of the above.
 std::int64_t warmup_updates(const ScheduleOptions& options, std::int64_t total);
 
-}  // namespace trainer
+}   // namespace trainer

@@ -88,8 +88,8 @@ private:
     std::vector<AdaptedModule> modules_;
 };
 
-}  // namespace
+}   // namespace
 
 std::unique_ptr<PeftMethod> make_lora(const LoraOptions& options) { return std::make_unique<Lora>(options); }
 
-}  // namespace trainer
+}   // namespace trainer

@@ -10,4 +10,4 @@ namespace trainer {
 // U(−1/√in, 1/√in); B starts at zero.
 std::unique_ptr<PeftMethod> make_lora(const LoraOptions& options);
 
-}  // namespace trainer
+}   // namespace trainer

@@ -28,4 +28,4 @@ public:
     virtual const std::vector<AdaptedModule>& modules() const = 0;
 };
 
-}  // namespace trainer
+}   // namespace trainer

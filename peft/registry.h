@@ -11,4 +11,4 @@ using MakePeftMethod = std::unique_ptr<PeftMethod> (*)(const LoraOptions& option
 
 const Registry<MakePeftMethod>& peft_methods();
 
-}  // namespace trainer
+}   // namespace trainer

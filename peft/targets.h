@@ -16,4 +16,4 @@ std::vector<Linear*> select_targets(const std::vector<Linear*>& linears, const T
 // What adapter_config.json lists for such a choice: for all-linear the last path components, sorted.
 std::vector<std::string> target_suffixes(const std::vector<Linear*>& selected);
 
-}  // namespace trainer
+}   // namespace trainer
