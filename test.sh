@@ -34,6 +34,6 @@ built=$((SECONDS - begin))
 
 begin=$SECONDS
 status=0
-ctest --test-dir build/dev --output-on-failure --no-tests=error --parallel "$jobs" "$@" || status=$?
+ctest --test-dir build/dev --output-on-failure --no-tests=error --timeout 900 --parallel "$jobs" "$@" || status=$?
 printf 'set-up %d s, build %d s (CUDA %s), tests %d s\n' $set_up $built "$TRAINER_CUDA" $((SECONDS - begin))
 exit $status
