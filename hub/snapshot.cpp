@@ -97,6 +97,17 @@ Node read_document(Snapshot& snapshot, const char* name) {
     return document;
 }
 
+// The older place of the special tokens. It wins over a tokenizer_config.json of its own age (one that does not list
+// the added tokens), as in transformers.
+void read_special_tokens_map(Snapshot& snapshot) {
+    const Node map = read_document(snapshot, "special_tokens_map.json");
+    if (!map.is_map()) return;
+    const bool wins = !snapshot.tokenizer_config.contains("added_tokens_decoder");
+    for (const auto& entry : map.as_map())
+        if (wins || !snapshot.tokenizer_config.contains(entry.key))
+            snapshot.tokenizer_config.set(entry.key, Node(entry.value));
+}
+
 void read_folder(Snapshot& snapshot) {
     require(fs::exists(snapshot.folder / "config.json"), Exit::no_input,
             "{}: has no config.json; is it a model folder?", snapshot.folder.string());
@@ -106,10 +117,7 @@ void read_folder(Snapshot& snapshot) {
     snapshot.tokenizer = read_document(snapshot, "tokenizer.json");
     snapshot.tokenizer_config = read_document(snapshot, "tokenizer_config.json");
     if (snapshot.tokenizer_config.is_null()) snapshot.tokenizer_config = Node::map();
-    const Node legacy = read_document(snapshot, "special_tokens_map.json");   // overrides, as transformers 4 has it
-    if (legacy.is_map())
-        for (const auto& entry : legacy.as_map())
-            if (!snapshot.tokenizer_config.contains(entry.key)) snapshot.tokenizer_config.set(entry.key, entry.value);
+    read_special_tokens_map(snapshot);
     resolve_template(snapshot);
     for (const fs::path& path : weight_files(snapshot.folder)) snapshot.files.push_back(path);
     snapshot.weights = open_safetensors_weights(snapshot.folder, snapshot.config, snapshot.notes);

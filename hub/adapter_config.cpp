@@ -1,0 +1,267 @@
+#include "hub/adapter_config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <string_view>
+
+#include "configs/error.h"
+#include "configs/json.h"
+
+namespace trainer {
+
+namespace {
+
+Node text_or_null(const std::string& text) { return text.empty() ? Node() : Node(text); }
+
+Node list_of(const std::vector<std::string>& texts) {
+    Node::List list;
+    for (const std::string& text : texts) list.emplace_back(text);
+    return Node(std::move(list));
+}
+
+Node list_or_null(const std::vector<std::string>& texts) { return texts.empty() ? Node() : list_of(texts); }
+
+// A regex, a sorted list of suffixes, or null.
+Node modules(std::vector<std::string> suffixes, const std::string& regex) {
+    if (!regex.empty()) return Node(regex);
+    std::sort(suffixes.begin(), suffixes.end());
+    return list_or_null(suffixes);
+}
+
+// 16, not 16.0: some readers take only an integer.
+Node whole_or_real(double value) {
+    if (value == std::floor(value) && std::abs(value) < 1e15) return Node(static_cast<std::int64_t>(value));
+    return Node(value);
+}
+
+struct Reader {
+    const Node& document;
+    const std::string& where;
+
+    // Absent and null mean the default.
+    const Node* find(std::string_view key) const {
+        const Node* node = document.find(key);
+        return node && !node->is_null() ? node : nullptr;
+    }
+    [[noreturn]] void mismatch(std::string_view key, std::string_view expected) const {
+        fail(Exit::bad_data, "{}: {}: expected {}, found {}", where, key, expected, document.at(key).describe());
+    }
+    std::string text(std::string_view key) const {
+        const Node* node = find(key);
+        if (!node) return "";
+        if (!node->is_string()) mismatch(key, "a string");
+        return node->as_string();
+    }
+    bool flag(std::string_view key) const {
+        const Node* node = find(key);
+        if (!node) return false;
+        if (!node->is_bool()) mismatch(key, "true or false");
+        return node->as_bool();
+    }
+    std::int64_t integer(std::string_view key, std::int64_t otherwise) const {
+        const Node* node = find(key);
+        if (!node) return otherwise;
+        if (!node->is_integer()) mismatch(key, "an integer");
+        return node->as_integer();
+    }
+    double number(std::string_view key, double otherwise) const {
+        const Node* node = find(key);
+        if (!node) return otherwise;
+        if (!node->is_number()) mismatch(key, "a number");
+        return node->as_number();
+    }
+    std::vector<std::string> texts(std::string_view key) const {
+        std::vector<std::string> result;
+        const Node* node = find(key);
+        if (!node) return result;
+        if (node->is_string()) return {node->as_string()};
+        if (!node->is_list()) mismatch(key, "a list of strings");
+        for (const Node& item : node->as_list()) {
+            if (!item.is_string()) mismatch(key, "a list of strings");
+            result.push_back(item.as_string());
+        }
+        return result;
+    }
+    // A string is a regex, a list holds suffixes.
+    void modules(std::string_view key, std::vector<std::string>& suffixes, std::string& regex) const {
+        const Node* node = find(key);
+        if (node && node->is_string()) {
+            regex = node->as_string();
+        } else {
+            suffixes = texts(key);
+        }
+    }
+    const Node::Map& map(std::string_view key) const {
+        static const Node::Map none;
+        const Node* node = find(key);
+        if (!node) return none;
+        if (!node->is_map()) mismatch(key, "a map");
+        return node->as_map();
+    }
+};
+
+// Keys that are read, and keys without effect on a trained adapter.
+constexpr std::string_view known_keys[] = {"peft_type",
+                                           "task_type",
+                                           "base_model_name_or_path",
+                                           "revision",
+                                           "inference_mode",
+                                           "auto_mapping",
+                                           "peft_version",
+                                           "r",
+                                           "lora_alpha",
+                                           "lora_dropout",
+                                           "target_modules",
+                                           "exclude_modules",
+                                           "fan_in_fan_out",
+                                           "bias",
+                                           "use_rslora",
+                                           "modules_to_save",
+                                           "init_lora_weights",
+                                           "layers_to_transform",
+                                           "layers_pattern",
+                                           "rank_pattern",
+                                           "alpha_pattern",
+                                           "megatron_core",
+                                           "loftq_config",
+                                           "eva_config",
+                                           "corda_config",
+                                           "lora_ga_config",
+                                           "qalora_group_size",
+                                           "runtime_config",
+                                           "ensure_weight_tying"};
+
+// Keys that change what the adapter computes: only their default can be read.
+constexpr std::string_view refused_keys[] = {
+    "use_dora",          "lora_bias",    "use_qalora",     "trainable_token_indices", "target_parameters",
+    "layer_replication", "arrow_config", "use_bdlora",     "alora_invocation_tokens", "velora_config",
+    "monteclora_config", "kasa_config",  "megatron_config"};
+
+bool is_listed(std::string_view key, std::span<const std::string_view> keys) {
+    return std::find(keys.begin(), keys.end(), key) != keys.end();
+}
+
+bool is_default(const Node& node) {
+    if (node.is_null()) return true;
+    if (node.is_bool()) return !node.as_bool();
+    return (node.is_list() || node.is_map()) && node.size() == 0;
+}
+
+void check_supported(const Reader& reader) {
+    const std::string type = reader.text("peft_type");
+    require(!type.empty(), Exit::bad_data, "{}: key \"peft_type\" is missing", reader.where);
+    require(type == "LORA", Exit::bad_data, "{}: peft_type \"{}\" is not supported (supported: LORA)", reader.where,
+            type);
+    for (const std::string_view key : refused_keys)
+        if (const Node* node = reader.document.find(key))
+            require(is_default(*node), Exit::bad_data, "{}: {} is not supported", reader.where, key);
+    const std::string bias = reader.text("bias");
+    require(bias.empty() || bias == "none", Exit::bad_data, "{}: bias \"{}\" is not supported (supported: none)",
+            reader.where, bias);
+    // These make the loader change the base weights; the others only say how A and B began.
+    if (const Node* init = reader.find("init_lora_weights"); init && init->is_string())
+        for (const char* name : {"pissa", "olora", "corda", "loftq", "lora_ga"})
+            require(
+                !init->as_string().starts_with(name), Exit::bad_data,
+                "{}: init_lora_weights \"{}\" changes the base weights and is not supported; convert the adapter to "
+                "a plain LoRA",
+                reader.where, init->as_string());
+}
+
+}   // namespace
+
+std::string adapter_config_text(const AdapterConfig& config) {
+    check(config.targets.empty() != config.target_regex.empty(),
+          "adapter config: exactly one of targets and target_regex must be set");
+    Node ranks = Node::map(), alphas = Node::map();
+    for (const auto& [pattern, rank] : config.rank_pattern) ranks.set(pattern, rank);
+    for (const auto& [pattern, alpha] : config.alpha_pattern) alphas.set(pattern, whole_or_real(alpha));
+    Node::List layers;
+    for (const std::int64_t layer : config.layers_to_transform) layers.emplace_back(layer);
+
+    Node node;
+    node.set("alpha_pattern", std::move(alphas));
+    node.set("auto_mapping", nullptr);
+    node.set("base_model_name_or_path", text_or_null(config.base_model));
+    node.set("bias", "none");
+    node.set("corda_config", nullptr);
+    node.set("eva_config", nullptr);
+    node.set("exclude_modules", modules(config.exclude, config.exclude_regex));
+    node.set("fan_in_fan_out", config.fan_in_fan_out);
+    node.set("inference_mode", true);
+    node.set("init_lora_weights", true);
+    node.set("layer_replication", nullptr);
+    node.set("layers_pattern", list_or_null(config.layers_pattern));
+    node.set("layers_to_transform", layers.empty() ? Node() : Node(std::move(layers)));
+    node.set("loftq_config", Node::map());
+    node.set("lora_alpha", whole_or_real(config.alpha));
+    node.set("lora_bias", false);
+    node.set("lora_dropout", config.dropout);
+    node.set("megatron_config", nullptr);
+    node.set("megatron_core", "megatron.core");
+    node.set("modules_to_save", list_or_null(config.modules_to_save));
+    node.set("peft_type", "LORA");
+    node.set("qalora_group_size", 16);
+    node.set("r", config.rank);
+    node.set("rank_pattern", std::move(ranks));
+    node.set("revision", text_or_null(config.revision));
+    node.set("target_modules", modules(config.targets, config.target_regex));
+    node.set("target_parameters", nullptr);
+    node.set("task_type", text_or_null(config.task_type));
+    node.set("trainable_token_indices", nullptr);
+    node.set("use_dora", false);
+    node.set("use_qalora", false);
+    node.set("use_rslora", config.use_rslora);
+    return to_json(node, {.indent = 2, .ensure_ascii = true, .sort_keys = true});
+}
+
+AdapterConfig parse_adapter_config(const Node& document, const std::string& where, std::vector<std::string>& notes) {
+    require(document.is_map(), Exit::bad_data, "{}: expected a map, found {}", where, document.describe());
+    const Reader reader{document, where};
+    check_supported(reader);
+    AdapterConfig config;
+    config.base_model = reader.text("base_model_name_or_path");
+    config.revision = reader.text("revision");
+    config.task_type = reader.text("task_type");
+    config.rank = reader.integer("r", 8);
+    require(config.rank > 0, Exit::bad_data, "{}: r: expected a positive integer, found {}", where, config.rank);
+    config.alpha = reader.number("lora_alpha", 8);
+    config.dropout = reader.number("lora_dropout", 0);
+    reader.modules("target_modules", config.targets, config.target_regex);
+    require(!config.targets.empty() || !config.target_regex.empty(), Exit::bad_data, "{}: target_modules is missing",
+            where);
+    reader.modules("exclude_modules", config.exclude, config.exclude_regex);
+    config.modules_to_save = reader.texts("modules_to_save");
+    for (const auto& entry : reader.map("rank_pattern")) {
+        require(entry.value.is_integer() && entry.value.as_integer() > 0, Exit::bad_data,
+                "{}: rank_pattern: {}: expected a positive integer, found {}", where, entry.key,
+                entry.value.describe());
+        config.rank_pattern.emplace_back(entry.key, entry.value.as_integer());
+    }
+    for (const auto& entry : reader.map("alpha_pattern")) {
+        require(entry.value.is_number(), Exit::bad_data, "{}: alpha_pattern: {}: expected a number, found {}", where,
+                entry.key, entry.value.describe());
+        config.alpha_pattern.emplace_back(entry.key, entry.value.as_number());
+    }
+    if (const Node* layers = reader.find("layers_to_transform")) {
+        if (layers->is_integer()) {
+            config.layers_to_transform.push_back(layers->as_integer());
+        } else {
+            if (!layers->is_list()) reader.mismatch("layers_to_transform", "an integer or a list of integers");
+            for (const Node& layer : layers->as_list()) {
+                if (!layer.is_integer()) reader.mismatch("layers_to_transform", "a list of integers");
+                config.layers_to_transform.push_back(layer.as_integer());
+            }
+        }
+    }
+    config.layers_pattern = reader.texts("layers_pattern");
+    config.use_rslora = reader.flag("use_rslora");
+    config.fan_in_fan_out = reader.flag("fan_in_fan_out");
+    for (const auto& entry : document.as_map())
+        if (!is_listed(entry.key, known_keys) && !is_listed(entry.key, refused_keys))
+            notes.push_back(format("{}: key \"{}\" is not known and has no effect", where, entry.key));
+    return config;
+}
+
+}   // namespace trainer

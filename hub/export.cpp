@@ -1,0 +1,199 @@
+#include "hub/export.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <set>
+#include <utility>
+
+#include "configs/error.h"
+#include "configs/file.h"
+#include "configs/json.h"
+#include "hub/convert.h"
+#include "hub/output_file.h"
+
+namespace trainer {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr JsonStyle config_style = {.indent = 2, .ensure_ascii = true, .sort_keys = true};
+
+// Everything that makes up a tokenizer in a repository, of whatever family.
+constexpr std::array<const char*, 10> tokenizer_files = {"tokenizer.json",
+                                                         "tokenizer_config.json",
+                                                         "special_tokens_map.json",
+                                                         "added_tokens.json",
+                                                         "chat_template.jinja",
+                                                         "chat_template.json",
+                                                         "vocab.json",
+                                                         "merges.txt",
+                                                         "tokenizer.model",
+                                                         "vocab.txt"};
+
+std::string_view config_dtype(FileDType dtype) {
+    switch (dtype) {
+        case FileDType::f32:
+            return "float32";
+        case FileDType::f16:
+            return "float16";
+        case FileDType::bf16:
+            return "bfloat16";
+        default:
+            fail(Exit::internal, "export: {} is not a dtype of models", name_of(dtype));
+    }
+}
+
+bool is_floating(FileDType dtype) {
+    return dtype == FileDType::f32 || dtype == FileDType::f16 || dtype == FileDType::bf16 || dtype == FileDType::f64;
+}
+
+// Greedy, in order: a tensor that does not fit begins a new shard; one larger than the limit has a shard of its own
+// and does not close the current one.
+std::vector<std::vector<TensorToWrite>> split(const std::vector<TensorToWrite>& tensors, std::uint64_t limit) {
+    std::vector<std::vector<TensorToWrite>> shards;
+    std::vector<TensorToWrite> current;
+    std::uint64_t size = 0;
+    for (const TensorToWrite& tensor : tensors) {
+        const std::uint64_t bytes = tensor.byte_count();
+        if (bytes > limit) {
+            shards.push_back({tensor});
+            continue;
+        }
+        if (size + bytes > limit) {
+            shards.push_back(std::exchange(current, {}));
+            size = 0;
+        }
+        current.push_back(tensor);
+        size += bytes;
+    }
+    if (!current.empty()) shards.push_back(std::move(current));
+    return shards;
+}
+
+std::string shard_name(std::size_t number, std::size_t count) {
+    std::array<char, 64> name;
+    std::snprintf(name.data(), name.size(), "model-%05zu-of-%05zu.safetensors", number, count);
+    return name.data();
+}
+
+bool is_weight_file(const std::string& name) {
+    return name == "model.safetensors" || name == "model.safetensors.index.json" ||
+           (name.starts_with("model-") && name.ends_with(".safetensors") && name.find("-of-") != std::string::npos);
+}
+
+void write_weights(const fs::path& folder, const std::vector<TensorToWrite>& tensors, std::uint64_t limit) {
+    const auto shards = split(tensors, limit);
+    std::set<std::string> written;
+    if (shards.size() <= 1) {
+        written.insert("model.safetensors");
+        write_safetensors(folder / "model.safetensors", tensors);
+    } else {
+        Node::Map weight_map;
+        std::uint64_t total_size = 0;
+        std::int64_t total_parameters = 0;
+        for (std::size_t i = 0; i < shards.size(); ++i) {
+            const std::string name = shard_name(i + 1, shards.size());
+            for (const TensorToWrite& tensor : shards[i]) {
+                weight_map.push_back({tensor.name, Node(name), {}});
+                total_size += tensor.byte_count();
+                total_parameters += element_count(tensor.shape);
+            }
+            write_safetensors(folder / name, shards[i]);
+            written.insert(name);
+        }
+        Node index;
+        Node metadata;
+        metadata.set("total_parameters", total_parameters);
+        metadata.set("total_size", static_cast<std::int64_t>(total_size));
+        index.set("metadata", std::move(metadata));
+        index.set("weight_map", Node(std::move(weight_map)));
+        write_file(folder / "model.safetensors.index.json", to_json(index, config_style) + "\n");
+        written.insert("model.safetensors.index.json");
+    }
+    std::vector<fs::path> stale;
+    for (const auto& entry : fs::directory_iterator(folder)) {
+        const std::string name = entry.path().filename().string();
+        if (is_weight_file(name) && !written.contains(name)) stale.push_back(entry.path());
+    }
+    for (const fs::path& path : stale) fs::remove(path);
+}
+
+void write_generation_config(const fs::path& folder, const Snapshot& base) {
+    if (base.generation_config.is_null()) return;
+    Node config = base.generation_config;
+    const auto differs = [&config](const char* key, double plain) {
+        const Node* node = config.find(key);
+        return node && node->is_number() && node->as_number() != plain;
+    };
+    const Node* sample = config.find("do_sample");
+    // Sampling keys without do_sample load, but transformers refuses to save them again.
+    if ((differs("temperature", 1) || differs("top_p", 1)) && !(sample && sample->is_bool() && sample->as_bool()))
+        config.set("do_sample", true);
+    write_file(folder / "generation_config.json", to_json(config, config_style) + "\n");
+}
+
+constexpr std::int64_t piece = 1 << 16;   // elements converted at a time
+
+template <typename Element>
+TensorToWrite converted_tensor(std::string name, FileShape shape, const Element* values, FileDType dtype) {
+    TensorToWrite tensor{std::move(name), dtype, std::move(shape), {}, {}};
+    const std::int64_t count = element_count(tensor.shape);
+    tensor.produce = [values, count, dtype](const ByteSink& sink) {
+        std::vector<float> numbers(static_cast<std::size_t>(std::min(count, piece)));
+        std::vector<std::byte> bytes(numbers.size() * static_cast<std::size_t>(bits_of(dtype) / 8));
+        for (std::int64_t begin = 0; begin < count; begin += piece) {
+            const std::int64_t size = std::min(piece, count - begin);
+            for (std::int64_t i = 0; i < size; ++i)
+                numbers[static_cast<std::size_t>(i)] = static_cast<float>(values[begin + i]);
+            convert_to_file(numbers.data(), size, dtype, bytes.data());
+            sink(std::span(bytes).first(static_cast<std::size_t>(size * bits_of(dtype) / 8)));
+        }
+    };
+    return tensor;
+}
+
+}   // namespace
+
+TensorToWrite tensor_from_f32(std::string name, FileShape shape, const float* values, FileDType dtype) {
+    return converted_tensor(std::move(name), std::move(shape), values, dtype);
+}
+
+TensorToWrite tensor_from_bf16(std::string name, FileShape shape, const bf16* values, FileDType dtype) {
+    return converted_tensor(std::move(name), std::move(shape), values, dtype);
+}
+
+void export_model(const fs::path& folder, const Snapshot& base, const std::vector<TensorToWrite>& tensors,
+                  const ExportOptions& options) {
+    for (const TensorToWrite& tensor : tensors)
+        check(!is_floating(tensor.dtype) || tensor.dtype == options.dtype, "export: tensor {} is {}, expected {}",
+              tensor.name, name_of(tensor.dtype), name_of(options.dtype));
+    Node config = base.config;
+    config.set("dtype", config_dtype(options.dtype));
+    config.set("torch_dtype", config_dtype(options.dtype));
+    config.erase("quantization_config");   // of the base; these weights are plain
+    config.erase("transformers_weights");
+    write_weights(folder, tensors, options.max_shard_bytes);
+    write_generation_config(folder, base);
+    export_tokenizer(folder, base);
+    write_file(folder / "config.json", to_json(config, config_style) + "\n");
+}
+
+void export_tokenizer(const fs::path& folder, const Snapshot& base) {
+    if (base.gguf) {
+        Node config = base.tokenizer_config;
+        if (const Node* text = config.find("chat_template")) {
+            write_file(folder / "chat_template.jinja", text->as_string());
+            config.erase("chat_template");
+        }
+        write_file(folder / "tokenizer.json", to_json(base.tokenizer, {.indent = 2}));
+        write_file(folder / "tokenizer_config.json", to_json(config, {.indent = 2, .sort_keys = true}) + "\n");
+        return;
+    }
+    for (const char* name : tokenizer_files)
+        if (const fs::path path = base.folder / name; fs::is_regular_file(path))
+            write_file(folder / name, read_text_file(path));
+}
+
+}   // namespace trainer
