@@ -65,7 +65,7 @@ Node FieldType<double>::schema(const Limits& limits) {
 void FieldType<std::string>::read(const Node& node, std::string& out, const Where& where) {
     if (where.limits.names) {
         const std::vector<std::string> names = where.limits.names();
-        const int index = fields_detail::read_name(node, names, {}, where);
+        const int index = fields_detail::read_name(node, names, {std::string(where.limits.later)}, where);
         if (index >= 0) out = names[static_cast<std::size_t>(index)];
     } else if (!node.is_string() || (where.limits.not_empty && node.as_string().empty())) {
         const bool scalar = node.is_number() || node.is_bool();

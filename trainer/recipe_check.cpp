@@ -1,0 +1,107 @@
+#include "trainer/recipe_check.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+namespace trainer {
+
+namespace {
+
+// The value written at a.b, or null.
+const Node* written(const Node& document, std::string_view section, std::string_view key) {
+    const Node* inner = document.find(section);
+    const Node* value = inner ? inner->find(key) : nullptr;
+    return value && !value->is_null() ? value : nullptr;
+}
+
+std::string place_of(const Node& node) {
+    const std::string place = node.mark().text();
+    return place.empty() ? "" : place + ": ";
+}
+
+bool same_file(const std::string& a, const std::string& b) {
+    return std::filesystem::path(a).lexically_normal() == std::filesystem::path(b).lexically_normal();
+}
+
+void check_length(Recipe& recipe, const Node& document, Complaints& complaints) {
+    TrainingOptions& training = recipe.training;
+    const Node* steps = written(document, "training", "steps");
+    const Node* epochs = written(document, "training", "epochs");
+    if (steps && epochs)
+        Where{complaints, "training.epochs"}.complain(
+            *epochs,
+            format("steps and epochs are both given; keep one of them (steps stands at {})", steps->mark().text()));
+    if (!training.steps && !training.epochs) training.steps = TrainingOptions::default_steps;
+}
+
+void check_batch(Recipe& recipe, const Node& document, Complaints& complaints) {
+    TrainingOptions& training = recipe.training;
+    if (training.micro_batch <= training.batch) return;
+    if (const Node* micro_batch = written(document, "training", "micro_batch"))
+        Where{complaints, "training.micro_batch"}.complain(
+            *micro_batch,
+            format("expected at most batch, which is {}, found {}", training.batch, training.micro_batch));
+    else
+        training.micro_batch = training.batch;
+}
+
+void check_warmup(const Recipe& recipe, const Node& document, Complaints& complaints) {
+    const Node* node = written(document, "schedule", "warmup");
+    const double warmup = recipe.schedule.warmup;
+    if (!node || warmup < 1) return;
+    const Where where{complaints, "schedule.warmup"};
+    if (warmup != std::floor(warmup))
+        where.complain(*node, format("expected a whole number of steps or a fraction below 1, found {}", warmup));
+    else if (recipe.training.steps && warmup > static_cast<double>(*recipe.training.steps))
+        where.complain(*node,
+                       format("a warm-up of {} steps is longer than the run of {}", warmup, *recipe.training.steps));
+}
+
+void check_template(const Recipe& recipe, const Node& document, Complaints& complaints) {
+    const std::string& name = recipe.data.chat_template;
+    const Node* node = written(document, "data", "template");
+    if (!node || name == "tokenizer" || std::filesystem::path(name).extension() == ".jinja") return;
+    Where{complaints, "data.template"}.complain(
+        *node, format("expected tokenizer or the path of a .jinja file, found {}", node->describe()));
+}
+
+void check_paths(Recipe& recipe, const Node& document, Complaints& complaints) {
+    if (const Node* output = document.find("output"); output && same_file(recipe.output, recipe.model.base))
+        Where{complaints, "output"}.complain(*output, "this is the model's own path; choose another folder");
+
+    const std::vector<TrainSource>& train = recipe.data.train;
+    const auto is_trained_on = [&](const std::string& path) {
+        return std::any_of(train.begin(), train.end(), [&](const auto& one) { return same_file(one.path, path); });
+    };
+    const Node* valid = written(document, "data", "valid");
+    for (const ValidSource& source : recipe.data.valid)
+        if (valid && !source.path.empty() && is_trained_on(source.path))
+            recipe.warnings.push_back(place_of(*valid) + "data.valid: " + source.path +
+                                      " is trained on too; its loss says nothing about new text");
+    const Node* sources = written(document, "data", "train");
+    for (std::size_t i = 0; i < train.size(); ++i)
+        for (std::size_t j = 0; j < i; ++j)
+            if (sources && !train[i].path.empty() && same_file(train[i].path, train[j].path))
+                recipe.warnings.push_back(place_of(*sources) + "data.train: " + train[i].path +
+                                          " is listed twice; a weight says the same");
+}
+
+void check_eval(Recipe& recipe, const Node& document) {
+    const Node* eval = document.find("eval");
+    if (eval && !eval->is_null() && recipe.data.valid.empty() && !written(document, "data", "valid"))
+        recipe.warnings.push_back(place_of(*eval) + "eval: there is no data.valid, so nothing is evaluated");
+}
+
+}   // namespace
+
+void check_recipe(Recipe& recipe, const Node& document, Complaints& complaints) {
+    check_length(recipe, document, complaints);
+    check_batch(recipe, document, complaints);
+    check_warmup(recipe, document, complaints);
+    check_template(recipe, document, complaints);
+    check_paths(recipe, document, complaints);
+    check_eval(recipe, document);
+}
+
+}   // namespace trainer

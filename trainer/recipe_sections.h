@@ -1,0 +1,144 @@
+#pragma once
+
+// The sections of a recipe. Adapter, optimizer and schedule options belong to their rooms.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "autograd/dtype.h"
+#include "configs/fields.h"
+#include "optim/options.h"
+#include "peft/options.h"
+#include "trainer/recipe_values.h"
+
+namespace trainer {
+
+struct ModelOptions {
+    std::string base;
+    std::string revision = "main";
+    std::optional<std::string> hub_id;
+    std::optional<DType> dtype;
+    Node config = Node::map();
+
+    template <typename Visitor>
+    void fields(Visitor& field) {
+        field("base", base, "hub id, model folder, or .gguf file", required(), not_empty());
+        field("revision", revision, "branch, tag or commit of a hub id", not_empty());
+        field("hub_id", hub_id, "what the adapter names as its base when that is a folder or file", not_empty());
+        field("dtype", dtype, "of frozen weights; null: the checkpoint's, bf16 for GGUF");
+        field("config", config, "keys that replace those of the model's config.json", only_map());
+        field.later("quantize", "leave the key out");
+    }
+};
+
+struct DataOptions {
+    std::vector<TrainSource> train;
+    std::vector<ValidSource> valid;   // empty: no evaluation
+    std::string chat_template = "tokenizer";
+    std::optional<std::string> system;
+    std::optional<std::string> eos_token;
+    TrainOn train_on = TrainOn::assistant;
+    std::int64_t max_length = 1024;
+    Overlong overlong = Overlong::truncate;
+    PackingStrategy packing = PackingStrategy::best_fit;
+    bool drop_last = false;
+    OnBadRow on_bad_row = OnBadRow::stop;
+
+    template <typename Visitor>
+    void fields(Visitor& field) {
+        field("train", train, "what is trained on", required());
+        field("valid", valid, "what is evaluated; named sources give eval_NAME_loss each");
+        field("template", chat_template, "tokenizer (the model's own chat template) or a .jinja file", not_empty());
+        field("system", system, "system message for rows without one");
+        field("eos_token", eos_token, "end of a text; null: the tokenizer's", not_empty());
+        field("train_on", train_on, "which tokens count: assistant turns, the last one, the completion, all");
+        field("max_length", max_length, "tokens of a row, or of a pack", between(2, 1 << 24));
+        field("overlong", overlong, "what happens to longer rows");
+        field("packing", packing, "several rows after another up to max_length, attention kept apart");
+        field("drop_last", drop_last, "leave out the last step of an epoch when it is short");
+        field("on_bad_row", on_bad_row, "stop at the first malformed row, or skip and count them");
+    }
+};
+
+// The names in peft/registry.cpp and optim/registry.cpp.
+std::vector<std::string> adapter_method_names();
+std::vector<std::string> optimizer_names();
+
+struct PeftOptions {
+    std::string method = "lora";
+    LoraOptions lora;
+
+    template <typename Visitor>
+    void fields(Visitor& field) {
+        field("method", method, "kind of adapter", one_of(adapter_method_names));
+        lora.fields(field);
+    }
+};
+
+struct TrainingOptions {
+    static constexpr std::int64_t default_steps = 200;
+
+    std::optional<std::int64_t> steps;   // after reading, exactly one of steps and epochs is set
+    std::optional<double> epochs;
+    std::int64_t batch = 32;
+    std::int64_t micro_batch = 8;
+    Precision precision = Precision::bf16;
+    Recompute recompute = Recompute::none;
+    double clip_norm = 1.0;
+    Determinism determinism = Determinism::automatic;
+    std::int64_t seed = 42;
+
+    template <typename Visitor>
+    void fields(Visitor& field) {
+        field("steps", steps, "optimizer steps; 200 when neither steps nor epochs is given", between(1, 1e12));
+        field("epochs", epochs, "passes over the data instead of steps; fractions are allowed", above(0), at_most(1e6));
+        field("batch", batch, "rows (with packing: packs) per optimizer step", between(1, 1 << 24));
+        field("micro_batch", micro_batch, "rows computed at once; at most batch", between(1, 1 << 24),
+              later_word("auto"));
+        field("precision", precision, "of activations and matrix products");
+        field("recompute", recompute, "what is computed again in backward to save memory");
+        field("clip_norm", clip_norm, "largest norm of the gradient; 0 measures without clipping", at_least(0));
+        field("determinism", determinism,
+              "strict: the same bits whatever the number of ranks; repeatable: for one number of ranks; "
+              "auto: strict with an adapter, else repeatable");
+        field("seed", seed, "of the order of the data, dropout and new weights", at_least(0));
+        field.later("offload", "leave the key out");
+        field.later("grad_dtype", "gradients are f32");
+    }
+};
+
+struct OptimizerOptions {
+    std::string name = "adamw";
+    AdamWOptions adamw;
+
+    template <typename Visitor>
+    void fields(Visitor& field) {
+        field("name", name, "the rule", one_of(optimizer_names));
+        adamw.fields(field);
+    }
+};
+
+struct EvalOptions {
+    EvalEvery every;
+    std::optional<std::int64_t> batch;
+
+    template <typename Visitor>
+    void fields(Visitor& field) {
+        field("every", every, "steps between evaluations; \"epoch\"; or below 1 a fraction of the run");
+        field("batch", batch, "rows computed at once; null: micro_batch", between(1, 1 << 24));
+    }
+};
+
+struct LoggingOptions {
+    std::int64_t every = 1;
+
+    template <typename Visitor>
+    void fields(Visitor& field) {
+        field("every", every, "steps between progress lines", at_least(1));
+    }
+};
+
+}   // namespace trainer
