@@ -138,8 +138,10 @@ check_format() {
     fi
     local file
     while read -r file; do
-        clang-format-14 --dry-run -Werror "$file" 2>/dev/null || breach "$file: run clang-format-14 -i $file"
-    done < <(files "${rooms[@]}" tests bench cmake -- "${sources[@]}")
+        breach "$file: run clang-format-14 -i $file"
+    done < <(files "${rooms[@]}" tests bench cmake -- "${sources[@]}" |
+        xargs -r -n 16 -P "$(nproc)" clang-format-14 --dry-run -Werror 2>&1 |
+        sed -nE 's/^([^:]+):[0-9]+:[0-9]+: error:.*/\1/p' | sort -u)
 }
 
 # A data card (README.md beside *.jsonl) gives the SHA-256 of every file it lies beside.
