@@ -2,5 +2,5 @@
 option(TRAINER_WARNINGS_AS_ERRORS "Switch off to build with a compiler newer than the tested g++ 12" ON)
 add_library(trainer_warnings INTERFACE)
 target_compile_options(trainer_warnings INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-qual -Wunused
+  -Wall -Wextra -Wpedantic -Wshadow=local -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-qual -Wunused
   $<$<BOOL:${TRAINER_WARNINGS_AS_ERRORS}>:-Werror>)
