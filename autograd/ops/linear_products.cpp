@@ -1,0 +1,142 @@
+#include "autograd/ops/linear_products.h"
+
+#include <algorithm>
+
+#include "autograd/cpu/gemm.h"
+#include "autograd/cpu/rows.h"
+#include "autograd/cpu/rows_kernels.h"
+#include "autograd/ops/dropout.h"
+
+namespace trainer {
+
+namespace {
+
+bool is_trainable(const Parameter* parameter) { return parameter && parameter->trainable; }
+
+void add_bias(Cpu, Tensor& y, const Tensor& bias) {   // bias (C), y (N, C)
+    const auto& add = TRAINER_PICK(add_row);
+#pragma omp parallel for schedule(static)
+    for (std::int64_t n = 0; n < y.rows(); ++n) add(row_of(y, n), y.dtype(), bias.raw(), bias.dtype(), y.columns());
+}
+
+// sum (C) f32 += columns of dy: rows are summed in blocks of 256, then the blocks, in order.
+void add_column_sums(Cpu, const Tensor& dy, Tensor& sum) {
+    constexpr std::int64_t block = 256;
+    constexpr std::int64_t width = 64;
+    const auto& add = TRAINER_PICK(add_row);
+#pragma omp parallel for schedule(static)
+    for (std::int64_t column = 0; column < dy.columns(); column += width) {
+        const std::int64_t count = std::min(width, dy.columns() - column);
+        for (std::int64_t row = 0; row < dy.rows(); row += block) {
+            float part[width] = {};
+            for (std::int64_t n = row; n < std::min(row + block, dy.rows()); ++n)
+                add(part, DType::f32, row_of(dy, n) + column * static_cast<std::int64_t>(size_of(dy.dtype())),
+                    dy.dtype(), count);
+            add(sum.data<float>() + column, DType::f32, part, DType::f32, count);
+        }
+    }
+}
+
+// gradient += aᵀ b
+void add_weight_gradient(Parameter& parameter, const GradientOf& gradient_of, const Tensor& a, const Tensor& b) {
+    Tensor& gradient = gradient_of(parameter);
+    const bool accumulate = gradient.defined();
+    if (!accumulate) {
+        const PurposeScope purpose(Purpose::gradients);
+        gradient = Tensor::empty(parameter.shape, DType::f32, a.place());
+    }
+    on(a.place(), [&](Cpu cpu) { gemm(cpu, gradient, a, true, b, false, accumulate); });
+}
+
+Tensor masked(const Tensor& x, const LowRankTerm& term, const Tensor& token_keys) {
+    if (!token_keys.defined() || term.dropout == 0) return x;
+    const PurposeScope purpose(Purpose::workspace);
+    Tensor out = Tensor::empty(x.shape(), x.dtype(), x.place());
+    apply_dropout(x, out, term.dropout, term.site, token_keys);
+    return out;
+}
+
+// scale · a · op(b), rounded once to a's dtype
+Tensor scaled_product(const Tensor& a, const Tensor& b, bool transpose_b, float scale) {
+    const Shape shape(a.rows(), transpose_b ? b.rows() : b.columns());
+    const DType dtype = scale == 1 ? a.dtype() : DType::f32;
+    Tensor out = Tensor::empty(shape, dtype, a.place());
+    on(out.place(), [&](Cpu cpu) {
+        gemm(cpu, out, a, false, b, transpose_b, false);
+        if (scale != 1) scale_rows(cpu, out, scale);
+    });
+    return converted(out, a.dtype());
+}
+
+// dx += mask(g · A)
+void add_low_rank_input_gradient(const LowRankTerm& term, const Tensor& g, const Tensor& token_keys, Tensor& dx) {
+    const Tensor& a = term.a->in(g.dtype());
+    if (!token_keys.defined() || term.dropout == 0) {
+        on(dx.place(), [&](Cpu cpu) { gemm(cpu, dx, g, false, a, false, true); });
+        return;
+    }
+    const PurposeScope purpose(Purpose::workspace);
+    Tensor through = Tensor::empty(dx.shape(), dx.dtype(), dx.place());
+    on(dx.place(), [&](Cpu cpu) { gemm(cpu, through, g, false, a, false, false); });
+    apply_dropout(through, through, term.dropout, term.site, token_keys);
+    on(dx.place(), [&](Cpu cpu) { add_rows(cpu, dx, through); });
+}
+
+}   // namespace
+
+bool anything_trainable(const LinearTerms& terms) {
+    return std::any_of(terms.dense.begin(), terms.dense.end(),
+                       [](const DenseTerm& term) { return is_trainable(term.weight) || is_trainable(term.bias); }) ||
+           std::any_of(terms.low_rank.begin(), terms.low_rank.end(),
+                       [](const LowRankTerm& term) { return is_trainable(term.a) || is_trainable(term.b); });
+}
+
+bool needs_input(const LinearTerms& terms) {
+    return std::any_of(terms.dense.begin(), terms.dense.end(),
+                       [](const DenseTerm& term) { return is_trainable(term.weight); }) ||
+           std::any_of(terms.low_rank.begin(), terms.low_rank.end(),
+                       [](const LowRankTerm& term) { return is_trainable(term.a); });
+}
+
+std::vector<Tensor> linear_forward(const Tensor& x, const LinearTerms& terms, const Tensor& token_keys, Tensor& y) {
+    terms.weight->forward(x, y, false);
+    for (const DenseTerm& term : terms.dense) {
+        if (!term.bias) continue;
+        Tensor columns = y.column_range(term.row_begin, term.row_end);
+        on(y.place(), [&](Cpu cpu) { add_bias(cpu, columns, term.bias->value); });
+    }
+    std::vector<Tensor> hidden;
+    for (const LowRankTerm& term : terms.low_rank) {
+        hidden.push_back(scaled_product(masked(x, term, token_keys), term.a->in(x.dtype()), true, term.scale));
+        Tensor columns = y.column_range(term.row_begin, term.row_end);
+        on(y.place(), [&](Cpu cpu) { gemm(cpu, columns, hidden.back(), false, term.b->in(x.dtype()), true, true); });
+    }
+    return hidden;
+}
+
+void linear_backward(const Tensor& x, const Tensor& dy, const LinearTerms& terms, const Tensor& token_keys,
+                     const std::vector<Tensor>& hidden, const GradientOf& gradient_of, Tensor* dx) {
+    if (dx) terms.weight->grad_input(dy, *dx, false);
+    for (const DenseTerm& term : terms.dense) {
+        const Tensor columns = dy.column_range(term.row_begin, term.row_end);
+        if (is_trainable(term.weight)) add_weight_gradient(*term.weight, gradient_of, columns, x);
+        if (!is_trainable(term.bias)) continue;
+        Tensor& gradient = gradient_of(*term.bias);
+        if (!gradient.defined()) {
+            const PurposeScope purpose(Purpose::gradients);
+            gradient = Tensor::zeros(term.bias->shape, DType::f32, dy.place());
+        }
+        on(dy.place(), [&](Cpu cpu) { add_column_sums(cpu, columns, gradient); });
+    }
+    for (std::size_t i = 0; i < terms.low_rank.size(); ++i) {
+        const LowRankTerm& term = terms.low_rank[i];
+        const Tensor columns = dy.column_range(term.row_begin, term.row_end);
+        if (is_trainable(term.b)) add_weight_gradient(*term.b, gradient_of, columns, hidden[i]);
+        if (!is_trainable(term.a) && !dx) continue;
+        const Tensor g = scaled_product(columns, term.b->in(dy.dtype()), false, term.scale);
+        if (is_trainable(term.a)) add_weight_gradient(*term.a, gradient_of, g, masked(x, term, token_keys));
+        if (dx) add_low_rank_input_gradient(term, g, token_keys, *dx);
+    }
+}
+
+}   // namespace trainer

@@ -1,0 +1,101 @@
+#include "autograd/quant/dense.h"
+
+#include <cstring>
+
+#include "autograd/cpu/gemm.h"
+#include "autograd/cpu/rows.h"
+#include "autograd/cpu/rows_kernels.h"
+#include "configs/error.h"
+
+namespace trainer {
+
+namespace {
+
+void gather_rows(Cpu, const Tensor& value, const Tensor& ids, Tensor& y) {
+    const auto* row_ids = ids.data<std::int32_t>();
+    for (std::int64_t n = 0; n < ids.elements(); ++n)
+        check(row_ids[n] >= 0 && row_ids[n] < value.rows(), "embedding: id {} at {} is not below {}", row_ids[n], n,
+              value.rows());
+    const bool same = value.dtype() == y.dtype();
+    const std::size_t row_bytes = static_cast<std::size_t>(y.columns()) * size_of(y.dtype());
+    const auto& convert = TRAINER_PICK(convert_row);
+#pragma omp parallel for schedule(static)
+    for (std::int64_t n = 0; n < ids.elements(); ++n) {
+        if (same) {
+            std::memcpy(row_of(y, n), row_of(value, row_ids[n]), row_bytes);
+        } else {
+            convert(row_of(value, row_ids[n]), value.dtype(), row_of(y, n), y.columns());
+        }
+    }
+}
+
+}   // namespace
+
+DenseWeight::DenseWeight(std::vector<Parameter*> parameters, DType storage, DType compute, Place place)
+    : parameters_(std::move(parameters)), compute_(compute) {
+    check(!parameters_.empty(), "dense weight: no parameters");
+    const std::int64_t in = parameters_[0]->shape.columns();
+    std::int64_t out = 0;
+    for (const Parameter* parameter : parameters_) {
+        check(parameter->shape.dimensions() == 2 && parameter->shape.columns() == in,
+              "dense weight: {} is {}, expected {} columns", parameter->name, parameter->shape.text(), in);
+        out += parameter->shape.rows();
+    }
+    const PurposeScope purpose(Purpose::weights);
+    value_ = Tensor::empty({out, in}, storage, place);
+    std::int64_t row = 0;
+    for (Parameter* parameter : parameters_) {
+        parameter->value = value_.row_range(row, row + parameter->shape.rows());
+        parameter->changed();
+        row += parameter->shape.rows();
+    }
+}
+
+const Tensor& DenseWeight::computed() const {
+    if (value_.dtype() == compute_) return value_;
+    if (copy_version_ != version()) {
+        const PurposeScope purpose(Purpose::weights);
+        if (!copy_.defined()) copy_ = Tensor::empty(value_.shape(), compute_, value_.place());
+        copy(value_, copy_);
+        copy_version_ = version();
+    }
+    return copy_;
+}
+
+void DenseWeight::forward(const Tensor& x, Tensor& y, bool accumulate) const {
+    forward_rows(0, out_features(), x, y, accumulate);
+}
+
+void DenseWeight::grad_input(const Tensor& dy, Tensor& dx, bool accumulate) const {
+    grad_input_rows(0, out_features(), dy, dx, accumulate);
+}
+
+void DenseWeight::forward_rows(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y,
+                               bool accumulate) const {
+    const Tensor weight = computed().row_range(begin, end);
+    on(place(), [&](Cpu cpu) { gemm(cpu, y, x, false, weight, true, accumulate); });
+}
+
+void DenseWeight::grad_input_rows(std::int64_t begin, std::int64_t end, const Tensor& dy, Tensor& dx,
+                                  bool accumulate) const {
+    const Tensor weight = computed().row_range(begin, end);
+    on(place(), [&](Cpu cpu) { gemm(cpu, dx, dy, false, weight, false, accumulate); });
+}
+
+void DenseWeight::rows(const Tensor& ids, Tensor& y) const {
+    check(y.rows() == ids.elements() && y.columns() == in_features(), "dense weight: rows of {} for {} ids into {}",
+          value_.shape().text(), ids.elements(), y.shape().text());
+    on(place(), [&](Cpu cpu) { gather_rows(cpu, value_, ids, y); });
+}
+
+Tensor DenseWeight::dense(DType dtype) const { return converted(value_, dtype); }
+
+std::size_t DenseWeight::bytes() const { return value_.bytes() + (copy_.defined() ? copy_.bytes() : 0); }
+
+std::uint64_t DenseWeight::version() const {
+    std::uint64_t sum = 0;   // each part only grows
+    for (const Parameter* parameter : parameters_) sum += parameter->version();
+    return sum;
+}
+
+}   // namespace trainer
