@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "configs/utf8.h"
 #include "data/unicode.h"
 
 namespace trainer::byte_level {
@@ -20,7 +21,7 @@ struct Alphabet {
         for (int byte = 0; byte < 256; ++byte) {
             const bool printable = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte != 0xAD);
             const char32_t point = printable ? static_cast<char32_t>(byte) : next++;
-            unicode::append(letters[static_cast<std::size_t>(byte)], point);
+            append_utf8(letters[static_cast<std::size_t>(byte)], point);
             bytes[point] = byte;
         }
     }

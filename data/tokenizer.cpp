@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "configs/error.h"
+#include "configs/utf8.h"
 #include "data/added_tokens.h"
 #include "data/bpe.h"
 #include "data/byte_level.h"
@@ -104,7 +105,7 @@ public:
     std::vector<Token> encode(std::string_view text, bool add_special_tokens) const override {
         require(text.size() < static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()), Exit::bad_data,
                 "a text of {} bytes is too long for a tokenizer (2 GiB)", text.size());
-        const std::size_t valid = unicode::valid_prefix(text);
+        const std::size_t valid = first_invalid_utf8(text);
         require(valid == text.size(), Exit::bad_data, "the text is not UTF-8: byte {} is wrong", valid);
         std::vector<Token> tokens;
         tokens.reserve(text.size() / 3 + 4);

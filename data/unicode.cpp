@@ -1,5 +1,7 @@
 #include "data/unicode.h"
 
+#include "configs/utf8.h"
+
 namespace trainer::unicode {
 
 namespace {
@@ -85,40 +87,11 @@ Decoded decode_last(std::string_view text) {
     return decode(text.substr(begin));
 }
 
-void append(std::string& text, char32_t point) {
-    const auto add = [&](char32_t byte) { text.push_back(static_cast<char>(byte)); };
-    if (point < 0x80) {
-        add(point);
-    } else if (point < 0x800) {
-        add(0xC0 | point >> 6);
-        add(0x80 | (point & 0x3F));
-    } else if (point < 0x10000) {
-        add(0xE0 | point >> 12);
-        add(0x80 | (point >> 6 & 0x3F));
-        add(0x80 | (point & 0x3F));
-    } else {
-        add(0xF0 | point >> 18);
-        add(0x80 | (point >> 12 & 0x3F));
-        add(0x80 | (point >> 6 & 0x3F));
-        add(0x80 | (point & 0x3F));
-    }
-}
-
-std::size_t valid_prefix(std::string_view bytes) {
-    std::size_t at = 0;
-    while (at < bytes.size()) {
-        const Front next = front(bytes.substr(at));
-        if (next.state != Front::State::valid) break;
-        at += next.length;
-    }
-    return at;
-}
-
 std::string lossy(std::string_view bytes) {
     std::string text;
     text.reserve(bytes.size());
     while (!bytes.empty()) {
-        const std::size_t valid = valid_prefix(bytes);
+        const std::size_t valid = first_invalid_utf8(bytes);
         text.append(bytes.substr(0, valid));
         bytes.remove_prefix(valid);
         if (bytes.empty()) break;

@@ -30,10 +30,6 @@ struct Decoded {
 Decoded decode(std::string_view text);
 // The code point that ends the text; the text is valid UTF-8 and not empty.
 Decoded decode_last(std::string_view text);
-void append(std::string& text, char32_t point);
-
-// Length of the longest valid prefix.
-std::size_t valid_prefix(std::string_view bytes);
 
 // Each maximal invalid part becomes one U+FFFD (Unicode 3.9, "substitution of maximal subparts").
 std::string lossy(std::string_view bytes);
