@@ -1,0 +1,64 @@
+#include "autograd/ops/embedding.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "autograd/cpu/rows.h"
+#include "autograd/cpu/rows_kernels.h"
+#include "autograd/tape.h"
+#include "configs/error.h"
+
+namespace trainer {
+
+namespace {
+
+// gradient (V, C) f32: row `id` gains the sum of the rows of dy whose token has that id, summed in token order.
+void add_rows_by_id(Cpu, const Tensor& ids, const Tensor& dy, Tensor& gradient) {
+    const auto* id = ids.data<std::int32_t>();
+    std::vector<std::int64_t> tokens(static_cast<std::size_t>(ids.elements()));
+    std::iota(tokens.begin(), tokens.end(), std::int64_t{0});
+    std::stable_sort(tokens.begin(), tokens.end(), [&](std::int64_t a, std::int64_t b) { return id[a] < id[b]; });
+    std::vector<std::size_t> begins;   // of the runs of one id
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+        if (i == 0 || id[tokens[i]] != id[tokens[i - 1]]) begins.push_back(i);
+    const auto runs = static_cast<std::int64_t>(begins.size());
+    begins.push_back(tokens.size());
+
+    const auto& add = TRAINER_PICK(add_row);
+    const std::int64_t columns = dy.columns();
+#pragma omp parallel
+    {
+        std::vector<float> sum(static_cast<std::size_t>(columns));
+#pragma omp for schedule(static)
+        for (std::int64_t run = 0; run < runs; ++run) {
+            const std::size_t begin = begins[static_cast<std::size_t>(run)];
+            const std::size_t end = begins[static_cast<std::size_t>(run) + 1];
+            std::fill(sum.begin(), sum.end(), 0.0f);
+            for (std::size_t i = begin; i < end; ++i)
+                add(sum.data(), DType::f32, row_of(dy, tokens[i]), dy.dtype(), columns);
+            add(row_of(gradient, id[tokens[begin]]), DType::f32, sum.data(), DType::f32, columns);
+        }
+    }
+}
+
+}   // namespace
+
+Tensor embedding(const Tensor& ids, const Weight& weight, Parameter* parameter, DType dtype) {
+    Tensor y = Tensor::empty({ids.elements(), weight.in_features()}, dtype, weight.place());
+    weight.rows(ids, y);
+    const bool trainable = parameter && parameter->trainable;
+    if (Tape* tape = recording({}, trainable))
+        tape->record({&y}, [ids, parameter](std::span<Tensor> dy, Gradients&) {
+            Tensor& gradient = parameter->gradient;
+            if (!gradient.defined()) {
+                const PurposeScope purpose(Purpose::gradients);
+                gradient = Tensor::zeros(parameter->shape, DType::f32, dy[0].place());
+            }
+            on(gradient.place(), [&](Cpu cpu) { add_rows_by_id(cpu, ids, dy[0], gradient); });
+        });
+    return y;
+}
+
+}   // namespace trainer
