@@ -25,6 +25,7 @@ public:
     Tensor gradient;   // f32, undefined while nothing was added
     bool trainable = false;
     bool decay = true;   // weight decay applies (not for biases and norms)
+    bool in_base = true;   // stored in the files of the base model (an adapter's is not)
 
     // Adds g (any float dtype, same shape) to `gradient`, which is kept in f32. Takes g over when it is the first.
     void add_gradient(Tensor g);

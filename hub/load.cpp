@@ -13,6 +13,7 @@ void check_names_and_shapes(const ParameterSet& parameters, const WeightSource& 
     const auto report = [&errors](const std::string& message) { errors.emplace_back(Exit::bad_data, message); };
     std::vector<std::string> missing, unused;
     for (const auto& parameter : parameters.all()) {
+        if (!parameter->in_base) continue;
         if (!source.contains(parameter->name)) {
             missing.push_back(parameter->name);
         } else if (const FileShape found = source.shape(parameter->name); found != parameter->shape.sizes()) {
@@ -47,7 +48,8 @@ void load(Parameter& parameter, const WeightSource& source) {
 
 void load_parameters(ParameterSet& parameters, const WeightSource& source, const std::string& where) {
     check_names_and_shapes(parameters, source, where);
-    for (const auto& parameter : parameters.all()) load(*parameter, source);
+    for (const auto& parameter : parameters.all())
+        if (parameter->in_base) load(*parameter, source);
 }
 
 }   // namespace trainer

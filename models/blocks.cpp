@@ -11,7 +11,7 @@ Tensor when_backward(const Tensor& x, std::function<void()> before) {
     Tape* tape = recording({&x});
     if (!tape) return x;
     Tensor y = x.detached();
-    tape->record({&y}, [x, before = std::move(before)](std::span<Tensor> dy, Gradients& gradients) {
+    tape->record({&y}, [x = x.without_value(), before = std::move(before)](std::span<Tensor> dy, Gradients& gradients) {
         before();
         gradients.add(x, std::move(dy[0]));
     });

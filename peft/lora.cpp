@@ -17,8 +17,10 @@ public:
           scale_(static_cast<float>(options.alpha / options.rank)),
           dropout_(static_cast<float>(options.dropout)),
           site_(site_key(linear.name, "lora_dropout")) {
-        a_.trainable = true;
-        b_.trainable = true;
+        for (Parameter* parameter : {&a_, &b_}) {
+            parameter->trainable = true;
+            parameter->in_base = false;
+        }
     }
 
     AdapterForm form() const override { return LowRank{&a_, &b_, scale_, dropout_, site_}; }

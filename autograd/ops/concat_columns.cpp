@@ -23,12 +23,14 @@ Tensor concat_columns(const std::vector<Tensor>& parts) {
         wanted = wanted || part.slot() >= 0;
     }
     if (Tape* tape = recording({}, wanted)) {
-        tape->record({&y}, [parts](std::span<Tensor> dy, Gradients& gradients) {
+        std::vector<Tensor> shapes;
+        for (const Tensor& part : parts) shapes.push_back(part.without_value());
+        tape->record({&y}, [shapes](std::span<Tensor> dy, Gradients& gradients) {
             std::int64_t from = 0;
-            for (const Tensor& part : parts) {
+            for (const Tensor& part : shapes) {
                 const std::int64_t to = from + part.columns();
                 if (gradients.wants(part)) {
-                    Tensor dx = Tensor::empty(part.shape(), part.dtype(), part.place());
+                    Tensor dx = Tensor::empty(part.shape(), part.dtype(), dy[0].place());
                     copy(dy[0].column_range(from, to), dx);
                     gradients.add(part, dx);
                 }

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/audit.h"
+#include "data/encoder.h"
+#include "data/packer.h"
+#include "data/plan.h"
+#include "data/template.h"
+#include "data/tokenizer.h"
+#include "hub/snapshot.h"
+#include "models/causal_lm.h"
+#include "peft/method.h"
+#include "trainer/recipe.h"
+
+namespace trainer {
+
+// The model as the recipe wants it, declared but without memory.
+struct DeclaredModel {
+    std::unique_ptr<CausalLm> model;
+    std::unique_ptr<PeftMethod> peft;   // null for full fine-tuning
+};
+
+// The base model's files, tokenizer and template: what must be known before rows can be read.
+struct BaseModel {
+    Snapshot snapshot;
+    Node config;   // config.json with the recipe's model.config on top
+    std::unique_ptr<Tokenizer> tokenizer;
+    std::unique_ptr<ChatTemplate> chat;   // null when there is none
+    Encoder::Special special;
+    std::vector<std::string> warnings;
+};
+
+// Error(no_input, unavailable, bad_data). `eos_override` and `template_path` ("tokenizer": the model's own) as in the
+// recipe's data section.
+BaseModel open_base_model(const std::string& base, const std::string& revision, const Node& config_overrides,
+                          const std::string& template_path, const std::string& eos_override);
+
+DeclaredModel declare_model(const Node& config, const std::optional<PeftOptions>& peft);
+
+struct ValidationSet {
+    std::string name;   // "" or the recipe's name
+    AuditedData data;
+    std::vector<Row> rows;
+};
+
+// Everything a run works on, checked.
+struct Inputs {
+    Recipe recipe;
+    BaseModel base;
+    std::unique_ptr<Encoder> encoder;
+    AuditedData train;
+    std::vector<Row> rows;
+    std::vector<ValidationSet> valid;
+    std::unique_ptr<StepPlan> plan;
+    std::int64_t total_steps = 0;
+};
+
+// The sources of the recipe as data/audit wants them.
+std::vector<DataSource> train_sources(const Recipe& recipe);
+// The base model and encoder; files that are missing are all reported at once (Exit::no_input).
+Inputs open_inputs(Recipe recipe);
+// Reads and packs all data and lays out the steps. Errors of all sets are reported at once.
+void read_data(Inputs& inputs);
+
+}   // namespace trainer

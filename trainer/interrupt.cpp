@@ -1,0 +1,34 @@
+#include "trainer/interrupt.h"
+
+#include <unistd.h>
+#include <csignal>
+
+#include "configs/error.h"
+
+namespace trainer {
+
+namespace {
+
+volatile std::sig_atomic_t seen = 0;
+
+extern "C" void on_signal(int signal) {
+    if (seen && signal == SIGINT) _exit(static_cast<int>(Exit::interrupted));
+    seen = 1;
+}
+
+}   // namespace
+
+InterruptGuard::InterruptGuard() {
+    seen = 0;
+    std::signal(SIGINT, on_signal);
+    std::signal(SIGTERM, on_signal);
+}
+
+InterruptGuard::~InterruptGuard() {
+    std::signal(SIGINT, SIG_DFL);
+    std::signal(SIGTERM, SIG_DFL);
+}
+
+bool InterruptGuard::requested() { return seen != 0; }
+
+}   // namespace trainer

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "autograd/memory.h"
+#include "configs/node.h"
+#include "trainer/inputs.h"
+
+namespace trainer {
+
+// Bytes that a run will hold at its peak, by purpose, found by running its largest step and evaluation leaf on the
+// meta place with the very code that trains.
+struct MemoryPlan {
+    MemoryUse use;
+    std::int64_t parameters = 0;
+    std::int64_t trainable = 0;
+
+    std::size_t total() const { return use.peak_total(); }
+    Node to_node() const;
+    std::string table() const;   // for people, one line a purpose
+};
+
+MemoryPlan plan_memory(const Inputs& inputs);
+
+// "1.25 GiB"
+std::string bytes_text(std::size_t bytes);
+
+}   // namespace trainer

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "autograd/memory.h"
+#include "configs/node.h"
+#include "trainer/stepper.h"
+
+namespace trainer {
+
+// metrics.jsonl of a run folder (DESIGN section 6): one object a line, flushed line by line, and the same entries as
+// the log history of trainer_state.json.
+class Metrics {
+public:
+    explicit Metrics(const std::filesystem::path& file);
+
+    struct Step {
+        std::int64_t step;   // from 1
+        double epoch;
+        Stepper::Result result;
+        double learning_rate;
+        std::int64_t input_tokens_seen;   // cumulative
+        double seconds;
+        MemoryUse memory;
+    };
+    void step(const Step& step);
+
+    struct Evaluation {
+        std::int64_t step;   // 0: before the first
+        double epoch;
+        std::vector<std::pair<std::string, Sums>> sets;   // by name, "" for a single one
+        double seconds;
+    };
+    void evaluation(const Evaluation& evaluation);
+
+    const Node& history() const { return history_; }   // entries as transformers writes them
+
+private:
+    void write(const Node& line);
+
+    std::filesystem::path path_;
+    std::ofstream out_;
+    Node history_ = Node::list();
+};
+
+}   // namespace trainer

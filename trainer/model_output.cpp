@@ -1,0 +1,88 @@
+#include "trainer/model_output.h"
+
+#include "configs/error.h"
+#include "hub/adapter.h"
+#include "hub/card.h"
+#include "hub/export.h"
+#include "hub/output_file.h"
+#include "peft/targets.h"
+#include "trainer/version.h"
+
+namespace trainer {
+
+namespace {
+
+std::string base_name(const Inputs& inputs) { return inputs.recipe.model.hub_id.value_or(inputs.base.snapshot.base); }
+
+void write_adapter_files(const std::filesystem::path& folder, const Inputs& inputs, CausalLm& model,
+                         const PeftMethod& peft) {
+    const LoraOptions& options = inputs.recipe.peft->lora;
+    AdapterConfig config;
+    config.base_model = base_name(inputs);
+    config.revision = inputs.base.snapshot.revision;
+    config.rank = options.rank;
+    config.alpha = options.alpha;
+    config.dropout = options.dropout;
+    if (options.targets.names.empty() && options.targets.pattern != "all-linear") {
+        config.target_regex = options.targets.pattern;
+    } else {
+        config.targets = options.targets.names.empty()
+                             ? target_suffixes(select_targets(model.declarations().linears, options.targets))
+                             : options.targets.names;
+    }
+    std::vector<AdapterModuleToWrite> modules;
+    for (const AdaptedModule& module : peft.modules())
+        modules.push_back({{module.name, module.a->shape.rows(), module.a->shape.columns(), module.b->shape.rows()},
+                           module.a->value.data<float>(),
+                           module.b->value.data<float>()});
+    write_adapter(folder, config, modules);
+}
+
+void write_whole_model(const std::filesystem::path& folder, const Inputs& inputs, CausalLm& model) {
+    const DType dtype = inputs.recipe.model.dtype.value_or(stored_dtype(inputs.base.config));
+    ExportOptions options;
+    options.dtype = dtype == DType::f32 ? FileDType::f32 : dtype == DType::f16 ? FileDType::f16 : FileDType::bf16;
+    std::vector<TensorToWrite> tensors;
+    for (const auto& parameter : model.parameters().all())
+        tensors.push_back(
+            tensor_from_f32(parameter->name, parameter->shape.sizes(), parameter->value.data<float>(), options.dtype));
+    export_model(folder, inputs.base.snapshot, tensors, options);
+}
+
+std::string card(const Inputs& inputs, bool adapter) {
+    const Recipe& recipe = inputs.recipe;
+    ModelCard card;
+    card.title = std::filesystem::path(recipe.output).filename().string();
+    if (inputs.base.snapshot.is_hub_id || recipe.model.hub_id) card.base_model = base_name(inputs);
+    card.adapter = adapter;
+    card.hyperparameters = {{"steps", std::to_string(inputs.total_steps)},
+                            {"batch", std::to_string(recipe.training.batch)},
+                            {"learning rate", format("{}", recipe.optimizer.adamw.lr)},
+                            {"seed", std::to_string(recipe.training.seed)}};
+    card.versions = {{"trainer", version_text}};
+    return card_text(card);
+}
+
+}   // namespace
+
+DType stored_dtype(const Node& config) {
+    for (const char* key : {"dtype", "torch_dtype"})
+        if (const Node* value = config.find(key); value && value->is_string()) {
+            if (value->as_string() == "float32") return DType::f32;
+            if (value->as_string() == "float16") return DType::f16;
+            return DType::bf16;
+        }
+    return DType::bf16;
+}
+
+void ModelOutput::write(const std::filesystem::path& folder) const {
+    if (peft) {
+        write_adapter_files(folder, inputs, model, *peft);
+        export_tokenizer(folder, inputs.base.snapshot);
+    } else {
+        write_whole_model(folder, inputs, model);
+    }
+    write_file(folder / "README.md", card(inputs, peft != nullptr));
+}
+
+}   // namespace trainer

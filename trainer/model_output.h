@@ -1,0 +1,21 @@
+#pragma once
+
+#include <filesystem>
+
+#include "trainer/inputs.h"
+
+namespace trainer {
+
+// What a run leaves: the adapter or the whole model in hub format, with tokenizer files and model card.
+struct ModelOutput {
+    const Inputs& inputs;
+    CausalLm& model;
+    const PeftMethod* peft;   // null: the whole model is written
+
+    void write(const std::filesystem::path& folder) const;
+};
+
+// The dtype a config.json says its weights are stored in (bf16 when it says nothing we know).
+DType stored_dtype(const Node& config);
+
+}   // namespace trainer

@@ -1,0 +1,49 @@
+#include "trainer/run_options.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace trainer {
+
+DType compute_dtype(const Recipe& recipe) {
+    return recipe.training.precision == Precision::f32 ? DType::f32 : DType::bf16;
+}
+
+bool strict_sums(const Recipe& recipe) {
+    if (recipe.training.determinism == Determinism::automatic) return recipe.peft.has_value();
+    return recipe.training.determinism == Determinism::strict;
+}
+
+StepperOptions stepper_options(const Recipe& recipe) {
+    return {strict_sums(recipe), recipe.training.recompute, recipe.training.clip_norm};
+}
+
+std::int64_t evaluation_batch(const Recipe& recipe) { return recipe.eval.batch.value_or(recipe.training.micro_batch); }
+
+std::string_view task_name(Task task) {
+    for (const auto& [name, value] : EnumTable<Task>::names)
+        if (value == task) return name;
+    return "";
+}
+
+std::int64_t evaluation_interval(const Recipe& recipe, const StepPlan& plan, std::int64_t total_steps) {
+    const EvalEvery& every = recipe.eval.every;
+    switch (every.unit) {
+        case EvalEvery::Unit::steps:
+            return static_cast<std::int64_t>(every.value);
+        case EvalEvery::Unit::epoch:
+            return plan.steps_per_epoch();
+        case EvalEvery::Unit::fraction:
+            break;
+    }
+    return std::max<std::int64_t>(1,
+                                  static_cast<std::int64_t>(std::ceil(every.value * static_cast<double>(total_steps))));
+}
+
+std::int64_t longest_document(const Inputs& inputs) {
+    std::int64_t longest = inputs.train.report.longest;
+    for (const ValidationSet& set : inputs.valid) longest = std::max(longest, set.data.report.longest);
+    return longest;
+}
+
+}   // namespace trainer

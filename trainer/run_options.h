@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string_view>
+
+#include "trainer/inputs.h"
+#include "trainer/stepper.h"
+
+namespace trainer {
+
+// What follows from a recipe by the rules of DESIGN section 8 and 9.
+DType compute_dtype(const Recipe& recipe);
+bool strict_sums(const Recipe& recipe);   // determinism auto: strict with an adapter
+StepperOptions stepper_options(const Recipe& recipe);
+std::int64_t evaluation_batch(const Recipe& recipe);
+std::string_view task_name(Task task);
+// Steps between evaluations.
+std::int64_t evaluation_interval(const Recipe& recipe, const StepPlan& plan, std::int64_t total_steps);
+// Tokens of the longest document of all data.
+std::int64_t longest_document(const Inputs& inputs);
+
+}   // namespace trainer
