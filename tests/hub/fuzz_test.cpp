@@ -1,0 +1,91 @@
+// Random changes of small files: a reader may refuse them, it may not crash. Run under the address sanitizer too.
+#include <gtest/gtest.h>
+
+#include "configs/error.h"
+#include "hub/adapter.h"
+#include "hub/snapshot.h"
+#include "tests/hub/files.h"
+
+namespace trainer {
+namespace {
+
+using namespace test;
+
+std::string changed(std::string bytes, std::mt19937& generator) {
+    const auto pick = [&](std::size_t count) { return generator() % count; };
+    const std::size_t changes = 1 + pick(4);
+    for (std::size_t i = 0; i < changes && !bytes.empty(); ++i) {
+        const std::size_t at = pick(bytes.size());
+        switch (pick(4)) {
+            case 0:
+                bytes[at] = static_cast<char>(generator());
+                break;
+            case 1:
+                bytes[at] = static_cast<char>(bytes[at] ^ (1 << pick(8)));
+                break;
+            case 2:
+                bytes.erase(at, 1 + pick(8));
+                break;
+            default:
+                bytes.insert(at, std::string(1 + pick(8), static_cast<char>(generator())));
+                break;
+        }
+    }
+    return bytes;
+}
+
+void read_everything(const WeightSource& source) {
+    for (const std::string& name : source.names()) {
+        std::vector<float> values(static_cast<std::size_t>(element_count(source.shape(name))));
+        source.read(name, DType::f32, values.data());
+    }
+}
+
+// Counts how many of the changed files are refused; anything but an Error escapes and fails the test.
+template <typename Open>
+void fuzz(const std::string& bytes, const std::filesystem::path& path, unsigned rounds, Open open) {
+    std::mt19937 generator(7);
+    unsigned refused = 0;
+    for (unsigned i = 0; i < rounds; ++i) {
+        put(path, changed(bytes, generator));
+        try {
+            open();
+        } catch (const Error& error) {
+            EXPECT_NE(error.code(), Exit::internal) << error.what();
+            ++refused;
+        }
+    }
+    EXPECT_GT(refused, rounds / 10);
+}
+
+TEST(Fuzz, Gguf) {
+    const TemporaryFolder folder;
+    const auto path = folder / "model.gguf";
+    fuzz(tiny_llama().bytes(), path, 4000, [&] { read_everything(*open_snapshot(path.string()).weights); });
+}
+
+TEST(Fuzz, Safetensors) {
+    const TemporaryFolder folder;
+    put(folder / "config.json", R"({"model_type":"llama"})");
+    const std::string bytes = safetensors(
+        R"({"__metadata__":{"format":"pt"},"model.a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},)"
+        R"("model.b":{"dtype":"BF16","shape":[3],"data_offsets":[16,22]},"c":{"dtype":"U8","shape":[],"data_offsets":[22,23]}})",
+        std::string(23, 'x'));
+    fuzz(bytes, folder / "model.safetensors", 4000,
+         [&] { read_everything(*open_snapshot(folder.path().string()).weights); });
+}
+
+TEST(Fuzz, AdapterConfig) {
+    const TemporaryFolder folder;
+    AdapterConfig config;
+    config.targets = {"q_proj"};
+    config.rank = 1;
+    config.rank_pattern = {{"a", 1}};
+    const float values[4] = {};
+    write_adapter(folder.path(), config, {{{"q_proj", 1, 4, 4}, values, values}});
+    const std::string bytes = get(folder / "adapter_config.json");
+    fuzz(bytes, folder / "adapter_config.json", 2000, [&] { AdapterFile file(folder.path()); });
+}
+
+}   // namespace
+}   // namespace trainer

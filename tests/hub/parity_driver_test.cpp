@@ -1,0 +1,136 @@
+// Not a test of its own: does what tests/parity/hub_*.py asks for, so that the reference libraries can look at the
+// result. The request is a JSON file named by TRAINER_HUB_REQUEST.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "configs/error.h"
+#include "configs/json.h"
+#include "hub/adapter.h"
+#include "hub/export.h"
+#include "hub/output_file.h"
+#include "hub/snapshot.h"
+#include "hub/trainer_state.h"
+
+namespace trainer {
+namespace {
+
+DType target_of(const Node& request) { return request.at("target").as_string() == "bf16" ? DType::bf16 : DType::f32; }
+
+TensorToWrite produced(std::string name, FileShape shape, DType dtype, std::function<void(void*)> fill) {
+    TensorToWrite tensor{std::move(name), file_dtype(dtype), std::move(shape), {}, {}};
+    const std::size_t bytes = tensor.byte_count();
+    tensor.produce = [bytes, fill](const ByteSink& sink) {
+        std::vector<std::byte> memory(bytes);
+        fill(memory.data());
+        sink(memory);
+    };
+    return tensor;
+}
+
+// The same tensors and metadata through our reader and writer.
+void copy_safetensors(const Node& request) {
+    const SafetensorsFile file(request.at("path").as_string());
+    std::vector<TensorToWrite> tensors;
+    for (const FileTensor& tensor : file.tensors())
+        tensors.push_back({tensor.name, tensor.dtype, tensor.shape, file.bytes(tensor), {}});
+    write_safetensors(request.at("out").as_string(), tensors, file.metadata());
+}
+
+void convert_safetensors(const Node& request) {
+    const SafetensorsFile file(request.at("path").as_string());
+    const DType target = target_of(request);
+    std::vector<TensorToWrite> tensors;
+    for (const FileTensor& tensor : file.tensors())
+        tensors.push_back(produced(tensor.name, tensor.shape, target,
+                                   [&file, &tensor, target](void* out) { file.read(tensor, target, out); }));
+    write_safetensors(request.at("out").as_string(), tensors);
+}
+
+void dequantise_gguf(const Node& request) {
+    const GgufFile file(request.at("path").as_string());
+    const DType target = target_of(request);
+    std::vector<TensorToWrite> tensors;
+    for (const GgufTensor& tensor : file.tensors())
+        tensors.push_back(produced(tensor.name, tensor.shape, target,
+                                   [&tensor, target](void* out) { dequantise(tensor, target, out); }));
+    write_safetensors(request.at("out").as_string(), tensors);
+}
+
+// A snapshot of any kind as a model folder.
+void export_snapshot(const Node& request) {
+    const Snapshot snapshot = open_snapshot(request.at("base").as_string());
+    const DType target = target_of(request);
+    std::vector<TensorToWrite> tensors;
+    for (const std::string& name : snapshot.weights->names())
+        tensors.push_back(produced(name, snapshot.weights->shape(name), target, [&snapshot, name, target](void* out) {
+            snapshot.weights->read(name, target, out);
+        }));
+    ExportOptions options;
+    options.dtype = file_dtype(target);
+    if (const Node* limit = request.find("max_shard_bytes"))
+        options.max_shard_bytes = static_cast<std::uint64_t>(limit->as_integer());
+    export_model(request.at("out").as_string(), snapshot, tensors, options);
+}
+
+void copy_adapter(const Node& request) {
+    const AdapterFile file(request.at("path").as_string());
+    std::vector<std::vector<float>> memory;
+    std::vector<AdapterModuleToWrite> modules;
+    for (const AdapterModule& module : file.modules()) {
+        memory.emplace_back(module.rank * module.in);
+        memory.emplace_back(module.out * module.rank);
+        float* b = memory.back().data();
+        float* a = memory[memory.size() - 2].data();
+        file.read(module, a, b);
+        modules.push_back({module, a, b});
+    }
+    std::vector<AdapterParameterToWrite> parameters;
+    for (const auto& [name, shape] : file.parameters()) {
+        memory.emplace_back(element_count(shape));
+        file.read_parameter(name, memory.back().data());
+        parameters.push_back({name, shape, memory.back().data()});
+    }
+    write_adapter(request.at("out").as_string(), file.config(), modules, parameters);
+}
+
+void trainer_state(const Node& request) {
+    TrainerState state;
+    state.best_global_step = 20;
+    state.best_metric = 1.25;
+    state.best_model_checkpoint = "runs/a/checkpoint-20";
+    state.epoch = 1.5;
+    state.global_step = 30;
+    state.max_steps = 40;
+    state.num_train_epochs = 2;
+    state.train_batch_size = 4;
+    state.total_flos = 1.5e12;
+    Node entry;
+    entry.set("epoch", 0.5);
+    entry.set("grad_norm", 0.75);
+    entry.set("learning_rate", 1e-5);
+    entry.set("loss", 2.5);
+    entry.set("step", 10);
+    state.log_history.push_back(entry);
+    write_trainer_state(request.at("out").as_string(), state);
+}
+
+TEST(ParityDriver, DoesWhatIsAsked) {
+    const char* path = std::getenv("TRAINER_HUB_REQUEST");
+    if (!path) GTEST_SKIP() << "only run by tests/parity/hub_*.py";
+    const Node request = read_json(path);
+    const std::string& action = request.at("action").as_string();
+    const std::pair<const char*, void (*)(const Node&)> actions[] = {
+        {"copy_safetensors", copy_safetensors}, {"convert_safetensors", convert_safetensors},
+        {"dequantise_gguf", dequantise_gguf},   {"export_snapshot", export_snapshot},
+        {"copy_adapter", copy_adapter},         {"trainer_state", trainer_state}};
+    for (const auto& [name, run] : actions)
+        if (action == name) {
+            run(request);
+            return;
+        }
+    FAIL() << "unknown action " << action;
+}
+
+}   // namespace
+}   // namespace trainer
