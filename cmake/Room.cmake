@@ -14,14 +14,24 @@ function(add_room name)
 endfunction()
 
 # Each <file>.simd.cpp of a room is compiled once per instruction set, with TRAINER_ISA naming the variant's
-# namespace. The program picks one at run time (autograd/cpu/isa.h).
+# namespace. The program picks one at run time (autograd/cpu/isa.h). A <file>_bf16.simd.cpp is for v4bf16 alone.
 function(add_simd_variants name)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${name}/*.simd.cpp)
   if(NOT sources)
     return()
   endif()
-  foreach(variant IN ITEMS "v2;-march=x86-64-v2" "v3;-march=x86-64-v3" "v4;-march=x86-64-v4;-mprefer-vector-width=512")
+  set(bf16_sources ${sources})
+  list(FILTER bf16_sources INCLUDE REGEX "_bf16\\.simd\\.cpp$")
+  list(FILTER sources EXCLUDE REGEX "_bf16\\.simd\\.cpp$")
+  foreach(variant IN ITEMS "v2;-march=x86-64-v2" "v3;-march=x86-64-v3" "v4;-march=x86-64-v4;-mprefer-vector-width=512"
+                           "v4bf16;-march=x86-64-v4;-mavx512bf16;-mprefer-vector-width=512")
     list(POP_FRONT variant isa)
+    if(isa STREQUAL "v4bf16")
+      set(sources ${bf16_sources})
+    endif()
+    if(NOT sources)
+      continue()
+    endif()
     add_library(room_${name}_${isa} OBJECT ${sources})
     target_include_directories(room_${name}_${isa} PRIVATE ${CMAKE_SOURCE_DIR})
     target_compile_definitions(room_${name}_${isa} PRIVATE TRAINER_ISA=${isa})
