@@ -83,12 +83,12 @@ void AddedTokenFinder::split(std::string_view text, std::vector<Part>& out) cons
     std::size_t done = 0, from = 0;
     while (const auto found = find(text, from)) {
         from = found->end;
+        if (found->end <= done) continue;   // within the white space that the token before took
         if (found->token->single_word && !stands_alone(text, found->begin, found->end)) continue;
         std::size_t begin = found->begin, end = found->end;
-        if (found->token->lstrip) begin = trailing_space(text.substr(0, begin));
+        begin = std::max(begin, done);   // a token keeps the white space it took
+        if (found->token->lstrip) begin = done + trailing_space(text.substr(done, begin - done));
         if (found->token->rstrip) end += leading_space(text.substr(end));
-        begin = std::max(begin, done);   // the token before took white space of this one
-        if (begin >= end) continue;
         if (done < begin) out.push_back({done, begin, -1});
         out.push_back({begin, end, found->token->id});
         done = end;

@@ -9,7 +9,7 @@ namespace trainer {
 // - \p{…}, \w, \d, \s and their opposites match exactly the code points of Unicode 16.0;
 // - {,n} becomes {0,n}.
 // What the two engines read differently (nested classes, &&, POSIX brackets, scripts, \h, (?m) …) is an Error(bad_data)
-// naming it. `literal` text is matched as it stands.
+// naming it.
 std::string pcre2_pattern(std::string_view oniguruma);
 
 }   // namespace trainer

@@ -48,6 +48,10 @@ TEST(AddedTokens, StripsTakeWhiteSpace) {
     EXPECT_EQ(parts({right}, "a <r> \n b"), "a |<2:<r> \n >|b");
     EXPECT_EQ(parts({left, right}, "<r>  <m>"), "<2:<r>  >|<1:<m>>");
     EXPECT_EQ(parts({right, token(3, " ")}, "<r>  a b"), "<2:<r>  >|a|<3: >|b");
+    EXPECT_EQ(parts({right, token(3, " b")}, "<r>  b"), "<2:<r>  >|<3:b>");   // its space is taken
+    AddedToken space = token(4, " ");
+    space.lstrip = space.rstrip = true;
+    EXPECT_EQ(parts({space}, "a" + std::string(100000, ' ')), "a|<4:" + std::string(100000, ' ') + ">");
 }
 
 }   // namespace
