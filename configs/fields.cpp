@@ -29,13 +29,19 @@ bool Limits::allows(double value) const {
 }
 
 std::string Limits::text() const {
+    const auto number = [](double value) {
+        const bool whole = value == std::floor(value) && std::abs(value) < 1e15;
+        return whole ? std::to_string(static_cast<std::int64_t>(value)) : format("{}", value);
+    };
     const bool has_low = std::isfinite(low);
     const bool has_high = std::isfinite(high);
-    if (has_low && has_high)
-        return format(" from {}{} to {}{}", low_open ? "above " : "", low, high_open ? "below " : "", high);
-    if (has_low) return format(low_open ? " above {}" : " of at least {}", low);
-    if (has_high) return format(high_open ? " below {}" : " of at most {}", high);
-    return "";
+    if (has_low && has_high && !low_open)
+        return format(" from {} to {}{}", number(low), high_open ? "below " : "", number(high));
+    std::string out;
+    if (has_low) out += (low_open ? " above " : " of at least ") + number(low);
+    if (has_low && has_high) out += " and";
+    if (has_high) out += (high_open ? " below " : " at most ") + number(high);
+    return out;
 }
 
 void Limits::describe(Node& schema) const {

@@ -44,7 +44,7 @@ struct Limits {
 
     Limits operator&(const Limits& other) const;
     bool allows(double value) const;
-    // " of at least 1", " above 0", " from 0 to 1", " from 0 to below 1", or "".
+    // " of at least 1", " above 0 and at most 9", " from 0 to 1", " from 0 to below 1", or "".
     std::string text() const;
     // minimum, exclusiveMinimum, maximum, exclusiveMaximum into a JSON schema.
     void describe(Node& schema) const;

@@ -4,6 +4,7 @@
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/parser.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -87,20 +88,35 @@ public:
     Builder(std::string_view text, const std::string& name)
         : text_(text), file_(std::make_shared<const std::string>(name)) {
         root_.with_mark({file_, 0, 0});
+        int characters = 0;
+        line_starts_.push_back(0);
+        characters_before_.reserve(text.size() + 1);
+        for (std::size_t i = 0; i < text.size(); ++i) {
+            characters_before_.push_back(characters);
+            characters += (static_cast<unsigned char>(text[i]) & 0xC0) != 0x80;
+            if (text[i] == '\n') line_starts_.push_back(i + 1);
+        }
+        characters_before_.push_back(characters);
     }
 
-    // yaml-cpp counts from 0 and in bytes.
+    // yaml-cpp counts lines and columns from 0, columns in bytes.
+    std::size_t offset(const YAML::Mark& mark) const {
+        const std::size_t start = line_starts_[std::min(static_cast<std::size_t>(mark.line), line_starts_.size() - 1)];
+        return std::min(start + static_cast<std::size_t>(mark.column), text_.size());
+    }
+
     Mark place(const YAML::Mark& mark) const {
         if (mark.line < 0) return {file_, 0, 0};
-        std::size_t start = 0;
-        for (int line = 0; line < mark.line; ++line) {
-            const std::size_t end = text_.find('\n', start);
-            if (end == std::string_view::npos) break;
-            start = end + 1;
-        }
-        LineCounter counter(text_.substr(start));
-        counter.advance(static_cast<std::size_t>(mark.column));
-        return {file_, mark.line + 1, counter.column()};
+        const std::size_t at = offset(mark);
+        const std::size_t start = line_starts_[std::min(static_cast<std::size_t>(mark.line), line_starts_.size() - 1)];
+        return {file_, mark.line + 1, characters_before_[at] - characters_before_[start] + 1};
+    }
+
+    // Does the line begin with white space that holds a tab?
+    bool indented_with_tab(const YAML::Mark& mark) const {
+        if (mark.line < 0 || static_cast<std::size_t>(mark.line) >= line_starts_.size()) return false;
+        const std::string_view line = text_.substr(line_starts_[static_cast<std::size_t>(mark.line)]);
+        return line.substr(0, line.find_first_not_of(" \t")).find('\t') != std::string_view::npos;
     }
 
     [[noreturn]] void complain(const YAML::Mark& mark, std::string_view sentence) const {
@@ -110,7 +126,10 @@ public:
     Node take() { return std::move(root_); }
 
     void OnDocumentStart(const YAML::Mark& mark) override {
-        if (++documents_ > 1) complain(mark, "expected one document, found a second one (after \"---\")");
+        if (++documents_ == 1) return;
+        if (text_.substr(offset(mark), 3) == "---")
+            complain(mark, "expected one document, found the start of a second");
+        complain(mark, "expected the end of the document, found more of it; is the indentation right?");
     }
     void OnDocumentEnd() override {}
 
@@ -124,12 +143,16 @@ public:
 
     void OnNull(const YAML::Mark& mark, YAML::anchor_t) override {
         if (expects_key()) complain(mark, "expected a key, found nothing (null)");
+        const char c = at(mark);
+        if (c == ',' || (c == ']' && !stack_.empty() && stack_.back().node.is_list()))
+            complain(mark, format("expected a value, found '{}'", c));
         add(Node(), place(mark), true);
     }
 
     void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t, const std::string& value) override {
         const bool plain = tag == "?";
         if (!plain) refuse_tag(mark, tag);
+        check_closed(mark);
         if (expects_key()) {
             if (plain && value == "<<") complain(mark, "merge keys (<<) are not supported; write the keys out");
             stack_.back().key = value;
@@ -174,6 +197,26 @@ private:
 
     bool expects_key() const { return !stack_.empty() && stack_.back().node.is_map() && !stack_.back().has_key; }
 
+    char at(const YAML::Mark& mark) const {
+        const std::size_t start = offset(mark);
+        return start < text_.size() ? text_[start] : '\0';
+    }
+
+    // yaml-cpp lets the end of the text close a quote.
+    void check_closed(const YAML::Mark& mark) const {
+        const char quote = at(mark);
+        if (quote == '!') complain(mark, "tags are not supported, found !; write the plain value");
+        if (quote != '"' && quote != '\'') return;
+        std::size_t i = offset(mark) + 1;
+        while (i < text_.size() && text_[i] != quote) i += quote == '"' && text_[i] == '\\' ? 2 : 1;
+        // In single quotes a doubled one stands for itself: the rest then reads like another quoted text.
+        while (quote == '\'' && i + 1 < text_.size() && text_[i + 1] == quote) {
+            i += 2;
+            while (i < text_.size() && text_[i] != quote) ++i;
+        }
+        if (i >= text_.size()) complain(mark, "this quote is never closed");
+    }
+
     void refuse_tag(const YAML::Mark& mark, const std::string& tag) const {
         if (tag != "?" && tag != "!" && !tag.empty())
             complain(mark, format("tags are not supported, found {}; write the plain value", tag));
@@ -210,6 +253,8 @@ private:
 
     std::string_view text_;
     std::shared_ptr<const std::string> file_;
+    std::vector<std::size_t> line_starts_;
+    std::vector<int> characters_before_;   // of each byte
     std::vector<Open> stack_;
     Node root_;
     int documents_ = 0;
@@ -220,11 +265,14 @@ std::string reworded(const std::string& message) {
     const auto has = [&](std::string_view part) { return message.find(part) != std::string::npos; };
     if (has("anchor")) return "anchors and aliases are not supported; write the value out";
     if (has("illegal map value")) return "a value may not stand here; is a ':' too many, or are quotes missing?";
-    if (has("end of map not found") || has("end of map flow not found"))
-        return "expected '}' or another key of the map";
-    if (has("end of sequence not found") || has("end of sequence flow not found"))
-        return "expected ']' or another item of the list";
-    if (has("tab")) return "tabs are not allowed as indentation; use spaces";
+    if (has("end of map flow not found")) return "expected '}' or another key of the map";
+    if (has("end of sequence flow not found")) return "expected ']' or another item of the list";
+    if (has("end of map not found") || has("end of sequence not found"))
+        return "this belongs to nothing above it; check indentation, quotes and ':'";
+    if (has("EOF in scalar")) return "a quote is never closed";
+    if (has("illegal block entry")) return "a list item may not start here; put it on a line of its own";
+    if (has("illegal flow end")) return "found a closing bracket that was never opened";
+    if (has("unknown token")) return "a value may not start with this character; put it in quotes";
     return "malformed YAML: " + message;
 }
 
@@ -341,7 +389,9 @@ Node parse_yaml(std::string_view text, const std::string& name) {
         while (parser.HandleNextDocument(builder)) {
         }
     } catch (const YAML::Exception& error) {
-        builder.complain(error.mark, reworded(error.msg));
+        builder.complain(error.mark, builder.indented_with_tab(error.mark)
+                                         ? "tabs are not allowed as indentation; use spaces"
+                                         : reworded(error.msg));
     }
     return builder.take();
 }

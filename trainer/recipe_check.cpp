@@ -38,7 +38,9 @@ void check_length(Recipe& recipe, const Node& document, Complaints& complaints) 
 void check_batch(Recipe& recipe, const Node& document, Complaints& complaints) {
     TrainingOptions& training = recipe.training;
     if (training.micro_batch <= training.batch) return;
-    if (const Node* micro_batch = written(document, "training", "micro_batch"))
+    const Node* micro_batch = written(document, "training", "micro_batch");
+    if (micro_batch && !micro_batch->is_number()) return;   // complained about already
+    if (micro_batch)
         Where{complaints, "training.micro_batch"}.complain(
             *micro_batch,
             format("expected at most batch, which is {}, found {}", training.batch, training.micro_batch));

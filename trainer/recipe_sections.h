@@ -55,7 +55,7 @@ struct DataOptions {
         field("system", system, "system message for rows without one");
         field("eos_token", eos_token, "end of a text; null: the tokenizer's", not_empty());
         field("train_on", train_on, "which tokens count: assistant turns, the last one, the completion, all");
-        field("max_length", max_length, "tokens of a row, or of a pack", between(2, 1 << 24));
+        field("max_length", max_length, "tokens of a row, or of a pack", between(2, 1e7));
         field("overlong", overlong, "what happens to longer rows");
         field("packing", packing, "several rows after another up to max_length, attention kept apart");
         field("drop_last", drop_last, "leave out the last step of an epoch when it is short");
@@ -93,11 +93,10 @@ struct TrainingOptions {
 
     template <typename Visitor>
     void fields(Visitor& field) {
-        field("steps", steps, "optimizer steps; 200 when neither steps nor epochs is given", between(1, 1e12));
+        field("steps", steps, "optimizer steps; 200 when neither steps nor epochs is given", between(1, 1e9));
         field("epochs", epochs, "passes over the data instead of steps; fractions are allowed", above(0), at_most(1e6));
-        field("batch", batch, "rows (with packing: packs) per optimizer step", between(1, 1 << 24));
-        field("micro_batch", micro_batch, "rows computed at once; at most batch", between(1, 1 << 24),
-              later_word("auto"));
+        field("batch", batch, "rows (with packing: packs) per optimizer step", between(1, 1e6));
+        field("micro_batch", micro_batch, "rows computed at once; at most batch", between(1, 1e6), later_word("auto"));
         field("precision", precision, "of activations and matrix products");
         field("recompute", recompute, "what is computed again in backward to save memory");
         field("clip_norm", clip_norm, "largest norm of the gradient; 0 measures without clipping", at_least(0));
@@ -128,7 +127,7 @@ struct EvalOptions {
     template <typename Visitor>
     void fields(Visitor& field) {
         field("every", every, "steps between evaluations; \"epoch\"; or below 1 a fraction of the run");
-        field("batch", batch, "rows computed at once; null: micro_batch", between(1, 1 << 24));
+        field("batch", batch, "rows computed at once; null: micro_batch", between(1, 1e6));
     }
 };
 

@@ -74,7 +74,7 @@ struct TrainSource {
         field("path", path, "the file, relative to the working directory", required(), not_empty());
         field("format", format, "what its rows look like", one_of(format_names));
         field("weight", weight, "share of its rows in each epoch: 2 takes each twice, 0.5 half of them", above(0),
-              at_most(1e6));
+              at_most(1000));
     }
 };
 
