@@ -5,15 +5,12 @@
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
-#include <limits>
 #include <sstream>
 
 #include "configs/error.h"
 #include "configs/file.h"
-#include "configs/json.h"
 #include "configs/utf8.h"
+#include "configs/yaml_scalar.h"
 
 namespace trainer {
 
@@ -21,66 +18,6 @@ namespace {
 
 constexpr std::size_t largest = 1 << 20;
 constexpr std::size_t deepest = 64;
-
-bool all_digits(std::string_view text, std::string_view digits) {
-    return !text.empty() && text.find_first_not_of(digits) == std::string_view::npos;
-}
-
-// [-+]? ( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?   (YAML 1.2.2, section 10.3.2)
-bool is_decimal_float(std::string_view text) {
-    constexpr std::string_view decimal = "0123456789";
-    if (!text.empty() && (text[0] == '-' || text[0] == '+')) text.remove_prefix(1);
-    if (const std::size_t e = text.find_first_of("eE"); e != std::string_view::npos) {
-        std::string_view exponent = text.substr(e + 1);
-        if (!exponent.empty() && (exponent[0] == '-' || exponent[0] == '+')) exponent.remove_prefix(1);
-        if (!all_digits(exponent, decimal)) return false;
-        text = text.substr(0, e);
-    }
-    const std::size_t point = text.find('.');
-    if (point == std::string_view::npos) return all_digits(text, decimal);
-    const std::string_view whole = text.substr(0, point);
-    const std::string_view fraction = text.substr(point + 1);
-    if (whole.empty()) return all_digits(fraction, decimal);
-    return all_digits(whole, decimal) && (fraction.empty() || all_digits(fraction, decimal));
-}
-
-double to_double(std::string_view text) {
-    if (text[0] == '+') text.remove_prefix(1);
-    return std::strtod(std::string(text).c_str(), nullptr);   // the program never sets a locale
-}
-
-// What a plain scalar means in the core schema.
-Node plain_scalar(const std::string& text) {
-    if (text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL") return Node();
-    if (text == "true" || text == "True" || text == "TRUE") return Node(true);
-    if (text == "false" || text == "False" || text == "FALSE") return Node(false);
-
-    std::string_view digits = text;
-    const bool negative = digits[0] == '-';
-    if (negative || digits[0] == '+') digits.remove_prefix(1);
-    int base = 0;
-    if (all_digits(digits, "0123456789")) {
-        base = 10;
-    } else if (text.substr(0, 2) == "0x" && all_digits(digits.substr(2), "0123456789abcdefABCDEF")) {
-        base = 16;
-    } else if (text.substr(0, 2) == "0o" && all_digits(digits.substr(2), "01234567")) {
-        base = 8;
-    }
-    if (base != 0) {
-        std::string spelling = negative ? "-" : "";
-        spelling += base == 10 ? digits : digits.substr(2);
-        std::int64_t value = 0;
-        const char* end = spelling.data() + spelling.size();
-        if (std::from_chars(spelling.data(), end, value, base).ec == std::errc()) return Node(value);
-        if (base == 10) return Node(to_double(text));
-        return Node(text);
-    }
-    if (is_decimal_float(text)) return Node(to_double(text));
-    constexpr double infinity = std::numeric_limits<double>::infinity();
-    if (digits == ".inf" || digits == ".Inf" || digits == ".INF") return Node(negative ? -infinity : infinity);
-    if (text == ".nan" || text == ".NaN" || text == ".NAN") return Node(std::numeric_limits<double>::quiet_NaN());
-    return Node(text);
-}
 
 // Builds the node from yaml-cpp's events; what is not plain data stops it at once, so no alias is ever expanded.
 class Builder : public YAML::EventHandler {
@@ -160,7 +97,7 @@ public:
             stack_.back().has_key = true;
             return;
         }
-        add(plain ? plain_scalar(value) : Node(value), place(mark));
+        add(plain ? yaml_scalar(value) : Node(value), place(mark));
     }
 
     void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t,
@@ -292,91 +229,6 @@ void check_characters(std::string_view text, const std::string& name) {
     }
 }
 
-class YamlWriter {
-public:
-    void document(const Node& node) {
-        if (in_one_line(node)) {
-            out += inline_value(node) + "\n";
-        } else {
-            block(node, 0);
-        }
-    }
-
-    std::string out;
-
-private:
-    static bool is_scalar(const Node& node) { return !node.is_list() && !node.is_map(); }
-
-    static bool in_one_line(const Node& node) {
-        if (node.is_map()) return node.size() == 0;
-        if (!node.is_list()) return true;
-        for (const Node& item : node.as_list())
-            if (!is_scalar(item)) return false;
-        return true;
-    }
-
-    static std::string text_of(const std::string& text) {
-        constexpr std::string_view safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-";
-        const bool plain = all_digits(text, safe) && text[0] != '-' && plain_scalar(text).is_string();
-        if (plain) return text;
-        std::string quoted = to_json(Node(text));
-        std::string out;
-        for (const char c : quoted) {
-            if (c == 0x7F)
-                out += "\\x7F";
-            else
-                out += c;
-        }
-        return out;
-    }
-
-    static std::string inline_value(const Node& node) {
-        switch (node.kind()) {
-            case Node::Kind::string:
-                return text_of(node.as_string());
-            case Node::Kind::number: {
-                const double value = node.as_number();
-                if (std::isnan(value)) return ".nan";
-                if (std::isinf(value)) return value < 0 ? "-.inf" : ".inf";
-                return python_float(value);
-            }
-            case Node::Kind::list: {
-                std::vector<std::string> items;
-                for (const Node& item : node.as_list()) items.push_back(inline_value(item));
-                return "[" + join(items) + "]";
-            }
-            case Node::Kind::map:
-                return "{}";
-            default:
-                return to_json(node);
-        }
-    }
-
-    void child(const Node& node, int depth) {
-        if (in_one_line(node)) {
-            out += " " + inline_value(node) + "\n";
-        } else {
-            out += "\n";
-            block(node, depth + 1);
-        }
-    }
-
-    void block(const Node& node, int depth) {
-        const std::string indent(static_cast<std::size_t>(depth) * 2, ' ');
-        if (node.is_list()) {
-            for (const Node& item : node.as_list()) {
-                out += indent + "-";
-                child(item, depth);
-            }
-        } else {
-            for (const Node::Entry& entry : node.as_map()) {
-                out += indent + text_of(entry.key) + ":";
-                child(entry.value, depth);
-            }
-        }
-    }
-};
-
 }   // namespace
 
 Node parse_yaml(std::string_view text, const std::string& name) {
@@ -398,12 +250,6 @@ Node parse_yaml(std::string_view text, const std::string& name) {
 
 Node read_yaml(const std::filesystem::path& path) {
     return parse_yaml(read_text_file(path, 2 * largest), path.string());
-}
-
-std::string to_yaml(const Node& node) {
-    YamlWriter writer;
-    writer.document(node);
-    return std::move(writer.out);
 }
 
 }   // namespace trainer
