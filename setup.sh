@@ -23,7 +23,6 @@ packages=(
     nlohmann-json3-dev
     libcli11-dev
     libpcre2-dev
-    libutf8proc-dev
     libdnnl-dev
     libgtest-dev
     libgmock-dev

@@ -19,7 +19,6 @@ libraries=(
     'oneapi/dnnl/             autograd/cpu/gemm*'
     'dnnl                     autograd/cpu/gemm*'
     'pcre2.h                  data/*'
-    'utf8proc.h               data/*'
     'cublas                   autograd/cuda/*'
     'cudnn                    autograd/cuda/*'
     'nccl.h                   comm/nccl.cpp'
