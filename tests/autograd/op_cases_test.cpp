@@ -103,8 +103,12 @@ TEST_P(OpCase, MetaAllocatesExactlyWhatTheCpuAllocates) {
     run(op(), dtype(), 1);   // what is made once and kept, such as code made for a shape, is there now
     const Footprint cpu = footprint(op(), dtype(), Place::cpu());
     const Footprint meta = footprint(op(), dtype(), Place::meta());
-    for (std::size_t p = 0; p < purpose_count; ++p)
-        EXPECT_EQ(cpu.peak[p], meta.peak[p]) << name_of(static_cast<Purpose>(p));
+    for (std::size_t p = 0; p < purpose_count; ++p) {
+        EXPECT_LE(cpu.peak[p], meta.peak[p]) << name_of(static_cast<Purpose>(p));
+        if (!op().memory_by_value) {
+            EXPECT_EQ(cpu.peak[p], meta.peak[p]) << name_of(static_cast<Purpose>(p));
+        }
+    }
     EXPECT_EQ(cpu.left, 0u);
     EXPECT_EQ(meta.left, 0u);
 }

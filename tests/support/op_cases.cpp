@@ -275,12 +275,15 @@ Case adapted_linear_case(std::int64_t tokens, std::int64_t in, std::int64_t out,
             .flops = 2.0 * static_cast<double>(tokens * in * out)};
 }
 
+// Every `ignored`-th target is ignored; 0: none.
 Case linear_cross_entropy_case(std::int64_t tokens, std::int64_t columns, std::int64_t vocabulary,
-                               std::int64_t chunk_rows) {
+                               std::int64_t chunk_rows, std::size_t ignored) {
     Integers targets = random_integers(tokens, static_cast<std::int32_t>(vocabulary), 9);
-    for (std::size_t n = 0; n < targets.size(); n += 3) targets[n] = ignored_target;
+    if (ignored > 0)
+        for (std::size_t n = 0; n < targets.size(); n += ignored) targets[n] = ignored_target;
     return {.op = "linear_cross_entropy",
-            .label = format("linear_cross_entropy {}x{} to {} in {}", tokens, columns, vocabulary, chunk_rows),
+            .label = format("linear_cross_entropy {}x{} to {} in {}{}", tokens, columns, vocabulary, chunk_rows,
+                            ignored > 0 ? " some ignored" : ""),
             .inputs = {{"hidden", {tokens, columns}}, {"weight", {vocabulary, columns}, true}},
             .build = [=](const World& world) -> Run {
                 Parameter& weight = world.parameter(0);
@@ -306,6 +309,7 @@ Case linear_cross_entropy_case(std::int64_t tokens, std::int64_t columns, std::i
                 },
             .bf16 = {1e-5, 3e-3},
             .without_gradient = 2,
+            .memory_by_value = ignored > 0,
             .flops = 2.0 * static_cast<double>(tokens * columns * vocabulary)};
 }
 
@@ -322,8 +326,9 @@ std::vector<Case> small_cases() {
         embedding_case(19, {11, 21}),
         linear_case(9, 20, 17),
         adapted_linear_case(9, 20, 24, 4, 0.25f),
-        linear_cross_entropy_case(11, 12, 29, 4),
-        linear_cross_entropy_case(11, 12, 29, 0),
+        linear_cross_entropy_case(11, 12, 29, 4, 0),
+        linear_cross_entropy_case(11, 12, 29, 0, 0),
+        linear_cross_entropy_case(23, 12, 29, 5, 3),
         rms_norm_case({1, 3}),
         rms_norm_case({67, 37}),
         add_rms_norm_case({66, 35}),
@@ -342,7 +347,7 @@ std::vector<Case> large_cases() {
         embedding_case(2048, {49152, 576}),
         linear_case(2048, 576, 1536),
         adapted_linear_case(2048, 576, 960, 16, 0),
-        linear_cross_entropy_case(2048, 576, 49152, 0),
+        linear_cross_entropy_case(2048, 576, 49152, 0, 0),
         rms_norm_case({2048, 576}),
         add_rms_norm_case({2048, 576}),
         rope_case(2048, 12, 12, 64),

@@ -69,8 +69,9 @@ struct Case {
     std::function<std::vector<Matrix>(const std::vector<Matrix>&)> reference;
     Bound f32{1e-5, 1e-5};   // relative Frobenius norms (docs/numerics.md)
     Bound bf16{3e-3, 3e-3};
-    int without_gradient = 0;   // how many of the last outputs are never recorded
-    double flops = 0;           // of forward and of each half of backward; 0: bound by memory
+    int without_gradient = 0;       // how many of the last outputs are never recorded
+    bool memory_by_value = false;   // values decide what is allocated; meta takes the most
+    double flops = 0;               // of forward and of each half of backward; 0: bound by memory
 };
 
 // Small cases, for tests; every op has at least one.

@@ -1,6 +1,7 @@
 #include "tests/support/op_check.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -112,7 +113,7 @@ std::vector<Tensor> Prepared::forward(Tape* tape) {
     return run_(activations_);
 }
 
-void Prepared::backward(Tape& tape, std::vector<Tensor> outputs) {
+double Prepared::backward(Tape& tape, std::vector<Tensor> outputs) {
     const std::size_t recorded = outputs.size() - static_cast<std::size_t>(case_.without_gradient);
     std::vector<Tensor> targets;
     std::vector<Tensor> seeds;
@@ -131,7 +132,10 @@ void Prepared::backward(Tape& tape, std::vector<Tensor> outputs) {
     tape.record({&end}, [&](std::span<Tensor>, Gradients& gradients) {
         for (std::size_t k = 0; k < targets.size(); ++k) gradients.add(targets[k], std::move(seeds[k]));
     });
-    tape.backward(end, Tensor::zeros(1, DType::f32, world_.place));
+    Tensor start = Tensor::zeros(1, DType::f32, world_.place);
+    const auto before = std::chrono::steady_clock::now();
+    tape.backward(end, std::move(start));
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
 }
 
 std::vector<Matrix> Prepared::gradients(Tape& tape) {

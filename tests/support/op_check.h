@@ -21,7 +21,8 @@ public:
     // Forward, recorded when `tape` is given; activations then want gradients.
     std::vector<Tensor> forward(Tape* tape);
     // Backward from the seeds of the outputs that have gradients. Gradients stay in the tape and the parameters.
-    void backward(Tape& tape, std::vector<Tensor> outputs);
+    // Returns the seconds the walk took.
+    double backward(Tape& tape, std::vector<Tensor> outputs);
     // In the order of the case's inputs, after backward.
     std::vector<Matrix> gradients(Tape& tape);
 

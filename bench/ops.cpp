@@ -1,0 +1,100 @@
+// Times every op of tests/support/op_cases.cpp at the shapes of a training step, forward and backward:
+//     bench_ops [part of a label] [seconds per measurement]
+// GB/s counts each tensor that must be read or written once; GFLOP/s is given for ops that multiply matrices.
+#include <omp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "autograd/cpu/isa.h"
+#include "autograd/cpu/rows.h"
+#include "configs/error.h"
+#include "tests/support/op_check.h"
+
+namespace trainer::cases {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+struct Timing {
+    double forward = 1e30;
+    double backward = 1e30;
+    std::size_t input_bytes = 0;
+    std::size_t output_bytes = 0;
+};
+
+// The fastest of the repetitions that fit into `seconds`, at least three.
+Timing measure(const Case& op, DType dtype, double seconds) {
+    Prepared prepared(op, dtype, Place::cpu(), 1);
+    Timing out;
+    for (const Input& input : op.inputs)
+        out.input_bytes += static_cast<std::size_t>(input.shape.elements()) * size_of(dtype);
+    const auto start = Clock::now();
+    for (int repetition = 0; repetition < 3 || seconds_since(start) < seconds; ++repetition) {
+        Tape tape;
+        const auto before = Clock::now();
+        std::vector<Tensor> outputs = prepared.forward(&tape);
+        out.forward = std::min(out.forward, seconds_since(before));
+        out.output_bytes = 0;
+        for (const Tensor& output : outputs) out.output_bytes += output.bytes();
+        out.backward = std::min(out.backward, prepared.backward(tape, std::move(outputs)));
+        for (const auto& parameter : prepared.world().parameters) parameter->gradient = Tensor();
+    }
+    return out;
+}
+
+void print(const Case& op, DType dtype, const char* direction, double seconds, double bytes, double flops) {
+    std::printf("%-44s %-5s %-9s %10.1f us", op.label.c_str(), std::string(name_of(dtype)).c_str(), direction,
+                seconds * 1e6);
+    if (flops > 0) {
+        std::printf(" %8.1f GFLOP/s\n", flops / seconds * 1e-9);
+    } else {
+        std::printf(" %8.1f GB/s\n", bytes / seconds * 1e-9);
+    }
+}
+
+// What memory gives: a copy of 256 MiB, read and written once.
+void print_memory_speed() {
+    Tensor in = Tensor::zeros(1 << 25, DType::f32);
+    Tensor out = Tensor::zeros(1 << 25, DType::f32);
+    double best = 1e30;
+    for (int repetition = 0; repetition < 5; ++repetition) {
+        const auto before = Clock::now();
+        copy(in, out);
+        best = std::min(best, seconds_since(before));
+    }
+    std::printf("%d threads, %s, copy of 128 MiB: %.1f GB/s\n", omp_get_max_threads(), isa_name().c_str(),
+                2.0 * static_cast<double>(in.bytes()) / best * 1e-9);
+}
+
+void run_all(const std::string& part, double seconds) {
+    print_memory_speed();
+    for (const Case& op : large_cases()) {
+        if (op.label.find(part) == std::string::npos) continue;
+        for (DType dtype : {DType::f32, DType::bf16}) {
+            const Timing timing = measure(op, dtype, seconds);
+            const auto in = static_cast<double>(timing.input_bytes);
+            const auto out = static_cast<double>(timing.output_bytes);
+            print(op, dtype, "forward", timing.forward, in + out, op.flops);
+            print(op, dtype, "backward", timing.backward, 2 * in + out, 2 * op.flops);
+        }
+    }
+}
+
+}   // namespace
+}   // namespace trainer::cases
+
+int main(int count, char** arguments) {
+    try {
+        trainer::cases::run_all(count > 1 ? arguments[1] : "", count > 2 ? std::atof(arguments[2]) : 0.5);
+    } catch (const trainer::Error& error) {
+        std::fprintf(stderr, "%s\n", error.what());
+        return static_cast<int>(error.code());
+    }
+}
