@@ -13,6 +13,7 @@ namespace {
 // Block formats: 32 values each; ggml-org/llama.cpp, ggml/src/ggml-common.h. The arithmetic is in f32, one rounding an
 // operation, as in the `gguf` Python package.
 constexpr std::int64_t block = 32;
+constexpr std::int64_t parallel_elements = 1 << 16;   // below, waking threads costs more than the work
 
 float half_at(const std::byte* in) {
     std::uint16_t bits;
@@ -98,7 +99,7 @@ void dequantise_rows(const GgufTensor& tensor, std::span<const std::int64_t> row
     check(std::all_of(rows.begin(), rows.end(), [last](std::int64_t row) { return row >= 0 && row < last; }),
           "dequantise: tensor {} has {} rows", tensor.name, last);
     const auto count = static_cast<std::int64_t>(rows.size());
-#pragma omp parallel
+#pragma omp parallel if (count * length > parallel_elements)
     {
         std::vector<float> scratch(target == DType::bf16 ? static_cast<std::size_t>(length) : 0);
 #pragma omp for schedule(static)
