@@ -111,11 +111,19 @@ void product(float* c, int64_t c_row, int64_t rows, int64_t columns, const typen
     }
 }
 
-// One row of `count` elements as words, filled up with zeros to `words` words.
+// One row of `count` elements as words, filled up with zeros to `words` words, a multiple of eight.
 template <typename Kind>
 void load_row(typename Kind::Word* to, int64_t words, const typename Kind::Element* from, int64_t count) {
     if constexpr (sizeof(typename Kind::Element) * Kind::pair == sizeof(typename Kind::Word)) {
-        __builtin_memcpy(static_cast<void*>(to), from, static_cast<unsigned long>(count) * sizeof *from);
+        using Eight = std::uint32_t __attribute__((vector_size(32)));
+        const int64_t whole = count / Kind::pair / 8 * 8;
+        for (int64_t i = 0; i < whole; i += 8) {
+            Eight values;
+            __builtin_memcpy(&values, from + i * Kind::pair, sizeof values);
+            __builtin_memcpy(to + i, &values, sizeof values);
+        }
+        for (int64_t i = whole; i < count / Kind::pair; ++i)
+            __builtin_memcpy(to + i, from + i * Kind::pair, sizeof *to);
     } else {
         int64_t i = 0;
         for (; i + lanes <= count; i += lanes) store(to + i, load(from + i));
