@@ -34,6 +34,7 @@ public:
     virtual Tensor hidden(const Tensor& x, const ForwardContext& context) const = 0;    // (N, C), after the last norm
     virtual const LinearTerms& head() const = 0;                                        // logits = hidden · Wᵀ
     virtual const CausalLmShape& shape() const = 0;
+    virtual DType compute_dtype() const = 0;   // of activations, as given to prepare
 
     Declarations& declarations() { return declarations_; }
     ParameterSet& parameters() { return declarations_.parameters; }

@@ -132,6 +132,7 @@ public:
     }
 
     void prepare(Place place, DType compute, std::int64_t longest) override {
+        compute_ = compute;
         embedding_.prepare(place, compute);
         for (LlamaBlock* block : prepared_) block->prepare(place, compute);
         norm_.prepare(place, compute);
@@ -148,9 +149,11 @@ public:
 
     const LinearTerms& head() const override { return head_ ? head_->terms() : embedding_.as_head(); }
     const CausalLmShape& shape() const override { return config_.shape; }
+    DType compute_dtype() const override { return compute_; }
 
 private:
     LlamaConfig config_;
+    DType compute_ = DType::f32;
     RopeTable table_;
     Embedding embedding_;
     std::vector<LlamaBlock*> prepared_;   // the blocks, as what they are

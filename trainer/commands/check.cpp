@@ -1,0 +1,104 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "configs/error.h"
+#include "configs/json.h"
+#include "trainer/commands/command.h"
+#include "trainer/commands/recipe_arguments.h"
+#include "trainer/log.h"
+#include "trainer/memory_plan.h"
+#include "trainer/output_folder.h"
+
+namespace trainer {
+
+namespace {
+
+void print_report(const std::string& name, const AuditReport& report) {
+    std::printf("%s: %lld rows, %lld kept, %lld cut, %lld tokens (%lld trained), longest %lld\n", name.c_str(),
+                static_cast<long long>(report.rows), static_cast<long long>(report.kept),
+                static_cast<long long>(report.cut), static_cast<long long>(report.tokens),
+                static_cast<long long>(report.targets), static_cast<long long>(report.longest_before));
+    for (const auto& [reason, entry] : report.dropped)
+        std::printf("  dropped %lld: %s (first %s)\n", static_cast<long long>(entry.count), reason.c_str(),
+                    entry.first.c_str());
+    for (const std::string& warning : report.warnings) log_warning(warning);
+}
+
+Node errors_of(const Error& error) {
+    Node list = Node::list();
+    if (const auto* several = dynamic_cast<const Errors*>(&error)) {
+        for (const Error& one : several->all()) list.push_back(Node(one.what()));
+    } else {
+        list.push_back(Node(error.what()));
+    }
+    return list;
+}
+
+Node data_node(const Inputs& inputs) {
+    Node data = Node::map();
+    data.set("train", inputs.train.report.to_node());
+    Node valid = Node::map();
+    for (const ValidationSet& set : inputs.valid)
+        valid.set(set.name.empty() ? "valid" : set.name, set.data.report.to_node());
+    data.set("valid", std::move(valid));
+    data.set("rows_per_epoch", static_cast<std::int64_t>(inputs.rows.size()));
+    data.set("steps_per_epoch", inputs.plan->steps_per_epoch());
+    data.set("steps", inputs.total_steps);
+    return data;
+}
+
+Inputs checked_inputs(const RecipeArguments& arguments) {
+    Inputs inputs = open_inputs(load_recipe(arguments.path, arguments.overrides));
+    { const OutputFolder output(inputs.recipe.output); }
+    read_data(inputs);
+    return inputs;
+}
+
+int check_as_json(const RecipeArguments& arguments) {
+    Node out = Node::map();
+    int code = 0;
+    try {
+        const Inputs inputs = checked_inputs(arguments);
+        out.set("plan", plan_memory(inputs).to_node());
+        out.set("data", data_node(inputs));
+        out.set("errors", Node::list());
+    } catch (const Error& error) {
+        out = Node::map();
+        out.set("plan", nullptr);
+        out.set("data", nullptr);
+        out.set("errors", errors_of(error));
+        code = static_cast<int>(error.code());
+    }
+    JsonStyle style;
+    style.null_for_nonfinite = true;
+    std::printf("%s\n", to_json(out, style).c_str());
+    return code;
+}
+
+int check_for_people(const RecipeArguments& arguments) {
+    const Inputs inputs = checked_inputs(arguments);
+    for (const std::string& warning : inputs.recipe.warnings) log_warning(warning);
+    for (const std::string& warning : inputs.base.warnings) log_warning(warning);
+    print_report("training data", inputs.train.report);
+    for (const ValidationSet& set : inputs.valid)
+        print_report(set.name.empty() ? "validation data" : "validation data " + set.name, set.data.report);
+    std::printf("steps: %lld, %lld a pass over %lld rows or packs\n", static_cast<long long>(inputs.total_steps),
+                static_cast<long long>(inputs.plan->steps_per_epoch()), static_cast<long long>(inputs.rows.size()));
+    const MemoryPlan plan = plan_memory(inputs);
+    std::printf("parameters: %lld, %lld trained\n%s\n%s: no mistakes found\n", static_cast<long long>(plan.parameters),
+                static_cast<long long>(plan.trainable), plan.table().c_str(), arguments.path.c_str());
+    return 0;
+}
+
+}   // namespace
+
+std::function<int()> define_check(CLI::App& app) {
+    const auto arguments = std::make_shared<RecipeArguments>();
+    const auto json = std::make_shared<bool>(false);
+    arguments->declare(app);
+    app.add_flag("--json", *json, "one JSON object: plan, data, errors");
+    return [arguments, json] { return *json ? check_as_json(*arguments) : check_for_people(*arguments); };
+}
+
+}   // namespace trainer

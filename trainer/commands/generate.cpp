@@ -1,0 +1,158 @@
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+
+#include "configs/error.h"
+#include "configs/json.h"
+#include "data/decode_stream.h"
+#include "trainer/commands/command.h"
+#include "trainer/interrupt.h"
+#include "trainer/session.h"
+
+namespace trainer {
+
+namespace {
+
+struct GenerateOptions {
+    std::string model;
+    std::string revision = "main";
+    std::string adapter;
+    std::string prompt;
+    std::string message;
+    std::string system;
+    bool chat = false;
+    bool json = false;
+    SamplingOptions sampling;
+};
+
+constexpr std::int64_t longest_chat = 8192;   // tokens kept in the cache of a chat, if the model allows as many
+
+Node message_node(const char* role, const std::string& content) {
+    Node message = Node::map();
+    message.set("role", role);
+    message.set("content", content);
+    return message;
+}
+
+Node first_messages(const std::string& system) {
+    Node messages = Node::list();
+    if (!system.empty()) messages.push_back(message_node("system", system));
+    return messages;
+}
+
+// Prints the text as it comes and returns it, special tokens left out.
+std::vector<std::int32_t> stream(Session& session, const std::vector<std::int32_t>& prompt,
+                                 const SamplingOptions& sampling, bool show, std::string& text) {
+    DecodeStream decode(session.tokenizer(), true);
+    const auto take = [&](const std::string& piece) {
+        text += piece;
+        if (!show) return;
+        std::fputs(piece.c_str(), stdout);
+        std::fflush(stdout);
+    };
+    const auto ids = session.generator().generate(prompt, sampling, [&](std::int32_t id) {
+        take(decode.push(id));
+        return !InterruptGuard::requested();
+    });
+    take(decode.finish());
+    return ids;
+}
+
+Node list_of(const std::vector<std::int32_t>& ids) {
+    Node list = Node::list();
+    for (std::int32_t id : ids) list.push_back(id);
+    return list;
+}
+
+int answer_once(Session& session, const GenerateOptions& options) {
+    std::vector<std::int32_t> prompt;
+    if (options.message.empty()) {
+        prompt = session.prompt_ids(options.prompt);
+    } else {
+        Node messages = first_messages(options.system);
+        messages.push_back(message_node("user", options.message));
+        prompt = session.chat_ids(messages);
+    }
+    const auto prompt_size = static_cast<std::int64_t>(prompt.size());
+    require(prompt_size < session.max_positions(), Exit::usage, "the prompt has {} tokens, the model takes {}",
+            prompt_size, session.max_positions());
+    session.load(std::min(session.max_positions(), prompt_size + options.sampling.max_tokens));
+
+    std::string text;
+    const auto ids = stream(session, prompt, options.sampling, !options.json, text);
+    if (options.json) {
+        Node out = Node::map();
+        out.set("prompt", options.message.empty() ? options.prompt : options.message);
+        out.set("input_ids", list_of(prompt));
+        out.set("output_ids", list_of(ids));
+        out.set("text", text);
+        std::printf("%s\n", to_json(out).c_str());
+    } else {
+        std::printf("\n");
+    }
+    return InterruptGuard::requested() ? static_cast<int>(Exit::interrupted) : 0;
+}
+
+// Reads a message a line until the end of input.
+int chat(Session& session, const GenerateOptions& options) {
+    session.load(std::min(session.max_positions(), longest_chat));
+    const bool terminal = isatty(STDIN_FILENO);
+    Node messages = first_messages(options.system);
+    std::string line;
+    while (!InterruptGuard::requested()) {
+        if (terminal) {
+            std::fputs("> ", stdout);
+            std::fflush(stdout);
+        }
+        if (!std::getline(std::cin, line)) break;
+        if (line.empty()) continue;
+        messages.push_back(message_node("user", line));
+        std::string text;
+        stream(session, session.chat_ids(messages), options.sampling, true, text);
+        std::printf("\n");
+        messages.push_back(message_node("assistant", text));
+    }
+    return 0;
+}
+
+int generate(const GenerateOptions& options) {
+    const int asked = !options.prompt.empty() + !options.message.empty() + options.chat;
+    require(asked == 1, Exit::usage, "generate: give one of --prompt, --message, --chat");
+    require(!(options.chat && options.json), Exit::usage, "generate: --chat and --json exclude each other");
+    const InterruptGuard guard;
+    Session session(options.model, options.revision, options.adapter);
+    return options.chat ? chat(session, options) : answer_once(session, options);
+}
+
+}   // namespace
+
+std::function<int()> define_generate(CLI::App& app) {
+    const auto options = std::make_shared<GenerateOptions>();
+    app.add_option("MODEL", options->model, "hub id, model folder or .gguf file")->required();
+    app.add_option("--revision", options->revision, "branch, tag or commit of a hub id");
+    app.add_option("--adapter", options->adapter, "folder of a PEFT adapter");
+    app.add_option("--prompt", options->prompt, "text to continue");
+    app.add_option("--message", options->message, "what the user says, through the chat template");
+    app.add_option("--system", options->system, "system message");
+    app.add_flag("--chat", options->chat, "talk: one message a line");
+    app.add_flag("--json", options->json, "one JSON object: prompt, input_ids, output_ids, text");
+    app.add_option("--max-tokens", options->sampling.max_tokens, "most tokens to add")
+        ->check(CLI::PositiveNumber)
+        ->capture_default_str();
+    app.add_option("--temperature", options->sampling.temperature, "0: greedy")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
+    app.add_option("--top-p", options->sampling.top_p, "smallest set of tokens with this probability")
+        ->check(CLI::Range(1e-9, 1.0))
+        ->capture_default_str();
+    app.add_option("--top-k", options->sampling.top_k, "only the k likeliest tokens; 0: all")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
+    app.add_option("--seed", options->sampling.seed, "of the random numbers")->capture_default_str();
+    return [options] { return generate(*options); };
+}
+
+}   // namespace trainer

@@ -1,0 +1,90 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "configs/error.h"
+#include "data/formats/format.h"
+#include "models/registry.h"
+#include "optim/registry.h"
+#include "peft/registry.h"
+#include "trainer/commands/command.h"
+#include "trainer/objectives/registry.h"
+#include "trainer/recipe.h"
+
+namespace trainer {
+
+namespace {
+
+struct Line {
+    std::string name;
+    std::string help;
+};
+
+template <typename Value>
+std::vector<Line> lines_of(const Registry<Value>& registry) {
+    std::vector<Line> lines;
+    for (const auto& entry : registry.entries()) lines.push_back({std::string(entry.name), std::string(entry.help)});
+    return lines;
+}
+
+template <typename Options>
+std::string explained() {
+    std::vector<FieldNote> notes;
+    explain_fields<Options>(notes);
+    return to_text(notes);
+}
+
+struct Table {
+    const char* name;
+    std::vector<Line> (*lines)();
+    std::string (*explain)();   // null: the lines say it all
+};
+
+const std::vector<Table>& tables() {
+    static const std::vector<Table> all = {
+        {"models", [] { return lines_of(causal_lms()); }, nullptr},
+        {"methods", [] { return lines_of(peft_methods()); }, explained<LoraOptions>},
+        {"optimizers", [] { return lines_of(optimizers()); }, explained<AdamWOptions>},
+        {"schedules",
+         [] {
+             return std::vector<Line>{{"constant", "the full rate after warm-up"},
+                                      {"linear", "falls in a straight line after warm-up"},
+                                      {"cosine", "falls along half a cosine after warm-up"}};
+         },
+         explained<ScheduleOptions>},
+        {"formats", [] { return lines_of(data_formats()); }, nullptr},
+        {"objectives", [] { return lines_of(objectives()); }, nullptr},
+        {"recipe",
+         [] {
+             return std::vector<Line>{{"recipe", "all keys of a recipe; with --explain their defaults and meaning"}};
+         },
+         explain_recipe},
+    };
+    return all;
+}
+
+int list(const std::string& what, bool explain) {
+    std::vector<std::string> names;
+    for (const Table& table : tables()) {
+        names.push_back(table.name);
+        if (what != table.name) continue;
+        for (const Line& line : table.lines()) std::printf("%-20s %s\n", line.name.c_str(), line.help.c_str());
+        if (explain && table.explain) std::printf("\n%s", table.explain().c_str());
+        return 0;
+    }
+    const std::string near = nearest(what, names);
+    fail(Exit::usage, "list: there is nothing called \"{}\"; {}available: {}", what,
+         near.empty() ? "" : "did you mean \"" + near + "\"? ", join(names));
+}
+
+}   // namespace
+
+std::function<int()> define_list(CLI::App& app) {
+    const auto what = std::make_shared<std::string>();
+    const auto explain = std::make_shared<bool>(false);
+    app.add_option("WHAT", *what, "models, methods, optimizers, schedules, formats, objectives or recipe")->required();
+    app.add_flag("--explain", *explain, "keys with type, default and meaning");
+    return [what, explain] { return list(*what, *explain); };
+}
+
+}   // namespace trainer

@@ -1,0 +1,95 @@
+#include <sys/resource.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+
+#include "trainer/commands/command.h"
+#include "trainer/commands/recipe_arguments.h"
+#include "trainer/log.h"
+#include "trainer/run_options.h"
+#include "trainer/trainer.h"
+
+namespace trainer {
+
+namespace {
+
+std::size_t peak_resident_bytes() {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return static_cast<std::size_t>(usage.ru_maxrss) * 1024;
+}
+
+void print_warnings(const Inputs& inputs) {
+    for (const std::string& warning : inputs.recipe.warnings) log_warning(warning);
+    for (const std::string& warning : inputs.base.warnings) log_warning(warning);
+    for (const std::string& warning : inputs.train.report.warnings) log_warning(warning);
+    for (const ValidationSet& set : inputs.valid)
+        for (const std::string& warning : set.data.report.warnings) log_warning(warning);
+}
+
+void print_start(const Inputs& inputs, const MemoryPlan& plan) {
+    const Recipe& recipe = inputs.recipe;
+    const AuditReport& data = inputs.train.report;
+    std::printf("model %s: %lld parameters, %lld trained%s\n", recipe.model.base.c_str(),
+                static_cast<long long>(plan.parameters), static_cast<long long>(plan.trainable),
+                recipe.peft ? (" (" + recipe.peft->method + ")").c_str() : "");
+    std::printf("data: %lld rows kept of %lld (%lld cut), %lld tokens, %lld trained, %lld packs or rows a pass\n",
+                static_cast<long long>(data.kept), static_cast<long long>(data.rows), static_cast<long long>(data.cut),
+                static_cast<long long>(data.tokens), static_cast<long long>(data.targets),
+                static_cast<long long>(inputs.rows.size()));
+    std::printf("steps: %lld, %lld a pass; sums are %s\n", static_cast<long long>(inputs.total_steps),
+                static_cast<long long>(inputs.plan->steps_per_epoch()),
+                strict_sums(recipe) ? "strict: the same bits whatever the number of ranks and threads"
+                                    : "repeatable: the same bits for one number of ranks");
+    std::printf("%s\n", plan.table().c_str());
+    std::fflush(stdout);
+}
+
+void print_end(const Inputs& inputs, const MemoryPlan& plan, const Trainer::Outcome& outcome) {
+    std::printf("memory: planned %s, tensors at their peak %s, whole process %s\n", bytes_text(plan.total()).c_str(),
+                bytes_text(outcome.memory.peak_total()).c_str(), bytes_text(peak_resident_bytes()).c_str());
+    if (!inputs.valid.empty() && !outcome.interrupted)
+        std::printf("validation loss: %.4f before, %.4f after (%+.1f %%)\n", outcome.first_validation_loss,
+                    outcome.last_validation_loss,
+                    100 * (outcome.last_validation_loss / outcome.first_validation_loss - 1));
+    std::printf(
+        "training took %s, evaluation %s: %.0f tokens/s\n", duration_text(outcome.training_seconds).c_str(),
+        duration_text(outcome.evaluation_seconds).c_str(),
+        outcome.training_seconds > 0 ? static_cast<double>(outcome.input_tokens) / outcome.training_seconds : 0);
+}
+
+int run(const RecipeArguments& arguments) {
+    Recipe recipe = load_recipe(arguments.path, arguments.overrides);
+    Inputs inputs = open_inputs(std::move(recipe));
+    OutputFolder output(inputs.recipe.output);
+    read_data(inputs);
+    print_warnings(inputs);
+    const MemoryPlan plan = plan_memory(inputs);
+    print_start(inputs, plan);
+
+    Trainer trainer(inputs, output);
+    const Trainer::Outcome outcome = trainer.run();
+    print_end(inputs, plan, outcome);
+    if (outcome.interrupted) {
+        if (outcome.steps > 0)
+            log_error(format("interrupted after step {} of {}; what was learned lies in {}/checkpoint-{}",
+                             outcome.steps, inputs.total_steps, inputs.recipe.output, outcome.steps));
+        else
+            log_error("interrupted before the first step; nothing was learned");
+        return static_cast<int>(Exit::interrupted);
+    }
+    std::printf("%s: %s\n", inputs.recipe.peft ? "adapter" : "model", inputs.recipe.output.c_str());
+    return 0;
+}
+
+}   // namespace
+
+std::function<int()> define_run(CLI::App& app) {
+    const auto arguments = std::make_shared<RecipeArguments>();
+    arguments->declare(app);
+    return [arguments] { return run(*arguments); };
+}
+
+}   // namespace trainer

@@ -1,0 +1,83 @@
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "configs/error.h"
+#include "trainer/commands/command.h"
+#include "trainer/log.h"
+#include "trainer/version.h"
+
+namespace trainer {
+
+const std::vector<Command>& commands() {
+    static const std::vector<Command> table = {
+        {"run", "train as a recipe says", define_run},
+        {"check", "validate recipe, model and all data; show the memory plan; train nothing", define_check},
+        {"preview", "show rows as the model will see them, and what is trained on", define_preview},
+        {"generate", "let a model write", define_generate},
+        {"list", "what there is: models, methods, optimizers, schedules, formats, objectives, recipe", define_list},
+        {"schema", "print the JSON schema of recipes", define_schema},
+        {"info", "describe this machine or a model", define_info},
+    };
+    return table;
+}
+
+namespace {
+
+// CLI11's own sentence, and what the user may have meant instead of an unknown command.
+std::string usage_message(const CLI::ParseError& error, int count, char** words) {
+    std::vector<std::string> names;
+    for (const Command& command : commands()) names.push_back(command.name);
+    const std::string first = count > 1 ? words[1] : "";
+    const bool known = std::find(names.begin(), names.end(), first) != names.end();
+    if (first.empty()) return "no command; available: " + join(names);
+    if (!known && !first.starts_with("-")) {
+        const std::string near = nearest(first, names);
+        return format("there is no command \"{}\"; {}available: {}", first,
+                      near.empty() ? "" : "did you mean \"" + near + "\"? ", join(names));
+    }
+    return format("{}; see trainer {} --help", error.what(), known ? first : "");
+}
+
+int run_program(int count, char** words) {
+    CLI::App app("Fine-tunes language models from a recipe.", "trainer");
+    app.set_version_flag("--version", version_text);
+    app.require_subcommand(1);
+    std::vector<std::pair<CLI::App*, std::function<int()>>> actions;
+    for (const Command& command : commands()) {
+        CLI::App* sub = app.add_subcommand(command.name, command.help);
+        actions.emplace_back(sub, command.define(*sub));
+    }
+    try {
+        app.parse(count, words);
+    } catch (const CLI::Success& success) {   // --help, --version
+        return app.exit(success);
+    } catch (const CLI::ParseError& error) {
+        fail(Exit::usage, "{}", usage_message(error, count, words));
+    }
+    for (const auto& [sub, action] : actions)
+        if (sub->parsed()) return action();
+    return static_cast<int>(Exit::internal);
+}
+
+}   // namespace
+
+}   // namespace trainer
+
+int main(int count, char** words) {
+    using namespace trainer;
+    try {
+        return run_program(count, words);
+    } catch (const Error& error) {
+        log_error(error.what());
+        return static_cast<int>(error.code());
+    } catch (const std::bad_alloc&) {
+        log_error("out of memory");
+        return static_cast<int>(Exit::out_of_memory);
+    } catch (const std::exception& error) {
+        log_error(format("internal error: {}", error.what()));
+        return static_cast<int>(Exit::internal);
+    }
+}

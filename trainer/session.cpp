@@ -1,0 +1,49 @@
+#include "trainer/session.h"
+
+#include <algorithm>
+
+#include "configs/error.h"
+#include "hub/load.h"
+#include "models/registry.h"
+#include "trainer/model_output.h"
+
+namespace trainer {
+
+Session::Session(const std::string& model, const std::string& revision, const std::string& adapter)
+    : base_(open_base_model(model, revision, Node(), "tokenizer", "")), model_(make_causal_lm(base_.config)) {
+    if (adapter.empty()) return;
+    adapter_.emplace(adapter);
+    adapter_->attach(model_->declarations());
+}
+
+std::vector<std::int32_t> Session::prompt_ids(const std::string& text) const { return tokenizer().ids(text, true); }
+
+std::vector<std::int32_t> Session::chat_ids(const Node& messages) const {
+    require(base_.chat != nullptr, Exit::bad_data, "{}: the model has no chat template; use --prompt",
+            base_.snapshot.base);
+    const ChatTemplate::Rendered rendered =
+        base_.chat->render({messages, true, nullptr, nullptr, base_.special.variables});
+    return tokenizer().ids(rendered.text, false);
+}
+
+std::vector<std::int32_t> Session::stop_ids() const {
+    std::vector<std::int32_t> ids;
+    if (base_.special.eos >= 0) ids.push_back(base_.special.eos);
+    for (const Node* document : {&base_.snapshot.generation_config, &base_.config}) {
+        const Node* value = document->find("eos_token_id");
+        if (!value || value->is_null()) continue;
+        for (const Node& id : value->is_list() ? value->as_list() : Node::List{*value})
+            ids.push_back(static_cast<std::int32_t>(id.as_integer()));
+    }
+    return ids;
+}
+
+void Session::load(std::int64_t capacity) {
+    const DType compute = stored_dtype(base_.config) == DType::f32 ? DType::f32 : DType::bf16;
+    model_->prepare(Place::cpu(), compute, capacity);
+    load_parameters(model_->parameters(), *base_.snapshot.weights, base_.snapshot.base);
+    if (adapter_) adapter_->read();
+    generator_ = std::make_unique<Generator>(*model_, stop_ids(), capacity);
+}
+
+}   // namespace trainer

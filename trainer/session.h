@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "peft/saved_adapter.h"
+#include "trainer/generator.h"
+#include "trainer/inputs.h"
+
+namespace trainer {
+
+// A model with its tokenizer and weights, and perhaps a saved adapter, ready to be asked.
+class Session {
+public:
+    // Reads everything but the weights. `adapter` "": none.
+    Session(const std::string& model, const std::string& revision, const std::string& adapter);
+
+    const Tokenizer& tokenizer() const { return *base_.tokenizer; }
+    std::vector<std::int32_t> prompt_ids(const std::string& text) const;   // through the post-processor
+    std::vector<std::int32_t> chat_ids(const Node& messages) const;        // rendered, ready for the answer
+    std::int64_t max_positions() const { return model_->shape().max_positions; }
+
+    // Allocates and loads; sequences of up to `capacity` tokens can be generated afterwards. Computes in bf16 unless
+    // the model is stored as f32.
+    void load(std::int64_t capacity);
+    Generator& generator() { return *generator_; }
+
+private:
+    std::vector<std::int32_t> stop_ids() const;
+
+    BaseModel base_;
+    std::unique_ptr<CausalLm> model_;
+    std::optional<SavedAdapter> adapter_;
+    std::unique_ptr<Generator> generator_;
+};
+
+}   // namespace trainer
