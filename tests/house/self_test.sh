@@ -46,7 +46,7 @@ printf '\n' | write data/utils.cpp
 expect names 'data/utils.cpp: utils says nothing'
 printf '// TODO: later\n' | write data/later.cpp
 expect names 'data/later.cpp:1:// TODO: later: unfinished'
-printf '#pragma once\n' | write autograd/ops/rope.h
+printf '#pragma once\nTensor rope(Tensor x);\n' | write autograd/ops/rope.h
 expect op_cases 'autograd/ops/rope.h: no row "rope"'
 printf 'See `configs/gone.h`.\n' | write docs/dead.md
 expect docs 'docs/dead.md: names configs/gone.h, which does not exist'
