@@ -1,12 +1,13 @@
-#include "autograd/cpu/attention_tiles.h"
+#include "autograd/cpu/attention_decode.h"
 
 namespace trainer::TRAINER_ISA {
 
 void attention_forward_block(const AttentionForward& task, std::int64_t begin, std::int64_t end, float* scratch) {
+    const bool alone = decodes(task.head);
     if (task.head.dtype == DType::f32) {
-        forward<Plain<float>>(task, begin, end, scratch);
+        alone ? decode<float>(task, scratch) : forward<Plain<float>>(task, begin, end, scratch);
     } else {
-        forward<Plain<bf16>>(task, begin, end, scratch);
+        alone ? decode<bf16>(task, scratch) : forward<Plain<bf16>>(task, begin, end, scratch);
     }
 }
 

@@ -1,10 +1,10 @@
 // Compiled for v4bf16 only (cmake/Room.cmake).
-#include "autograd/cpu/attention_tiles.h"
+#include "autograd/cpu/attention_decode.h"
 
 namespace trainer::TRAINER_ISA {
 
 void attention_forward_block(const AttentionForward& task, std::int64_t begin, std::int64_t end, float* scratch) {
-    forward<Paired>(task, begin, end, scratch);
+    decodes(task.head) ? decode<bf16>(task, scratch) : forward<Paired>(task, begin, end, scratch);
 }
 
 void attention_backward_begin(const AttentionBackward& task, std::int64_t key_begin, std::int64_t key_end,
