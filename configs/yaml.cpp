@@ -139,6 +139,18 @@ private:
         return start < text_.size() ? text_[start] : '\0';
     }
 
+    // At the end of the text yaml-cpp takes an open bracket for the start of a key. Brackets in quotes are counted too:
+    // this only chooses between two sentences.
+    bool is_closed(const YAML::Mark& mark) const {
+        int depth = 0;
+        for (std::size_t i = offset(mark); i < text_.size(); ++i) {
+            depth += text_[i] == '[' || text_[i] == '{';
+            depth -= text_[i] == ']' || text_[i] == '}';
+            if (depth == 0) return true;
+        }
+        return false;
+    }
+
     // yaml-cpp lets the end of the text close a quote.
     void check_closed(const YAML::Mark& mark) const {
         const char quote = at(mark);
@@ -161,6 +173,7 @@ private:
 
     void open(const YAML::Mark& mark, const std::string& tag, Node empty, bool block) {
         refuse_tag(mark, tag);
+        if (expects_key() && !block && !is_closed(mark)) complain(mark, "this bracket is never closed");
         if (expects_key()) complain(mark, format("expected a key, found {}", empty.describe()));
         if (stack_.size() >= deepest) complain(mark, format("lists and maps are nested more than {} deep", deepest));
         stack_.push_back({std::move(empty), place(mark), block, {}, {}, false});
