@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "autograd/cpu/gemm_tile.h"
+#include "autograd/cpu/gemv.h"
+#include "autograd/cpu/rows_kernels.h"
 #include "configs/error.h"
 
 namespace trainer {
@@ -23,16 +25,28 @@ struct Cut {
 struct Tiling {
     Cut rows;
     Cut columns;
-    std::int64_t count() const { return rows.parts() * columns.parts(); }
+    Cut depth;
+    std::int64_t count() const { return rows.parts() * columns.parts() * depth.parts(); }
 };
 
-// Tiles are chosen by the shape alone. A tile packs its part of b once, so tiles are long in M; columns are cut first,
-// which costs nothing, until there is work for many threads.
-Tiling tiling(std::int64_t rows, std::int64_t columns) {
-    constexpr std::int64_t enough = 16;
-    Tiling tiles{{rows, 256}, {columns, 192}};
-    if (tiles.count() < enough) tiles.columns.tile = 64;
-    while (tiles.count() < enough && tiles.rows.tile > 64) tiles.rows.tile /= 2;
+std::int64_t round_up(std::int64_t value, std::int64_t to) { return divide_up(value, to) * to; }
+
+// Tiles are chosen by the shape alone: wide ones are fastest, and there should be work for many threads. A long sum
+// with a small result (gradients of low-rank weights, of the hidden state of a language model's head) is cut into parts
+// that are added up in order.
+Tiling tiling(std::int64_t rows, std::int64_t columns, std::int64_t depth, bool transpose_a) {
+    constexpr std::int64_t enough = 12, unit = 64, widest = 1024, shallowest = 256;
+    const bool may_cut_depth = depth >= 4 * shallowest && rows * columns <= 1 << 17;
+    const std::int64_t longest = transpose_a && may_cut_depth ? 1024 : 256;
+    Tiling tiles{
+        {rows, longest}, {columns, round_up(divide_up(columns, divide_up(columns, widest)), unit)}, {depth, depth}};
+    if (tiles.count() < enough && longest == 256) tiles.rows.tile = 2 * unit;
+    if (tiles.count() < enough && may_cut_depth)
+        tiles.depth.tile = std::max(shallowest, round_up(divide_up(depth * tiles.count(), enough), unit));
+    while (tiles.count() < enough && tiles.depth.parts() == 1 && tiles.columns.tile > 2 * unit)
+        tiles.columns.tile = round_up(tiles.columns.tile / 2, unit);
+    if (tiles.count() < enough && tiles.depth.parts() == 1) tiles.rows.tile = unit;
+    if (tiles.count() < enough && tiles.depth.parts() == 1) tiles.columns.tile = unit;
     return tiles;
 }
 
@@ -78,6 +92,27 @@ MatrixView view_of(const Tensor& tensor) {
     return {tensor.raw(), tensor.dtype(), tensor.rows(), tensor.columns(), stride};
 }
 
+float* partial_row(const Tensor& partial, std::int64_t row) { return partial.data<float>() + row * partial.columns(); }
+
+// c = [c +] the sum of the parts, in order
+void add_up(const Tensor& partial, std::int64_t parts, const MatrixView& c, bool accumulate) {
+    const auto& add = TRAINER_PICK(add_row);
+    const auto& convert = TRAINER_PICK(convert_row);
+#pragma omp parallel for schedule(static)
+    for (std::int64_t row = 0; row < c.rows; ++row) {
+        float* sum = partial_row(partial, row);
+        for (std::int64_t part = 1; part < parts; ++part)
+            add(sum, DType::f32, partial_row(partial, part * c.rows + row), DType::f32, c.columns);
+        if (accumulate) {
+            add(element(c, row, 0), c.dtype, sum, DType::f32, c.columns);
+        } else if (c.dtype == DType::f32) {
+            std::copy_n(sum, c.columns, static_cast<float*>(element(c, row, 0)));
+        } else {
+            convert(sum, DType::f32, element(c, row, 0), c.columns);
+        }
+    }
+}
+
 }   // namespace
 
 void gemm(Cpu cpu, const MatrixView& c, const MatrixView& a, bool transpose_a, const MatrixView& b, bool transpose_b,
@@ -90,25 +125,45 @@ void gemm(Cpu cpu, const MatrixView& c, const MatrixView& a, bool transpose_a, c
         if (!accumulate) clear(c);
         return;
     }
-    const Tiling tiles = tiling(whole.rows, whole.columns);
-    const auto tile_shape = [&](std::int64_t row_part, std::int64_t column_part) {
+    if (whole.rows == 1 && !transpose_a && transpose_b) {
+        gemv(c, a, b, accumulate);
+        return;
+    }
+    const Tiling tiles = tiling(whole.rows, whole.columns, whole.depth, transpose_a);
+    const std::int64_t row_parts = tiles.rows.parts(), column_parts = tiles.columns.parts();
+    const std::int64_t depth_parts = tiles.depth.parts();
+    Tensor partial;   // (depth parts · M, N)
+    if (depth_parts > 1) {
+        const PurposeScope purpose(Purpose::workspace);
+        partial = Tensor::empty({depth_parts * whole.rows, whole.columns}, DType::f32);
+        whole.out = DType::f32;
+        whole.c_stride = whole.columns;
+        whole.accumulate = false;
+    }
+    const auto tile_shape = [&](std::int64_t row_part, std::int64_t column_part, std::int64_t depth_part) {
         TileShape shape = whole;
         shape.rows = tiles.rows.length(row_part);
         shape.columns = tiles.columns.length(column_part);
+        shape.depth = tiles.depth.length(depth_part);
         return shape;
     };
-    const std::int64_t row_parts = tiles.rows.parts(), column_parts = tiles.columns.parts();
     for (const std::int64_t row_part : {std::int64_t{0}, row_parts - 1})   // errors must not leave a parallel region
         for (const std::int64_t column_part : {std::int64_t{0}, column_parts - 1})
-            prepare_tile(tile_shape(row_part, column_part));
-#pragma omp parallel for collapse(2) schedule(dynamic, 1) if (tiles.count() > 1)
-    for (std::int64_t row_part = 0; row_part < row_parts; ++row_part)
-        for (std::int64_t column_part = 0; column_part < column_parts; ++column_part) {
-            const std::int64_t row = tiles.rows.begin(row_part), column = tiles.columns.begin(column_part);
-            run_tile(tile_shape(row_part, column_part), element(c, row, column),
-                     transpose_a ? element(a, 0, row) : element(a, row, 0),
-                     transpose_b ? element(b, column, 0) : element(b, 0, column));
-        }
+            for (const std::int64_t depth_part : {std::int64_t{0}, depth_parts - 1})
+                prepare_tile(tile_shape(row_part, column_part, depth_part));
+#pragma omp parallel for collapse(3) schedule(dynamic, 1) if (tiles.count() > 1)
+    for (std::int64_t depth_part = 0; depth_part < depth_parts; ++depth_part)
+        for (std::int64_t row_part = 0; row_part < row_parts; ++row_part)
+            for (std::int64_t column_part = 0; column_part < column_parts; ++column_part) {
+                const std::int64_t row = tiles.rows.begin(row_part), column = tiles.columns.begin(column_part);
+                const std::int64_t depth = tiles.depth.begin(depth_part);
+                void* target = depth_parts > 1 ? partial_row(partial, depth_part * c.rows + row) + column
+                                               : element(c, row, column);
+                run_tile(tile_shape(row_part, column_part, depth_part), target,
+                         transpose_a ? element(a, depth, row) : element(a, row, depth),
+                         transpose_b ? element(b, column, depth) : element(b, depth, column));
+            }
+    if (depth_parts > 1) add_up(partial, depth_parts, c, accumulate);
 }
 
 void gemm(Cpu cpu, Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate) {

@@ -206,9 +206,8 @@ void run_natively(const TileShape& shape, void* c, const void* a, const void* b)
 }
 
 void widen(const void* in, std::int64_t rows, std::int64_t columns, std::int64_t stride, float* out) {
-    for (std::int64_t row = 0; row < rows; ++row)
-        TRAINER_PICK(convert_row)
-        (static_cast<const bf16*>(in) + row * stride, DType::bf16, out + row * columns, columns);
+    for (std::int64_t row = 0; row < rows; ++row) TRAINER_PICK(convert_row)
+    (static_cast<const bf16*>(in) + row * stride, DType::bf16, out + row * columns, columns);
 }
 
 // bf16 operands and result by way of f32.
@@ -237,9 +236,8 @@ void run_widened(const TileShape& shape, void* c, const void* a, const void* b) 
     float* sums = c_buffer.at_least(static_cast<std::size_t>(shape.rows * shape.columns));
     if (shape.accumulate) widen(c, shape.rows, shape.columns, shape.c_stride, sums);
     run_natively(wide, sums, a, b);
-    for (std::int64_t row = 0; row < shape.rows; ++row)
-        TRAINER_PICK(convert_row)
-        (sums + row * shape.columns, DType::f32, static_cast<bf16*>(c) + row * shape.c_stride, shape.columns);
+    for (std::int64_t row = 0; row < shape.rows; ++row) TRAINER_PICK(convert_row)
+    (sums + row * shape.columns, DType::f32, static_cast<bf16*>(c) + row * shape.c_stride, shape.columns);
 }
 
 bool is_native(const TileShape& shape) {
