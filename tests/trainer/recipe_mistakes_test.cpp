@@ -1,0 +1,171 @@
+#include <gtest/gtest.h>
+
+#include "configs/yaml.h"
+#include "trainer/recipe.h"
+
+namespace trainer {
+namespace {
+
+const std::string minimal = "model: {base: m}\ndata: {train: {path: t.jsonl}}\noutput: o\n";
+
+std::string complaints_of(const std::string& text) {
+    Complaints complaints;
+    read_recipe(parse_yaml(text, "r.yaml"), complaints);
+    std::vector<std::string> sentences;
+    for (const Error& error : complaints.in_order()) {
+        EXPECT_EQ(error.code(), Exit::bad_recipe) << text;
+        sentences.emplace_back(error.what());
+    }
+    return join(sentences, "\n");
+}
+
+TEST(RecipeMistakes, OneEach) {
+    const std::string base = "model: {base: m}\noutput: o\n";
+    const std::string data = "data: {train: {path: t}}\n";
+    const std::pair<std::string, std::string> cases[] = {
+        {minimal + "device: cuda", "4:9: device: cuda is not available in this version; expected auto or cpu"},
+        {minimal + "device: gpu", "4:9: device: expected auto or cpu, found the string \"gpu\"; did you mean cpu?"},
+        {minimal + "task: dpo", "4:7: task: dpo is not available in this version; expected sft"},
+        {minimal + "task: [sft]", "4:7: task: expected sft, found a list"},
+        {minimal + "otput: x", "4:1: otput: unknown key; did you mean output?"},
+        {minimal + "checkpoint: {every: 5}", "4:1: checkpoint: not available in this version; leave the section out"},
+        {minimal + "training: 3", "4:11: training: expected a map, found the integer 3"},
+        {minimal + "training: {step: 3}", "4:12: training.step: unknown key; did you mean steps?"},
+        {minimal + "training: {steps: 0}",
+         "4:19: training.steps: expected an integer from 1 to 1000000000, found the integer 0"},
+        {minimal + "training: {steps: ten}",
+         "4:19: training.steps: expected an integer from 1 to 1000000000, found the string \"ten\""},
+        {minimal + "training: {epochs: 0}",
+         "4:20: training.epochs: expected a number above 0 and at most 1000000, found the integer 0"},
+        {minimal + "training: {steps: 3, epochs: 1}",
+         "4:30: training.epochs: steps and epochs are both given; keep one of them (steps stands at r.yaml:4:19)"},
+        {minimal + "training: {batch: 4, micro_batch: 8}",
+         "4:35: training.micro_batch: expected at most batch, which is 4, found 8"},
+        {minimal + "training: {micro_batch: auto}",
+         "4:25: training.micro_batch: auto is not available in this version; expected an integer from 1 to 1000000"},
+        {minimal + "training: {precision: f16}",
+         "4:23: training.precision: f16 is not available in this version; expected f32 or bf16"},
+        {minimal + "training: {precision: fp32}",
+         "4:23: training.precision: expected f32 or bf16, found the string \"fp32\"; did you mean f32?"},
+        {minimal + "training: {recompute: true}", "4:23: training.recompute: expected none or block, found true"},
+        {minimal + "training: {offload: none}",
+         "4:12: training.offload: not available in this version; leave the key out"},
+        {minimal + "training: {grad_dtype: bf16}",
+         "4:12: training.grad_dtype: not available in this version; gradients are f32"},
+        {minimal + "training: {clip_norm: -1}",
+         "4:23: training.clip_norm: expected a number of at least 0, found the integer -1"},
+        {minimal + "training: {seed: 1.5}",
+         "4:18: training.seed: expected an integer of at least 0, found the number 1.5"},
+        {minimal + "training: {determinism: fast}",
+         "4:25: training.determinism: fast is not available in this version; expected auto, strict or repeatable"},
+        {minimal + "optimizer: {name: adam}",
+         "4:19: optimizer.name: expected adamw, found the string \"adam\"; did you mean adamw?"},
+        {minimal + "optimizer: {lr: 0}", "4:17: optimizer.lr: expected a number above 0, found the integer 0"},
+        {minimal + "optimizer: {lr: 1e-4x}",
+         "4:17: optimizer.lr: expected a number above 0, found the string \"1e-4x\""},
+        {minimal + "optimizer: {betas: [0.9, 1.0]}",
+         "4:26: optimizer.betas.1: expected a number from 0 to below 1, found the number 1"},
+        {minimal + "optimizer: {state: f32}",
+         "4:13: optimizer.state: not available in this version; the optimizer's state is f32"},
+        {minimal + "schedule: {name: cosin}",
+         "4:18: schedule.name: expected constant, linear or cosine, found the string \"cosin\"; did you mean cosine?"},
+        {minimal + "schedule: {warmup: -0.1}",
+         "4:20: schedule.warmup: expected a number of at least 0, found the number -0.1"},
+        {minimal + "schedule: {warmup: 1.5}",
+         "4:20: schedule.warmup: expected a whole number of steps or a fraction below 1, found 1.5"},
+        {minimal + "schedule: {warmup: 300}",
+         "4:20: schedule.warmup: a warm-up of 300 steps is longer than the run of 200"},
+        {minimal + "schedule: {min_lr_ratio: 2}",
+         "4:26: schedule.min_lr_ratio: expected a number from 0 to 1, found the integer 2"},
+        {minimal + "eval: {every: 0}",
+         "4:15: eval.every: expected a number of steps, \"epoch\", or a fraction below 1, found the integer 0"},
+        {minimal + "eval: {every: 1.5}",
+         "4:15: eval.every: expected a number of steps, \"epoch\", or a fraction below 1, found the number 1.5"},
+        {minimal + "logging: {every: 0}",
+         "4:18: logging.every: expected an integer of at least 1, found the integer 0"},
+        {minimal + "peft: lora", "4:7: peft: expected a map, found the string \"lora\""},
+        {minimal + "peft: {method: dora}",
+         "4:16: peft.method: expected lora, found the string \"dora\"; did you mean lora?"},
+        {minimal + "peft: {rank: 0}", "4:14: peft.rank: expected an integer from 1 to 65536, found the integer 0"},
+        {minimal + "peft: {alpha: 0}", "4:15: peft.alpha: expected a number above 0, found the integer 0"},
+        {minimal + "peft: {dropout: 1}",
+         "4:17: peft.dropout: expected a number from 0 to below 1, found the integer 1"},
+        {minimal + "peft: {targets: []}", "4:17: peft.targets: expected at least one item, found an empty list"},
+        {minimal + "peft: {targets: 3}",
+         "4:17: peft.targets: expected all-linear, a list of module names, or a regular expression, found the integer "
+         "3"},
+        {minimal + "peft: {targets: [q_proj, 3]}",
+         "4:26: peft.targets.1: expected a string that is not empty (in quotes), found the integer 3"},
+        {base, "1:1: data.train: this key is required (what is trained on)"},
+        {base + "data: {trian: {path: t}}", "3:7: data.train: this key is required (what is trained on)"},
+        {base + "data: {train: t.jsonl}",
+         "3:15: data.train: expected a source {path, format, weight} or a list of them, found the string \"t.jsonl\""},
+        {base + "data: {train: []}",
+         "3:15: data.train: expected a source {path, format, weight} or a list of them, found an empty list"},
+        {base + "data: {train: [{path: t}, 3]}", "3:27: data.train.1: expected a map, found the integer 3"},
+        {base + "data: {train: {path: t, weight: 0}}",
+         "3:33: data.train.weight: expected a number above 0 and at most 1000, found the integer 0"},
+        {base + "data: {train: {path: t, format: mesages}}",
+         "3:33: data.train.format: expected messages, prompt_completion or text, found the string \"mesages\"; did you "
+         "mean messages?"},
+        {base + "data: {train: {format: text}}",
+         "3:15: data.train.path: this key is required (the file, relative to the working directory)"},
+        {base + "data: {train: {path: t}, valid: v}",
+         "3:33: data.valid: expected a source {path, format}, or names with a source each, found the string \"v\""},
+        {base + "data: {train: {path: t}, valid: {path: v, weight: 2}}",
+         "3:43: data.valid.weight: unknown key; valid keys: path, format"},
+        {base + "data: {train: {path: t}, valid: {'a b': {path: v}}}",
+         "3:34: data.valid: expected a name of letters, digits, '_' and '-' (it becomes part of eval_NAME_loss), found "
+         "\"a b\""},
+        {base + "data: {train: {path: t}, packing: {strategy: wrapped}}",
+         "3:46: data.packing.strategy: wrapped is not available in this version; expected best_fit"},
+        {base + "data: {train: {path: t}, packing: 1}",
+         "3:35: data.packing: expected true, false or {strategy: best_fit}, found the integer 1"},
+        {base + "data: {train: {path: t}, template: chatml}",
+         "3:36: data.template: expected tokenizer or the path of a .jinja file, found the string \"chatml\""},
+        {base + "data: {train: {path: t}, max_length: 1}",
+         "3:38: data.max_length: expected an integer from 2 to 10000000, found the integer 1"},
+        {base + "data: {train: {path: t}, overlong: cut}",
+         "3:36: data.overlong: expected truncate, drop or error, found the string \"cut\""},
+        {"output: o\n" + data, "1:1: model.base: this key is required (hub id, model folder, or .gguf file)"},
+        {"model:\noutput: o\n" + data, "1:1: model.base: this key is required (hub id, model folder, or .gguf file)"},
+        {"model: m\noutput: o\n" + data, "1:8: model: expected a map, found the string \"m\""},
+        {"model: {base: 3}\noutput: o\n" + data,
+         "1:15: model.base: expected a string that is not empty (in quotes), found the integer 3"},
+        {"model: {base: m, quantize: nf4}\noutput: o\n" + data,
+         "1:18: model.quantize: not available in this version; leave the key out"},
+        {"model: {base: m, dtype: f8}\noutput: o\n" + data,
+         "1:25: model.dtype: expected f32, bf16 or f16, found the string \"f8\"; did you mean f32?"},
+        {"model: {base: m, config: 3}\noutput: o\n" + data, "1:26: model.config: expected a map, found the integer 3"},
+        {"model: {base: ./m}\noutput: m\n" + data, "2:9: output: this is the model's own path; choose another folder"},
+        {"model: {base: m}\noutput:\n" + data,
+         "2:1: output: expected a string that is not empty, found nothing (null)"},
+    };
+    int counted = 0;
+    for (const auto& [text, message] : cases) {
+        const std::string found = complaints_of(text + "\n");
+        EXPECT_EQ(found.substr(0, found.find('\n')), "r.yaml:" + message) << text;
+        ++counted;
+    }
+    EXPECT_GE(counted, 60);
+}
+
+TEST(RecipeMistakes, AllInOnePass) {
+    EXPECT_EQ(
+        complaints_of("model: {bas: x}\ndata: {train: {path: 3}}\ntraining: {steps: 3, epochs: 2}\npeft: {rank: x}\n"),
+        "r.yaml:1:1: output: this key is required (the folder of the run)\n"
+        "r.yaml:1:8: model.base: this key is required (hub id, model folder, or .gguf file)\n"
+        "r.yaml:1:9: model.bas: unknown key; did you mean base?\n"
+        "r.yaml:2:22: data.train.path: expected a string that is not empty (in quotes), found the integer 3\n"
+        "r.yaml:3:30: training.epochs: steps and epochs are both given; keep one of them (steps stands at "
+        "r.yaml:3:19)\n"
+        "r.yaml:4:14: peft.rank: expected an integer from 1 to 65536, found the string \"x\"");
+    EXPECT_EQ(complaints_of(""),
+              "r.yaml: model.base: this key is required (hub id, model folder, or .gguf file)\n"
+              "r.yaml: data.train: this key is required (what is trained on)\n"
+              "r.yaml: output: this key is required (the folder of the run)");
+    EXPECT_EQ(complaints_of("- a\n"), "r.yaml:1:1: expected a map, found a list");
+}
+
+}   // namespace
+}   // namespace trainer
