@@ -1,0 +1,130 @@
+#include "hub/adapter.h"
+
+#include <gtest/gtest.h>
+
+#include "configs/error.h"
+#include "hub/card.h"
+#include "tests/hub/files.h"
+
+namespace trainer {
+namespace {
+
+using namespace test;
+
+struct Refusal {
+    Exit code;
+    std::string message;   // without the path of the folder
+};
+
+Refusal refusal(const TemporaryFolder& folder) {
+    try {
+        AdapterFile file(folder.path());
+    } catch (const Error& error) {
+        std::string text = error.what();
+        const std::string path = folder.path().string();
+        if (text.starts_with(path)) text.erase(0, path.size());
+        return {error.code(), text};
+    }
+    return {Exit::done, ""};
+}
+
+void write_good(const TemporaryFolder& folder) {
+    AdapterConfig config;
+    config.rank = 2;
+    config.targets = {"v_proj", "q_proj"};
+    const std::vector<float> values(8, 0.5f);
+    write_adapter(folder.path(), config, {{{"layers.0.q_proj", 2, 4, 3}, values.data(), values.data()}});
+}
+
+TEST(Adapter, ReadsWhatItWrote) {
+    const TemporaryFolder folder;
+    write_good(folder);
+    const AdapterFile file(folder.path());
+    EXPECT_EQ(file.config().targets, (std::vector<std::string>{"q_proj", "v_proj"}));
+    ASSERT_EQ(file.modules().size(), 1u);
+    EXPECT_EQ(file.modules()[0].in, 4);
+    EXPECT_EQ(file.modules()[0].out, 3);
+    EXPECT_TRUE(file.notes().empty());
+}
+
+TEST(Adapter, RefusesBadConfigs) {
+    const std::pair<const char*, const char*> cases[] = {
+        {R"({"r":2})", ": key \"peft_type\" is missing"},
+        {R"({"peft_type":"IA3"})", ": peft_type \"IA3\" is not supported (supported: LORA)"},
+        {R"({"peft_type":"LORA","r":2,"target_modules":["q_proj"],"use_dora":true})", ": use_dora is not supported"},
+        {R"({"peft_type":"LORA","r":2,"target_modules":["q_proj"],"bias":"all"})",
+         ": bias \"all\" is not supported (supported: none)"},
+        {R"({"peft_type":"LORA","r":0,"target_modules":["q_proj"]})", ": r: expected a positive integer, found 0"},
+        {R"({"peft_type":"LORA","r":"2","target_modules":["q_proj"]})",
+         ": r: expected an integer, found the string \"2\""},
+        {R"({"peft_type":"LORA","r":2})", ": target_modules is missing"},
+        {R"({"peft_type":"LORA","r":2,"target_modules":["q_proj"],"init_lora_weights":"pissa"})",
+         ": init_lora_weights \"pissa\" changes the base weights and is not supported; convert the adapter to a plain "
+         "LoRA"},
+        {"[]", ": expected a map, found a list"},
+    };
+    for (const auto& [config, message] : cases) {
+        const TemporaryFolder folder;
+        write_good(folder);
+        put(folder / "adapter_config.json", config);
+        const Refusal found = refusal(folder);
+        EXPECT_EQ(found.code, Exit::bad_data) << config;
+        EXPECT_EQ(found.message, "/adapter_config.json" + std::string(message));
+    }
+}
+
+TEST(Adapter, RefusesBadWeights) {
+    const std::string a = R"("base_model.model.m.lora_A.weight":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]})";
+    const std::pair<std::string, const char*> cases[] = {
+        {a, ": module m has no lora_B.weight"},
+        {a + R"(,"base_model.model.m.lora_B.weight":{"dtype":"F32","shape":[1,3],"data_offsets":[8,20]})",
+         ": module m: lora_A has shape [2, 1] and lora_B [1, 3], expected [rank, in] and [out, rank]"},
+        {R"("base_model.model.m.lora_A.weight":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]},)"
+         R"("base_model.model.m.lora_B.weight":{"dtype":"F32","shape":[1,1],"data_offsets":[4,8]})",
+         ": module m has rank 1, adapter_config.json says 2"},
+        {R"("m.lora_A.weight":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]})",
+         ": tensor m.lora_A.weight: expected a name that begins with base_model.model."},
+        {R"("base_model.model.m.lora_A.weight":{"dtype":"I32","shape":[2,1],"data_offsets":[0,8]})",
+         ": tensor base_model.model.m.lora_A.weight has dtype I32, expected F32, BF16 or F16"},
+        {R"("base_model.model.m.lora_magnitude_vector":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})",
+         ": tensor base_model.model.m.lora_magnitude_vector is of a kind of LoRA that is not supported"},
+        {R"("base_model.model.lm_head.weight":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})",
+         ": holds no LoRA tensors"},
+    };
+    for (const auto& [header, message] : cases) {
+        const TemporaryFolder folder;
+        write_good(folder);
+        const std::size_t end = header.rfind(',');
+        const std::size_t size = std::stoul(header.substr(end + 1));
+        put(folder / "adapter_model.safetensors", safetensors("{" + header + "}", std::string(size, '\0')));
+        const Refusal found = refusal(folder);
+        EXPECT_EQ(found.code, Exit::bad_data);
+        EXPECT_EQ(found.message, "/adapter_model.safetensors" + std::string(message));
+    }
+}
+
+TEST(Adapter, MissingAndPickled) {
+    const TemporaryFolder folder;
+    EXPECT_EQ(refusal(folder).code, Exit::no_input);
+    write_good(folder);
+    std::filesystem::remove(folder / "adapter_model.safetensors");
+    EXPECT_EQ(refusal(folder).code, Exit::no_input);
+    put(folder / "adapter_model.bin", "x");
+    EXPECT_EQ(refusal(folder).code, Exit::refused);
+}
+
+TEST(Card, OfAnAdapter) {
+    ModelCard card;
+    card.title = "devil";
+    card.base_model = "org/tiny";
+    card.license = "no";
+    card.results = {{"Loss", "1.2345"}};
+    card.versions = {{"trainer", "0.1.0"}};
+    EXPECT_EQ(card_text(card),
+              "---\nbase_model: org/tiny\nlibrary_name: peft\nlicense: \"no\"\npipeline_tag: text-generation\ntags:\n"
+              "- base_model:adapter:org/tiny\n- lora\n- transformers\n---\n\n# devil\n\n"
+              "### Results on the evaluation set\n\n- Loss: 1.2345\n\n### Framework versions\n\n- trainer 0.1.0\n");
+}
+
+}   // namespace
+}   // namespace trainer
