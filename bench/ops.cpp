@@ -1,6 +1,7 @@
 // Times every op of tests/support/op_cases.cpp at the shapes of a training step, forward and backward:
 //     bench_ops [part of a label] [seconds per measurement]
-// GB/s counts each tensor that must be read or written once; GFLOP/s is given for ops that multiply matrices.
+// GB/s counts activations and outputs, each read or written once (an op that only hands its gradient on moves nothing).
+// Ops that multiply matrices have GFLOP/s, of both directions together: some do all their products in forward.
 #include <omp.h>
 
 #include <algorithm>
@@ -34,7 +35,7 @@ Timing measure(const Case& op, DType dtype, double seconds) {
     Prepared prepared(op, dtype, Place::cpu(), 1);
     Timing out;
     for (const Input& input : op.inputs)
-        out.input_bytes += static_cast<std::size_t>(input.shape.elements()) * size_of(dtype);
+        if (!input.parameter) out.input_bytes += static_cast<std::size_t>(input.shape.elements()) * size_of(dtype);
     const auto start = Clock::now();
     for (int repetition = 0; repetition < 3 || seconds_since(start) < seconds; ++repetition) {
         Tape tape;
@@ -49,14 +50,11 @@ Timing measure(const Case& op, DType dtype, double seconds) {
     return out;
 }
 
-void print(const Case& op, DType dtype, const char* direction, double seconds, double bytes, double flops) {
+void print(const Case& op, DType dtype, const char* direction, double seconds, double amount, const char* unit) {
     std::printf("%-44s %-5s %-9s %10.1f us", op.label.c_str(), std::string(name_of(dtype)).c_str(), direction,
                 seconds * 1e6);
-    if (flops > 0) {
-        std::printf(" %8.1f GFLOP/s\n", flops / seconds * 1e-9);
-    } else {
-        std::printf(" %8.1f GB/s\n", bytes / seconds * 1e-9);
-    }
+    if (amount > 0) std::printf(" %8.1f %s", amount / seconds * 1e-9, unit);
+    std::printf("\n");
 }
 
 // What memory gives: a copy of 256 MiB, read and written once.
@@ -81,8 +79,10 @@ void run_all(const std::string& part, double seconds) {
             const Timing timing = measure(op, dtype, seconds);
             const auto in = static_cast<double>(timing.input_bytes);
             const auto out = static_cast<double>(timing.output_bytes);
-            print(op, dtype, "forward", timing.forward, in + out, op.flops);
-            print(op, dtype, "backward", timing.backward, 2 * in + out, 2 * op.flops);
+            const bool products = op.flops > 0;
+            print(op, dtype, "forward", timing.forward, products ? 0 : in + out, "GB/s");
+            print(op, dtype, "backward", timing.backward, products ? 0 : 2 * in + out, "GB/s");
+            if (products) print(op, dtype, "both", timing.forward + timing.backward, 3 * op.flops, "GFLOP/s");
         }
     }
 }
