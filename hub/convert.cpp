@@ -85,8 +85,9 @@ bool convert_from_file(FileDType from, const std::byte* in, std::int64_t count, 
 }
 
 bool can_convert(FileDType from) {
+    const std::byte nothing{};
     float unused = 0;
-    return convert_from_file(from, nullptr, 0, DType::f32, &unused);
+    return convert_from_file(from, &nothing, 0, DType::f32, &unused);
 }
 
 void convert_to_file(const float* in, std::int64_t count, FileDType to, std::byte* out) {

@@ -206,7 +206,7 @@ void SafetensorsFile::read(const FileTensor& tensor, DType target, void* destina
     const std::int64_t count = element_count(tensor.shape);
     const std::int64_t width = bits_of(tensor.dtype) / 8;
     const auto target_width = static_cast<std::int64_t>(size_of(target));
-#pragma omp parallel for schedule(dynamic) if (count > piece)
+#pragma omp parallel for schedule(dynamic) if (count > 4 * piece)
     for (std::int64_t begin = 0; begin < count; begin += piece) {
         const std::int64_t size = std::min(piece, count - begin);
         const std::byte* in = source.data() + begin * width;
