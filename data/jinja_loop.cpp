@@ -43,9 +43,7 @@ std::size_t Loop::total() {
     return *known_length;
 }
 
-std::string Loop::repr() const {
-    return format("<LoopContext {}/{}>", index0 + 1, known_length ? std::to_string(*known_length) : "?");
-}
+std::string Loop::repr() { return format("<LoopContext {}/{}>", index0 + 1, total()); }
 
 std::optional<Value> Loop::attribute(Evaluator&, std::string_view name) {
     auto number = [](std::int64_t value) { return Value(value); };

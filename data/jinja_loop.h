@@ -18,7 +18,7 @@ struct Loop : Object, std::enable_shared_from_this<Loop> {
     std::size_t total();
 
     std::string type_name() const override { return "LoopContext"; }
-    std::string repr() const override;
+    std::string repr() override;
     std::optional<Value> attribute(Evaluator& evaluator, std::string_view name) override;
     bool callable() const override { return true; }
     Value call(Evaluator& evaluator, Arguments arguments) override;

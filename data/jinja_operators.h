@@ -17,4 +17,4 @@ Value slice(Budget& budget, const Value& value, const Value* begin, const Value*
 // Fails with its message when the value is undefined.
 void require_defined(const Value& value);
 
-}  // namespace trainer::jinja
+}   // namespace trainer::jinja

@@ -62,7 +62,6 @@ Value first(Evaluator& evaluator, const Value& input, Bound&) {
 }
 
 Value last(Evaluator& evaluator, const Value& input, Bound&) {
-    if (input.is_undefined()) throw Failure("an undefined value has no last item");
     if (input.is_object()) throw Failure(format("'{}' object cannot be reversed", input.type_name()));
     if (input.is_string()) return evaluator.item(input, Value(std::int64_t{-1}));
     const std::vector<Value> items = collect(input, evaluator.budget);

@@ -29,7 +29,7 @@ namespace {
 struct Macro : Object {
     Macro(const Statement& statement, ScopePointer scope) : statement(statement), scope(std::move(scope)) {}
     std::string type_name() const override { return "Macro"; }
-    std::string repr() const override {
+    std::string repr() override {
         return statement.name == "caller" ? "<Macro anonymous>" : "<Macro '" + statement.name + "'>";
     }
     bool callable() const override { return true; }

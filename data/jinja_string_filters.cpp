@@ -7,6 +7,7 @@
 #include "configs/json.h"
 #include "data/jinja_evaluator.h"
 #include "data/jinja_filters.h"
+#include "data/jinja_loop.h"
 #include "data/jinja_unicode.h"
 
 namespace trainer::jinja {
@@ -18,10 +19,9 @@ Value cased(Evaluator& evaluator, const Value& input, Bound&) {
     return change_case(evaluator.budget, to_text(evaluator.budget, input), to);
 }
 
-Value require_string(const Value& value, std::string_view filter) {
+void require_string(const Value& value, std::string_view filter) {
     if (!value.is_string())
         throw Failure(format("the filter '{}' needs a string, found {}", filter, value.type_name()));
-    return value;
 }
 
 Value trim(Evaluator& evaluator, const Value& input, Bound& arguments) {
@@ -57,14 +57,15 @@ Value indent(Evaluator& evaluator, const Value& input, Bound& arguments) {
 
 Value truncate(Evaluator& evaluator, const Value& input, Bound& arguments) {
     Budget& budget = evaluator.budget;
-    require_string(input, "truncate");
     const std::int64_t length = arguments.integer(0, 255);
     const Value end = arguments.optional(2) ? arguments.string(2) : make_text(budget, "...");
     const std::int64_t leeway = arguments.optional(3) && !arguments.at(3).is_none() ? arguments.integer(3) : 5;
     const std::int64_t keep = length - static_cast<std::int64_t>(end.text().length);
     if (keep < 0 || leeway < 0)
         throw Failure("truncate() needs a length no shorter than its end, and a leeway of at least 0");
-    if (static_cast<std::int64_t>(input.text().length) <= length + leeway) return input;
+    const auto size = length_of(evaluator, input);   // what is short enough need not be a string
+    if (size && static_cast<std::int64_t>(*size) <= length + leeway) return input;
+    require_string(input, "truncate");
     std::size_t cut = offset_of(input.text(), static_cast<std::size_t>(keep));
     if (!arguments.flag(1)) {
         const std::size_t space = cut == 0 ? std::string::npos : input.bytes().rfind(' ', cut - 1);

@@ -63,6 +63,11 @@ bool same(Evaluator& evaluator, const Value& value, Bound& arguments) {
     }
 }
 
+bool named(Evaluator& evaluator, const Value& value, bool (*exists)(std::string_view)) {
+    require_hashable(evaluator.budget, value);
+    return value.is_string() && exists(value.bytes());
+}
+
 constexpr Test tests[] = {
     {"!=", "other", compared<Comparison::not_equal>},
     {"<", "other", compared<Comparison::less>},
@@ -80,7 +85,7 @@ constexpr Test tests[] = {
     {"escaped", "", [](auto&, auto&, auto&) { return false; }},
     {"even", "", [](auto& e, auto& v, auto&) { return divisible(e, v, Value(std::int64_t{2}), 0); }},
     {"false", "", [](auto&, auto& v, auto&) { return v.is_bool() && !v.truth(); }},
-    {"filter", "", [](auto&, auto& v, auto&) { return v.is_string() && filter_exists(v.bytes()); }},
+    {"filter", "", [](auto& e, auto& v, auto&) { return named(e, v, filter_exists); }},
     {"float", "", [](auto&, auto& v, auto&) { return v.kind == Value::Kind::number; }},
     {"ge", "other", compared<Comparison::greater_equal>},
     {"greaterthan", "other", compared<Comparison::greater>},
@@ -103,7 +108,7 @@ constexpr Test tests[] = {
          return v.is_string() || v.is_dict() || (v.is_sequence() && v.sequence().subscriptable()) || v.is_undefined();
      }},
     {"string", "", [](auto&, auto& v, auto&) { return v.is_string(); }},
-    {"test", "", [](auto&, auto& v, auto&) { return v.is_string() && test_exists(v.bytes()); }},
+    {"test", "", [](auto& e, auto& v, auto&) { return named(e, v, test_exists); }},
     {"true", "", [](auto&, auto& v, auto&) { return v.is_bool() && v.truth(); }},
     {"undefined", "", [](auto&, auto& v, auto&) { return v.is_undefined(); }},
     {"upper", "", all_cased<is_upper, is_lower>},

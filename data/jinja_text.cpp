@@ -209,7 +209,7 @@ std::vector<Value> split(Budget& budget, const Value& text, const std::string* s
     for (skip(true); at < bytes.size(); skip(true)) {
         std::size_t begin = at;
         if (most-- == 0) {
-            parts.push_back(strip(budget, part(budget, text, begin, bytes.size()), nullptr, false, true));
+            parts.push_back(part(budget, text, begin, bytes.size()));
             return parts;
         }
         skip(false);
@@ -244,7 +244,7 @@ std::vector<Value> split_right(Budget& budget, const Value& text, const std::str
         for (skip(true); end > 0; skip(true)) {
             std::size_t stop = end;
             if (most-- == 0) {
-                parts.push_back(strip(budget, part(budget, text, 0, stop), nullptr, true, false));
+                parts.push_back(part(budget, text, 0, stop));
                 break;
             }
             skip(false);

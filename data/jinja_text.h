@@ -66,4 +66,4 @@ Value justify(Budget& budget, const Value& text, std::int64_t width, std::string
 enum class Case { upper, lower, swap, capitalize, title, filter_title };
 Value change_case(Budget& budget, const Value& text, Case to);
 
-}  // namespace trainer::jinja
+}   // namespace trainer::jinja

@@ -18,4 +18,4 @@ void append_title(std::string& out, char32_t c);
 bool is_upper(char32_t c);   // has a lower form, and is not it
 bool is_lower(char32_t c);   // has an upper form, and is not it
 
-}  // namespace trainer::jinja
+}   // namespace trainer::jinja

@@ -113,10 +113,10 @@ struct Value {
     bool is_object() const { return kind == Kind::object; }
 
     // Of the right kind only.
-    std::int64_t integral() const { return kind == Kind::boolean ? std::get<bool>(data) : std::get<std::int64_t>(data); }
-    double numeric() const {
-        return kind == Kind::number ? std::get<double>(data) : static_cast<double>(integral());
+    std::int64_t integral() const {
+        return kind == Kind::boolean ? std::get<bool>(data) : std::get<std::int64_t>(data);
     }
+    double numeric() const { return kind == Kind::number ? std::get<double>(data) : static_cast<double>(integral()); }
     const Text& text() const { return *std::get<TextPointer>(data); }
     const std::string& bytes() const { return text().bytes; }
     const Sequence& sequence() const { return *std::get<std::shared_ptr<const Sequence>>(data); }
@@ -188,7 +188,7 @@ class Evaluator;
 struct Object {
     virtual ~Object() = default;
     virtual std::string type_name() const = 0;
-    virtual std::string repr() const { return "<" + type_name() + " object>"; }
+    virtual std::string repr() { return "<" + type_name() + " object>"; }
     virtual std::optional<Value> attribute(Evaluator&, std::string_view) { return std::nullopt; }
     virtual bool callable() const { return false; }
     virtual Value call(Evaluator& evaluator, Arguments arguments);
@@ -201,7 +201,7 @@ struct Function : Object {
     using Body = std::function<Value(Evaluator&, Arguments)>;
     Function(std::string name, Body body) : name(std::move(name)), body(std::move(body)) {}
     std::string type_name() const override { return "builtin_function_or_method"; }
-    std::string repr() const override { return "<built-in method " + name + ">"; }
+    std::string repr() override { return "<built-in method " + name + ">"; }
     bool callable() const override { return true; }
     Value call(Evaluator& evaluator, Arguments arguments) override { return body(evaluator, std::move(arguments)); }
     std::string name;
@@ -241,4 +241,4 @@ bool equal(Budget& budget, const Value& a, const Value& b);
 std::partial_ordering order(Budget& budget, const Value& a, const Value& b, std::string_view symbol = "<");
 void require_hashable(Budget& budget, const Value& value);
 
-}  // namespace trainer::jinja
+}   // namespace trainer::jinja

@@ -69,10 +69,9 @@ Value from_message(Budget& budget, const Node& node, int message) {
     const Node* reasoning = nullptr;
     for (std::string_view key : names)
         if (const Node* found = node.find(key); !reasoning && found && !found->is_null()) reasoning = found;
-    Node::Map fields;
-    if (reasoning && !node.contains("thinking")) fields.push_back({"thinking", *reasoning, {}});
-    for (const auto& field : node.as_map()) fields.push_back(field);
-    Node complete(std::move(fields));
+    Node complete = Node::map();
+    if (reasoning) complete.set("thinking", *reasoning);
+    for (const auto& field : node.as_map()) complete.set(field.key, field.value);
     if (reasoning) complete.set("reasoning_content", *reasoning);
     std::vector<jinja::Dict::Entry> entries;
     for (const auto& field : complete.as_map())

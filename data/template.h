@@ -22,11 +22,11 @@ public:
     ChatTemplate& operator=(ChatTemplate&&) noexcept;
 
     struct Request {
-        const Node& messages;                 // list of {role, content, …}
+        const Node& messages;   // list of {role, content, …}
         bool add_generation_prompt = false;
-        const Node* tools = nullptr;          // null: `none` in the template
+        const Node* tools = nullptr;   // null: `none` in the template
         const Node* documents = nullptr;
-        Node variables;                       // bos_token, eos_token, … and the user's own, a map
+        Node variables;   // bos_token, eos_token, … and the user's own, a map
     };
 
     // Bytes [begin, end) of the text that were copied out of message `message` (its index). Pieces come in the order
@@ -51,4 +51,4 @@ private:
     std::unique_ptr<Program> program_;
 };
 
-}  // namespace trainer
+}   // namespace trainer
