@@ -20,7 +20,6 @@ packages=(
     libspdlog-dev
     libfmt-dev
     libyaml-cpp-dev
-    nlohmann-json3-dev
     libcli11-dev
     libpcre2-dev
     libdnnl-dev

@@ -13,7 +13,6 @@ rooms=(configs autograd comm hub optim data models peft trainer)
 # Foreign libraries: header, and where alone it may be included (a bash pattern of paths).
 libraries=(
     'yaml-cpp/                configs/yaml.cpp'
-    'nlohmann/                configs/json*.cpp'
     'spdlog/                  trainer/log.cpp'
     'CLI/                     trainer/*'
     'oneapi/dnnl/             autograd/cpu/gemm*'
