@@ -109,7 +109,7 @@ private:
             if (!value.is_numeric())
                 throw Failure(format("'%{}' needs a number, found {}", style.type, value.type_name()));
             if (zero) {
-                style.fill = "0";
+                style.fill = std::string(1, '0');
                 style.align = '=';
             }
         };
@@ -149,7 +149,7 @@ private:
             case 'g':
             case 'G':
                 numeric();
-                if (!std::isfinite(value.numeric())) style.fill = " ";
+                if (!std::isfinite(value.numeric())) style.fill.assign(1, ' ');
                 add_float(out_, value.numeric(), style, tag);
                 break;
             case 'c': {
