@@ -11,6 +11,7 @@ namespace trainer::jinja {
 
 namespace {
 
+// The style keeps a view of the text.
 FormatStyle read_style(const std::string& text) {
     FormatStyle style;
     std::size_t at = 0;
@@ -19,7 +20,7 @@ FormatStyle read_style(const std::string& text) {
     };
     const std::size_t first = text.empty() ? 0 : character_size(text, 0);
     if (first > 0 && is_align(first)) {
-        style.fill = text.substr(0, first);
+        style.fill = std::string_view(text).substr(0, first);
         style.align = text[first];
         at = first + 1;
     } else if (is_align(0)) {

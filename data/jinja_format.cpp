@@ -22,9 +22,10 @@ std::string grouped(const std::string& digits, char separator, std::size_t size)
 }
 
 std::string magnitude(std::uint64_t value, unsigned base, bool upper) {
+    const std::string_view digits = upper ? "0123456789ABCDEF" : "0123456789abcdef";
     std::string text;
     do {
-        text += (upper ? "0123456789ABCDEF" : "0123456789abcdef")[value % base];
+        text += digits[value % base];
         value /= base;
     } while (value);
     std::reverse(text.begin(), text.end());

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "data/jinja_text.h"
 #include "data/jinja_value.h"
@@ -10,8 +11,8 @@ namespace trainer::jinja {
 
 // How one value is to be written.
 struct FormatStyle {
-    std::string fill = " ";
-    char align = 0;   // '<', '>', '^', '=' (after the sign), 0: as the type has it
+    std::string_view fill = " ";   // one character
+    char align = 0;                // '<', '>', '^', '=' (after the sign), 0: as the type has it
     char sign = '-';
     bool alternate = false;
     bool grouped = false;

@@ -109,7 +109,7 @@ private:
             if (!value.is_numeric())
                 throw Failure(format("'%{}' needs a number, found {}", style.type, value.type_name()));
             if (zero) {
-                style.fill = std::string(1, '0');
+                style.fill = "0";
                 style.align = '=';
             }
         };

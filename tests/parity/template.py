@@ -26,15 +26,16 @@ warnings.filterwarnings("ignore")
 # - integers beyond 64 bits;
 # - slices of a literal that cannot be sliced: Jinja folds constants by other rules than it runs;
 # - "safe" makes Markup, whose + and escape treat it as HTML: here it stays a string;
+# - attributes such as __class__ of an undefined value, which Jinja finds on its own Undefined: an error here;
 # - a filter that does not exist, in a loop inside of a condition: Jinja refuses to compile, we fail when it is reached.
-ADDRESS = re.compile(r" at 0x[0-9a-f]+>|<TemplateReference|<class |<built-in|<bound method|<function|<jinja2", re.IGNORECASE)
+ADDRESS = re.compile(r"(a|ZZ)t 0x[0-9a-f]+>|<TemplateReference|<class |<built-in|<bound method|<function|<jinja2", re.IGNORECASE)
 OUR_LIMITS = re.compile(r"does not fit in 64 bits|there is no (filter|test) |(int|bool|float|NoneType|dict)' object cannot be sliced")
 
 
 def argued(template, expected, ours):
     if isinstance(expected, Exception):
         return "No filter named" in str(expected) or "No test named" in str(expected)
-    return bool(ADDRESS.search(expected) or OUR_LIMITS.search(ours.get("error", "")) or "safe" in template or "Markup(" in expected)
+    return bool(ADDRESS.search(expected) or OUR_LIMITS.search(ours.get("error", "")) or "safe" in template or "__" in template or "Markup(" in expected)
 
 
 class Driver:
