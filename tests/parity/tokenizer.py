@@ -338,4 +338,5 @@ def main():
     return 1 if failed or not total else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
