@@ -122,6 +122,10 @@ Value repeat_sequence(Budget& budget, const Value& value, std::int64_t count) {
 
 bool list_or_tuple(const Value& value) { return value.is_sequence() && value.sequence().kind <= Sequence::Kind::tuple; }
 
+bool hashable(Sequence::Kind kind) {
+    return kind != Sequence::Kind::list && kind != Sequence::Kind::keys && kind != Sequence::Kind::items;
+}
+
 }   // namespace
 
 void require_defined(const Value& value) {
@@ -229,7 +233,7 @@ void require_hashable(Budget& budget, const Value& value) {
     budget.step();
     if (value.is_sequence() && value.sequence().kind == Sequence::Kind::tuple) {
         for (const Value& item : value.sequence().items) require_hashable(budget, item);
-    } else if (value.is_dict() || (value.is_sequence() && value.sequence().kind == Sequence::Kind::list)) {
+    } else if (value.is_dict() || (value.is_sequence() && !hashable(value.sequence().kind))) {
         throw Failure(format("a {} cannot be a key", value.type_name()));
     }
 }

@@ -149,7 +149,7 @@ private:
             case 'g':
             case 'G':
                 numeric();
-                if (!std::isfinite(value.numeric())) style.fill.assign(1, ' ');
+                if (!std::isfinite(value.numeric())) style.fill = " ";
                 add_float(out_, value.numeric(), style, tag);
                 break;
             case 'c': {
