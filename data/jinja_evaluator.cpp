@@ -220,8 +220,7 @@ Value Evaluator::item(const Value& owner, const Value& key) {
     require_defined(owner);
     if (owner.is_dict()) {
         budget.step(1 + owner.dict().entries.size() / 16);
-        const bool hashable = !key.is_dict() && !(key.is_sequence() && key.sequence().kind == Sequence::Kind::list);
-        if (const Value* found = hashable ? owner.dict().find(key) : nullptr) return *found;
+        if (const Value* found = hashable(budget, key) ? owner.dict().find(key) : nullptr) return *found;
     } else if (key.is_integral()) {
         const std::int64_t at = key.integral();
         if (owner.is_string()) {

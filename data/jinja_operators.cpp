@@ -122,10 +122,6 @@ Value repeat_sequence(Budget& budget, const Value& value, std::int64_t count) {
 
 bool list_or_tuple(const Value& value) { return value.is_sequence() && value.sequence().kind <= Sequence::Kind::tuple; }
 
-bool hashable(Sequence::Kind kind) {
-    return kind != Sequence::Kind::list && kind != Sequence::Kind::keys && kind != Sequence::Kind::items;
-}
-
 }   // namespace
 
 void require_defined(const Value& value) {
@@ -229,13 +225,18 @@ std::partial_ordering order(Budget& budget, const Value& a, const Value& b, std:
     throw Failure(format("'{}' cannot compare {} with {}", symbol, a.type_name(), b.type_name()));
 }
 
-void require_hashable(Budget& budget, const Value& value) {
+bool hashable(Budget& budget, const Value& value) {
     budget.step();
-    if (value.is_sequence() && value.sequence().kind == Sequence::Kind::tuple) {
-        for (const Value& item : value.sequence().items) require_hashable(budget, item);
-    } else if (value.is_dict() || (value.is_sequence() && !hashable(value.sequence().kind))) {
-        throw Failure(format("a {} cannot be a key", value.type_name()));
-    }
+    if (!value.is_sequence()) return !value.is_dict();
+    using Kind = Sequence::Kind;
+    const Sequence& sequence = value.sequence();
+    if (sequence.kind != Kind::tuple) return sequence.kind == Kind::range || sequence.kind == Kind::values;
+    return std::all_of(sequence.items.begin(), sequence.items.end(),
+                       [&](const Value& item) { return hashable(budget, item); });
+}
+
+void require_hashable(Budget& budget, const Value& value) {
+    if (!hashable(budget, value)) throw Failure(format("a {} cannot be a key", value.type_name()));
 }
 
 bool contains(Budget& budget, const Value& container, const Value& value) {

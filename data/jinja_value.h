@@ -239,6 +239,7 @@ bool iterable(const Value& value);
 // key (Failure for others).
 bool equal(Budget& budget, const Value& a, const Value& b);
 std::partial_ordering order(Budget& budget, const Value& a, const Value& b, std::string_view symbol = "<");
+bool hashable(Budget& budget, const Value& value);
 void require_hashable(Budget& budget, const Value& value);
 
 }   // namespace trainer::jinja

@@ -29,8 +29,10 @@ public:
         Node variables;   // bos_token, eos_token, … and the user's own, a map
     };
 
-    // Bytes [begin, end) of the text that were copied out of message `message` (its index). Pieces come in the order
-    // of the text and do not overlap; text written by the template itself belongs to no piece.
+    // Bytes [begin, end) of the text that were copied out of message `message` (its index): any of its fields but
+    // `role`, also through filters, slices, macros and tojson (whose whole result, brackets included, belongs to the
+    // message). Pieces come in the order of the text and do not overlap; neighbours of one message are one piece; text
+    // written by the template itself belongs to no piece.
     struct Piece {
         std::size_t begin;
         std::size_t end;
@@ -40,10 +42,12 @@ public:
     struct Rendered {
         std::string text;
         std::vector<Piece> pieces;
-        std::vector<std::pair<std::size_t, std::size_t>> generation;   // {% generation %} spans, [begin, end)
+        std::vector<std::pair<std::size_t, std::size_t>>
+            generation;   // {% generation %} spans, [begin, end), never empty
     };
 
-    // Error(bad_data) "name:line: …", also for the template's own raise_exception.
+    // Error(bad_data) "name:line: …", also for the template's own raise_exception. As transformers does, a message's
+    // reasoning is also given as `reasoning_content` and `thinking`, whichever name it came under.
     Rendered render(const Request& request) const;
 
 private:
