@@ -1,3 +1,4 @@
+#include "autograd/cpu/attention_backward.h"
 #include "autograd/cpu/attention_decode.h"
 
 namespace trainer::TRAINER_ISA {

@@ -1,4 +1,5 @@
 // Compiled for v4bf16 only (cmake/Room.cmake).
+#include "autograd/cpu/attention_backward.h"
 #include "autograd/cpu/attention_decode.h"
 
 namespace trainer::TRAINER_ISA {
