@@ -7,9 +7,10 @@ namespace trainer {
 namespace {
 
 struct AdamWStep {
-    float keep;   // 1 − lr·wd
-    float beta1;
+    float keep;    // 1 − lr·wd
+    float take1;   // 1 − β₁, rounded once: 1.0f − 0.999f is off by 1e-5
     float beta2;
+    float take2;             // 1 − β₂
     float step_size;         // lr / (1 − β₁ᵗ)
     float root_correction;   // √(1 − β₂ᵗ)
     float eps;
@@ -21,8 +22,8 @@ void adamw_update(Cpu, const AdamWStep& step, const float* gradient, float* valu
 #pragma omp parallel for simd schedule(static)
     for (std::int64_t i = 0; i < elements; ++i) {
         const float g = gradient ? gradient[i] * step.gradient_scale : 0.0f;
-        mean[i] += (1 - step.beta1) * (g - mean[i]);
-        square[i] = step.beta2 * square[i] + (1 - step.beta2) * g * g;
+        mean[i] += step.take1 * (g - mean[i]);
+        square[i] = step.beta2 * square[i] + step.take2 * g * g;
         const float denominator = std::sqrt(square[i]) / step.root_correction + step.eps;
         value[i] = value[i] * step.keep - step.step_size * mean[i] / denominator;
     }
@@ -43,8 +44,9 @@ protected:
         const double decay = parameter.decay ? options_.weight_decay : 0.0;
         const auto t = static_cast<double>(step);
         const AdamWStep constants{static_cast<float>(1 - learning_rate * decay),
-                                  static_cast<float>(beta1),
+                                  static_cast<float>(1 - beta1),
                                   static_cast<float>(beta2),
+                                  static_cast<float>(1 - beta2),
                                   static_cast<float>(learning_rate / (1 - std::pow(beta1, t))),
                                   static_cast<float>(std::sqrt(1 - std::pow(beta2, t))),
                                   static_cast<float>(options_.eps),
