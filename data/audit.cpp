@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 
 #include "autograd/random.h"
 #include "configs/error.h"
@@ -17,8 +18,9 @@ constexpr std::size_t listed_errors = 20;
 struct ReadRow {
     Node value;
     std::int64_t line = 0;
-    std::string error;     // why the row cannot be used as it is written, with file and row
-    std::string dropped;   // why it is left out although it is well-formed
+    std::string error;            // why the row cannot be used as it is written, with file and row
+    std::string dropped;          // why it is left out although it is well-formed
+    std::exception_ptr failure;   // anything but a fault of the row
     bool cut = false;
     std::int64_t full_length = 0;
     EncodedRow encoded;
@@ -60,7 +62,12 @@ void encode_row(ReadRow& row, const std::string& path, ReadFormat read, const En
                     id, vocabulary);
         apply_length(row, encoder.options(), where);
     } catch (const Error& error) {
-        row.error = format("{}: {}", where, error.what());
+        if (error.code() == Exit::bad_data)
+            row.error = format("{}: {}", where, error.what());
+        else
+            row.failure = std::current_exception();
+    } catch (...) {   // no exception may leave the thread
+        row.failure = std::current_exception();
     }
     row.value = Node();
 }
@@ -79,6 +86,8 @@ void for_each_row(const DataSource& source, const Encoder& encoder, std::int64_t
             ReadRow& row = batch[static_cast<std::size_t>(i)];
             if (row.error.empty()) encode_row(row, source.path.string(), read, encoder, vocabulary);
         }
+        for (ReadRow& row : batch)
+            if (row.failure) std::rethrow_exception(row.failure);
         for (ReadRow& row : batch)
             if (limit == 0 || seen++ < limit) visit(row);
         batch.clear();

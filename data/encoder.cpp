@@ -46,15 +46,20 @@ std::vector<Span> content_spans(const ChatTemplate::Rendered& rendered, const st
     return spans;
 }
 
-// {% generation %} spans that hold a piece of a chosen message.
-std::vector<Span> generation_spans(const ChatTemplate::Rendered& rendered, const std::vector<bool>& chosen) {
+// {% generation %} spans without text of a message that is not chosen: an empty answer's span counts when all
+// messages that were generated do.
+std::vector<Span> generation_spans(const ChatTemplate::Rendered& rendered, const std::vector<bool>& chosen,
+                                   bool all_chosen) {
     std::vector<Span> spans;
-    for (const auto& [begin, end] : rendered.generation)
+    for (const auto& [begin, end] : rendered.generation) {
+        bool trained = all_chosen;
         for (const ChatTemplate::Piece& piece : rendered.pieces)
-            if (piece.begin >= begin && piece.end <= end && chosen[static_cast<std::size_t>(piece.message)]) {
-                spans.push_back({begin, end});
-                break;
+            if (piece.begin < end && piece.end > begin) {
+                trained = chosen[static_cast<std::size_t>(piece.message)];
+                if (trained) break;
             }
+        if (trained) spans.push_back({begin, end});
+    }
     return spans;
 }
 
@@ -153,7 +158,8 @@ EncodedRow Encoder::encode_chat(const FormattedRow& row) const {
             for (Span& span : spans) include_end_of_turn(span, tokens, rendered.pieces, tokenizer_);
             train_inside(tokens, spans, out);
         } else {
-            train_touching(tokens, generation_spans(rendered, chosen), out);
+            const bool all_chosen = options_.train_on == TrainOn::assistant && !chat.has_prompt;
+            train_touching(tokens, generation_spans(rendered, chosen, all_chosen), out);
         }
     }
     for (std::size_t i = 1; i < out.ids.size() && out.first_end < 0; ++i)
@@ -178,7 +184,8 @@ EncodedRow Encoder::encode_plain(const FormattedRow& row) const {
             out.trained.push_back(1);
         }
         out.trained.back() = 1;
-        out.first_end = static_cast<std::int64_t>(out.ids.size()) - 1;
+        for (std::size_t i = 1; i < out.ids.size() && out.first_end < 0; ++i)
+            if (out.trained[i] && out.ids[i] == special_.eos) out.first_end = static_cast<std::int64_t>(i);
     }
     return out;
 }
@@ -211,6 +218,7 @@ Encoder::Special special_tokens(const Node& tokenizer_config, const Node& config
     if (const Node* bos = special.variables.find("bos_token")) special.bos = id_of(bos->as_string(), "bos_token");
     if (!eos_override.empty()) {
         special.eos = id_of(eos_override, "data.eos_token");
+        special.variables.set("eos_token", eos_override);
         return special;
     }
     const Node* of_model = config.find("eos_token_id");

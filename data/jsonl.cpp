@@ -24,15 +24,17 @@ void read_jsonl(const std::filesystem::path& path, const std::function<void(Node
         if (line == 1 && rest.starts_with("\xEF\xBB\xBF")) rest.remove_prefix(3);
         if (rest.ends_with('\r')) rest.remove_suffix(1);
         if (rest.find_first_not_of(" \t") == std::string_view::npos) continue;
+        Node value;
         try {
-            Node value = parse_json(rest, path.string(), static_cast<int>(line));
+            value = parse_json(rest, path.string(), static_cast<int>(line));
             require(value.is_map(), Exit::bad_data, "{}:{}: expected a JSON object, found {}", path.string(), line,
                     value.describe());
-            row(std::move(value), line);
         } catch (const Error& error) {
             if (error.code() != Exit::bad_data) throw;
             bad(error, line);
+            continue;
         }
+        row(std::move(value), line);
     }
     require(!in.bad(), Exit::io, "{}: reading failed after line {}", path.string(), line);
 }

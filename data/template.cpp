@@ -61,8 +61,8 @@ Value from_node(Budget& budget, const Node& node, int message) {
     return value;
 }
 
-// A message. Its role names the speaker and is nobody's text. Reasoning goes by several names; as transformers does,
-// the first that is given is `reasoning_content`, and `thinking` too unless the message has its own.
+// A message. What names the speaker or the call it answers is nobody's text. Reasoning goes by several names; as
+// transformers does, the first that is given is `reasoning_content`, and `thinking` too unless the message has its own.
 Value from_message(Budget& budget, const Node& node, int message) {
     if (!node.is_map()) throw jinja::Failure(format("message {} is {}, expected a map", message, node.describe()));
     static constexpr std::array<std::string_view, 3> names = {"reasoning_content", "thinking", "reasoning"};
@@ -73,10 +73,13 @@ Value from_message(Budget& budget, const Node& node, int message) {
     if (reasoning) complete.set("thinking", *reasoning);
     for (const auto& field : node.as_map()) complete.set(field.key, field.value);
     if (reasoning) complete.set("reasoning_content", *reasoning);
+    static constexpr std::array<std::string_view, 3> labels = {"role", "name", "tool_call_id"};
     std::vector<jinja::Dict::Entry> entries;
-    for (const auto& field : complete.as_map())
+    for (const auto& field : complete.as_map()) {
+        const bool label = std::find(labels.begin(), labels.end(), field.key) != labels.end();
         entries.emplace_back(jinja::make_text(budget, field.key, {message, 0}),
-                             from_node(budget, field.value, field.key == "role" ? -1 : message));
+                             from_node(budget, field.value, label ? -1 : message));
+    }
     Value value = jinja::make_dict(budget, std::move(entries));
     value.message = message;
     return value;

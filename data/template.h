@@ -30,9 +30,9 @@ public:
     };
 
     // Bytes [begin, end) of the text that were copied out of message `message` (its index): any of its fields but
-    // `role`, also through filters, slices, macros and tojson (whose whole result, brackets included, belongs to the
-    // message). Pieces come in the order of the text and do not overlap; neighbours of one message are one piece; text
-    // written by the template itself belongs to no piece.
+    // `role`, `name` and `tool_call_id`, also through filters, slices, macros and tojson (whose whole result, brackets
+    // included, belongs to the message). Pieces come in the order of the text and do not overlap; neighbours of one
+    // message are one piece; text written by the template itself belongs to no piece.
     struct Piece {
         std::size_t begin;
         std::size_t end;

@@ -29,7 +29,12 @@ FormattedRow read_prompt_completion(const Node& row) {
         out.completion_begin = out.messages.size();
         out.has_prompt = true;
         const Node completion = read_message_list(row, "completion");
-        for (const Node& message : completion.as_list()) out.messages.push_back(message);
+        bool any = false;
+        for (const Node& message : completion.as_list()) {
+            any = any || message.at("role").as_string() == "assistant";
+            out.messages.push_back(message);
+        }
+        require(any, Exit::bad_data, "completion: there is no assistant turn");
         read_chat_extras(row, out);
         return out;
     }
