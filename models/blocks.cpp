@@ -6,42 +6,58 @@ namespace trainer {
 
 namespace {
 
-// x itself; `before` runs when the backward pass reaches this point.
-Tensor when_backward(const Tensor& x, std::function<void()> before) {
+// Keeps the weights of a block acquired while it lives.
+class Acquired {
+public:
+    explicit Acquired(const Block& block) : weights_(block.weights()) {
+        for (Weight* weight : weights_) weight->acquire();
+    }
+    ~Acquired() {
+        for (Weight* weight : weights_) weight->release();
+    }
+    Acquired(const Acquired&) = delete;
+    Acquired& operator=(const Acquired&) = delete;
+
+private:
+    std::vector<Weight*> weights_;
+};
+
+// A block's weights during its backward pass. They are acquired by a node behind the block and released when the
+// node in front of it is freed, also when no gradient reaches that node or the walk is given up.
+using Held = std::shared_ptr<std::unique_ptr<Acquired>>;
+
+Held record_begin() {
+    auto held = std::make_shared<std::unique_ptr<Acquired>>();
+    Tensor unused;
+    if (Tape* tape = current_tape()) tape->record({&unused}, [held](std::span<Tensor>, Gradients&) {});
+    return held;
+}
+
+Tensor record_end(const Tensor& x, const Block& block, const Held& held) {
     Tape* tape = recording({&x});
     if (!tape) return x;
     Tensor y = x.detached();
-    tape->record({&y}, [x = x.without_value(), before = std::move(before)](std::span<Tensor> dy, Gradients& gradients) {
-        before();
+    tape->record({&y}, [x = x.without_value(), &block, held](std::span<Tensor> dy, Gradients& gradients) {
+        *held = std::make_unique<Acquired>(block);
         gradients.add(x, std::move(dy[0]));
     });
     return y;
-}
-
-void acquire(const Block& block) {
-    for (Weight* weight : block.weights()) weight->acquire();
-}
-
-void release(const Block& block) {
-    for (Weight* weight : block.weights()) weight->release();
 }
 
 }   // namespace
 
 Tensor run_blocks(const std::vector<std::unique_ptr<Block>>& blocks, const Tensor& x, const ForwardContext& context) {
     Tensor out = x;
-    for (std::size_t i = 0; i < blocks.size(); ++i) {
-        const Block& block = *blocks[i];
-        // Reached in backward once the block is done.
-        out = when_backward(out, [&block] { release(block); });
-        acquire(block);
+    for (const std::unique_ptr<Block>& pointer : blocks) {
+        const Block& block = *pointer;
+        const Held held = record_begin();
+        const Acquired now(block);
         if (context.recompute == Recompute::block) {
             out = recompute([&block, &context](const Tensor& in) { return block.forward(in, context); }, out);
         } else {
             out = block.forward(out, context);
         }
-        release(block);
-        out = when_backward(out, [&block] { acquire(block); });
+        out = record_end(out, block, held);
     }
     return out;
 }

@@ -50,7 +50,13 @@ LlamaConfig read_config(const Node& config) {
     shape.layers = static_cast<int>(positive(config, "num_hidden_layers"));
     shape.heads = static_cast<int>(positive(config, "num_attention_heads"));
     shape.kv_heads = static_cast<int>(positive_or(config, "num_key_value_heads", shape.heads));
-    shape.head_dim = static_cast<int>(positive_or(config, "head_dim", shape.hidden / shape.heads));
+    shape.head_dim = static_cast<int>(positive_or(config, "head_dim", 0));
+    if (shape.head_dim == 0) {
+        require(shape.hidden % shape.heads == 0, Exit::bad_data,
+                "config.json: hidden_size {} is no multiple of num_attention_heads {}, and there is no head_dim",
+                shape.hidden, shape.heads);
+        shape.head_dim = static_cast<int>(shape.hidden / shape.heads);
+    }
     shape.max_positions = positive_or(config, "max_position_embeddings", 2048);
     shape.tied_head = flag(config, "tie_word_embeddings", false);
     out.intermediate = positive(config, "intermediate_size");

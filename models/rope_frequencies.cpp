@@ -20,7 +20,8 @@ void scale_llama3(std::vector<float>& frequencies, const Node& scaling, const No
     const auto factor = static_cast<float>(scaling.at("factor").as_number());
     const auto low = static_cast<float>(scaling.at("low_freq_factor").as_number());
     const auto high = static_cast<float>(scaling.at("high_freq_factor").as_number());
-    const Node* original_length = first_present(scaling, {"original_max_position_embeddings"});
+    const Node* original_length = first_present(config, {"original_max_position_embeddings"});
+    if (!original_length) original_length = first_present(scaling, {"original_max_position_embeddings"});
     if (!original_length) original_length = &config.at("max_position_embeddings");
     const auto original = static_cast<float>(original_length->as_number());
     require(high > low && factor > 0, Exit::bad_data,
@@ -57,6 +58,8 @@ std::vector<float> rope_frequencies(const Node& config, int head_dim) {
     const std::string name = type ? type->as_string() : "default";
     if (name == "linear") {
         const auto factor = static_cast<float>(scaling->at("factor").as_number());
+        require(factor > 0, Exit::bad_data, "config.json: rope scaling factor is {}, expected a positive number",
+                factor);
         for (float& frequency : frequencies) frequency /= factor;
     } else if (name == "llama3") {
         scale_llama3(frequencies, *scaling, config);

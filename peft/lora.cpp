@@ -1,5 +1,6 @@
 #include "peft/lora.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "autograd/random.h"
