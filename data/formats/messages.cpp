@@ -25,7 +25,7 @@ Node without_nulls(const Node& value) {
 
 void check_content(const Node& message, const std::string& where) {
     const Node* content = message.find("content");
-    if (!content) {
+    if (!content) {   // as of an assistant that only calls tools
         require(message.contains("tool_calls"), Exit::bad_data, "{}: \"content\" is missing", where);
         return;
     }
@@ -62,14 +62,15 @@ Node read_message_list(const Node& row, const std::string& key) {
     require(value != nullptr, Exit::bad_data, "field \"{}\" is missing", key);
     require(value->is_list(), Exit::bad_data, "{}: expected a list of messages, found {}", key, value->describe());
     require(value->size() > 0, Exit::bad_data, "{}: the list of messages is empty", key);
+    Node messages = without_nulls(*value);
     static const std::vector<std::string> roles = {"system", "developer", "user", "assistant", "tool"};
-    for (std::size_t i = 0; i < value->size(); ++i) {
-        const Node& message = value->as_list()[i];
+    for (std::size_t i = 0; i < messages.size(); ++i) {
+        const Node& message = messages.as_list()[i];
         const std::string where = format("{}[{}]", key, i);
         require(message.is_map(), Exit::bad_data, "{}: expected a map with role and content, found {}", where,
                 message.describe());
         const Node* role = message.find("role");
-        require(role && !role->is_null(), Exit::bad_data, "{}: \"role\" is missing", where);
+        require(role != nullptr, Exit::bad_data, "{}: \"role\" is missing", where);
         require(role->is_string(), Exit::bad_data, "{}.role: expected a string, found {}", where, role->describe());
         const std::string near = nearest(role->as_string(), roles);
         require(std::find(roles.begin(), roles.end(), role->as_string()) != roles.end(), Exit::bad_data,
@@ -77,7 +78,7 @@ Node read_message_list(const Node& row, const std::string& key) {
                 near.empty() ? "" : "did you mean \"" + near + "\"? ", join(roles));
         check_content(message, where);
     }
-    return without_nulls(*value);
+    return messages;
 }
 
 void read_chat_extras(const Node& row, FormattedRow& out) {
