@@ -1,5 +1,9 @@
 #include "trainer/inputs.h"
 
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -40,10 +44,13 @@ EncodeOptions encode_options(const DataOptions& data) {
 void check_files(const Recipe& recipe) {
     std::vector<Error> missing;
     const auto look = [&](const std::string& key, const std::string& path) {
-        if (!std::filesystem::exists(path))
-            missing.emplace_back(Exit::no_input, format("{}: there is no file {}", key, path));
-        else if (std::filesystem::is_directory(path))
+        std::error_code ignored;
+        if (std::filesystem::is_directory(path, ignored))
             missing.emplace_back(Exit::no_input, format("{}: {} is a folder, expected a file", key, path));
+        else if (access(path.c_str(), R_OK) != 0)
+            missing.emplace_back(
+                Exit::no_input, errno == ENOENT ? format("{}: there is no file {}", key, path)
+                                                : format("{}: {} cannot be read: {}", key, path, std::strerror(errno)));
     };
     for (const TrainSource& source : recipe.data.train) look("data.train", source.path);
     for (const ValidSource& source : recipe.data.valid) look("data.valid", source.path);
@@ -51,7 +58,8 @@ void check_files(const Recipe& recipe) {
     const std::string& base = recipe.model.base;
     const bool is_path =
         base.starts_with("/") || base.starts_with("./") || base.starts_with("../") || base.ends_with(".gguf");
-    if (is_path && !std::filesystem::exists(base))
+    std::error_code ignored;
+    if (is_path && !std::filesystem::exists(base, ignored))
         missing.emplace_back(Exit::no_input, format("model.base: there is no file or folder {}", base));
     if (!missing.empty()) throw Errors(std::move(missing));
 }

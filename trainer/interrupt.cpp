@@ -1,6 +1,7 @@
 #include "trainer/interrupt.h"
 
 #include <unistd.h>
+
 #include <csignal>
 
 #include "configs/error.h"
@@ -20,8 +21,10 @@ extern "C" void on_signal(int signal) {
 
 InterruptGuard::InterruptGuard() {
     seen = 0;
-    std::signal(SIGINT, on_signal);
-    std::signal(SIGTERM, on_signal);
+    struct sigaction action {};
+    action.sa_handler = on_signal;   // no SA_RESTART: waiting for a line of a chat ends too
+    sigaction(SIGINT, &action, nullptr);
+    sigaction(SIGTERM, &action, nullptr);
 }
 
 InterruptGuard::~InterruptGuard() {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <new>
 
 #include "configs/error.h"
@@ -69,10 +70,15 @@ int run_program(int count, char** words) {
 int main(int count, char** words) {
     using namespace trainer;
     try {
-        return run_program(count, words);
+        const int code = run_program(count, words);
+        require(std::fflush(stdout) == 0 && !std::ferror(stdout), Exit::io, "standard output cannot be written");
+        return code;
     } catch (const Error& error) {
         log_error(error.what());
         return static_cast<int>(error.code());
+    } catch (const std::filesystem::filesystem_error& error) {
+        log_error(format("{}: {}", error.path1().string(), error.code().message()));
+        return static_cast<int>(Exit::io);
     } catch (const std::bad_alloc&) {
         log_error("out of memory");
         return static_cast<int>(Exit::out_of_memory);

@@ -30,29 +30,41 @@ OutputFolder::OutputFolder(const std::string& path) : path_(path) {
                 "output: {} already holds a run; choose another folder or remove it", path);
         require(fs::is_empty(path_, error), Exit::cannot_create,
                 "output: {} is not empty; choose a new or an empty folder", path);
-        require(access(path_.c_str(), W_OK | X_OK) == 0, Exit::cannot_create, "output: {} cannot be written: {}", path,
-                std::strerror(errno));
+        if (access(path_.c_str(), W_OK | X_OK) != 0)
+            fail(Exit::cannot_create, "output: {} cannot be written: {}", path, std::strerror(errno));
         return;
     }
     require(!error, Exit::cannot_create, "output: {}: {}", path, error.message());
-    fs::path parent = fs::absolute(path_).lexically_normal();
-    while (!parent.has_filename()) parent = parent.parent_path();
-    while (!fs::exists(parent, error) && !error) {
-        first_created_ = parent;
-        parent = parent.parent_path();
+    fs::path missing = fs::absolute(path_).lexically_normal();
+    if (!missing.has_filename()) missing = missing.parent_path();   // "out/"
+    while (!fs::exists(missing, error) && !error) {
+        first_missing_ = missing;
+        missing = missing.parent_path();
     }
-    fs::create_directories(path_, error);
-    if (error) {
-        const std::string reason = error.message();
-        fs::remove_all(first_created_, error);
-        fail(Exit::cannot_create, "output: {} cannot be created: {}", path, reason);
-    }
+    create();
+    remove_made();
+    created_ = false;
 }
 
 OutputFolder::~OutputFolder() {
-    if (kept_ || first_created_.empty()) return;
+    if (created_ && !kept_) remove_made();
+}
+
+void OutputFolder::create() {
+    std::error_code error;
+    fs::create_directories(path_, error);
+    created_ = true;
+    if (!error) return;
+    remove_made();
+    fail(Exit::cannot_create, "output: {} cannot be created: {}", path_.string(), error.message());
+}
+
+void OutputFolder::remove_made() const {
     std::error_code ignored;
-    fs::remove_all(first_created_, ignored);
+    if (!first_missing_.empty())
+        fs::remove_all(first_missing_, ignored);
+    else
+        for (const auto& entry : fs::directory_iterator(path_, ignored)) fs::remove_all(entry.path(), ignored);
 }
 
 void OutputFolder::write(const std::string& name, const std::string& text) const { write_file(path_ / name, text); }

@@ -69,7 +69,8 @@ void check_template(const Recipe& recipe, const Node& document, Complaints& comp
 }
 
 void check_paths(Recipe& recipe, const Node& document, Complaints& complaints) {
-    if (const Node* output = document.find("output"); output && same_file(recipe.output, recipe.model.base))
+    const Node* output = document.find("output");
+    if (output && !recipe.output.empty() && same_file(recipe.output, recipe.model.base))
         Where{complaints, "output"}.complain(*output, "this is the model's own path; choose another folder");
 
     const std::vector<TrainSource>& train = recipe.data.train;

@@ -68,7 +68,7 @@ std::vector<Batch> Trainer::leaves_of(const StepPlan::Step& step) const {
     return leaves;
 }
 
-double Trainer::evaluate(std::int64_t step, double epoch, Outcome& outcome) {
+std::optional<double> Trainer::evaluate(std::int64_t step, double epoch, Outcome& outcome) {
     const auto begin = Clock::now();
     Metrics::Evaluation record{step, epoch, {}, 0};
     Sums all;
@@ -76,7 +76,7 @@ double Trainer::evaluate(std::int64_t step, double epoch, Outcome& outcome) {
         Sums sums;
         for (const auto& rows :
              leaves_in_order(static_cast<std::int64_t>(set.rows.size()), evaluation_batch(inputs_.recipe))) {
-            if (InterruptGuard::requested()) return 0;
+            if (InterruptGuard::requested()) return std::nullopt;
             evaluate_leaf(*declared_.model, *objective_, make_batch(set.data.examples, set.rows, rows, 0, 0), sums);
         }
         all.loss += sums.loss;
@@ -97,8 +97,8 @@ double Trainer::evaluate(std::int64_t step, double epoch, Outcome& outcome) {
 Trainer::Outcome Trainer::run() {
     const Recipe& recipe = inputs_.recipe;
     const InterruptGuard guard;
+    output_.create();
     output_.write("recipe.yaml", to_yaml(resolved(recipe)));
-    output_.keep();
     metrics_ = std::make_unique<Metrics>(output_.path() / "metrics.jsonl");
     progress_ = std::make_unique<Progress>(inputs_.total_steps, recipe.logging.every);
     Stepper stepper(*declared_.model, *objective_, *optimizer_, stepper_options(recipe));
@@ -115,6 +115,7 @@ Trainer::Outcome Trainer::run() {
         const Stepper::Result result = stepper.step(leaves_of(planned), rate);
         const double seconds = seconds_since(begin);
 
+        output_.keep();
         ++outcome.steps;
         epoch = planned.epoch_after;
         outcome.training_seconds += seconds;
@@ -130,14 +131,16 @@ Trainer::Outcome Trainer::run() {
     outcome.memory = memory_use(Place::cpu());
 
     progress_.reset();
-    std::filesystem::path folder = output_.path();
-    if (outcome.interrupted) {
-        if (outcome.steps == 0) return outcome;
-        folder /= format("checkpoint-{}", outcome.steps);
-        std::filesystem::create_directory(folder);
+    if (!outcome.interrupted) {
+        write_model(output_.path());
+        write_state(output_.path(), epoch, outcome);
+    } else if (outcome.steps > 0) {
+        OutputFolder checkpoint((output_.path() / format("checkpoint-{}", outcome.steps)).string());
+        checkpoint.create();
+        write_model(checkpoint.path());
+        write_state(checkpoint.path(), epoch, outcome);
+        checkpoint.keep();
     }
-    write_model(folder);
-    write_state(folder, epoch, outcome);
     return outcome;
 }
 

@@ -21,19 +21,20 @@ public:
     struct Outcome {
         bool interrupted = false;
         std::int64_t steps = 0;
-        double first_validation_loss = 0;   // 0 without validation data
-        double last_validation_loss = 0;
+        std::optional<double> first_validation_loss;   // of evaluations that were finished
+        std::optional<double> last_validation_loss;
         double training_seconds = 0;   // steps alone
         double evaluation_seconds = 0;
         std::int64_t input_tokens = 0;
         MemoryUse memory;   // peak of the tensors
     };
     // Trains, evaluates and writes the run folder. After an interruption what has been learned is written to
-    // checkpoint-N/ of the run folder instead of its root.
+    // checkpoint-N/ of the run folder instead of its root; before the first step nothing is kept.
     Outcome run();
 
 private:
-    double evaluate(std::int64_t step, double epoch, Outcome& outcome);
+    // Nothing when interrupted.
+    std::optional<double> evaluate(std::int64_t step, double epoch, Outcome& outcome);
     std::vector<Batch> leaves_of(const StepPlan::Step& step) const;
     void write_model(const std::filesystem::path& folder) const;
     void write_state(const std::filesystem::path& folder, double epoch, const Outcome& outcome) const;

@@ -7,8 +7,10 @@
 
 #include "configs/error.h"
 #include "configs/json.h"
+#include "configs/utf8.h"
 #include "data/decode_stream.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/ranges.h"
 #include "trainer/interrupt.h"
 #include "trainer/session.h"
 
@@ -122,6 +124,9 @@ int generate(const GenerateOptions& options) {
     const int asked = !options.prompt.empty() + !options.message.empty() + options.chat;
     require(asked == 1, Exit::usage, "generate: give one of --prompt, --message, --chat");
     require(!(options.chat && options.json), Exit::usage, "generate: --chat and --json exclude each other");
+    for (const auto& [name, text] : {std::pair("--prompt", options.prompt), std::pair("--message", options.message),
+                                     std::pair("--system", options.system)})
+        require(first_invalid_utf8(text) == text.size(), Exit::usage, "generate: {} is not valid UTF-8", name);
     const InterruptGuard guard;
     Session session(options.model, options.revision, options.adapter);
     return options.chat ? chat(session, options) : answer_once(session, options);
@@ -140,16 +145,16 @@ std::function<int()> define_generate(CLI::App& app) {
     app.add_flag("--chat", options->chat, "talk: one message a line");
     app.add_flag("--json", options->json, "one JSON object: prompt, input_ids, output_ids, text");
     app.add_option("--max-tokens", options->sampling.max_tokens, "most tokens to add")
-        ->check(CLI::PositiveNumber)
+        ->check(count_from(1))
         ->capture_default_str();
     app.add_option("--temperature", options->sampling.temperature, "0: greedy")
-        ->check(CLI::NonNegativeNumber)
+        ->check(number_in(0, 1e9, "a number of at least 0"))
         ->capture_default_str();
     app.add_option("--top-p", options->sampling.top_p, "smallest set of tokens with this probability")
-        ->check(CLI::Range(1e-9, 1.0))
+        ->check(number_in(1e-9, 1, "a number above 0 and at most 1"))
         ->capture_default_str();
     app.add_option("--top-k", options->sampling.top_k, "only the k likeliest tokens; 0: all")
-        ->check(CLI::NonNegativeNumber)
+        ->check(count_from(0))
         ->capture_default_str();
     app.add_option("--seed", options->sampling.seed, "of the random numbers")->capture_default_str();
     return [options] { return generate(*options); };

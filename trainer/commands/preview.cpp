@@ -8,6 +8,7 @@
 #include "autograd/ops/linear_cross_entropy.h"
 #include "configs/json.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/ranges.h"
 #include "trainer/commands/recipe_arguments.h"
 #include "trainer/inputs.h"
 
@@ -90,7 +91,7 @@ std::function<int()> define_preview(CLI::App& app) {
     const auto options = std::make_shared<PreviewOptions>();
     options->recipe.declare(app);
     app.add_option("--rows", options->rows, "how many rows; without it 5 for people, all as JSON")
-        ->check(CLI::PositiveNumber);
+        ->check(count_from(1));
     app.add_flag("--json", options->json, "one JSON object a row");
     return [options] {
         if (options->rows == 0 && !options->json) options->rows = 5;

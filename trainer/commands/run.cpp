@@ -47,13 +47,13 @@ void print_start(const Inputs& inputs, const MemoryPlan& plan) {
     std::fflush(stdout);
 }
 
-void print_end(const Inputs& inputs, const MemoryPlan& plan, const Trainer::Outcome& outcome) {
+void print_end(const MemoryPlan& plan, const Trainer::Outcome& outcome) {
     std::printf("memory: planned %s, tensors at their peak %s, whole process %s\n", bytes_text(plan.total()).c_str(),
                 bytes_text(outcome.memory.peak_total()).c_str(), bytes_text(peak_resident_bytes()).c_str());
-    if (!inputs.valid.empty() && !outcome.interrupted)
-        std::printf("validation loss: %.4f before, %.4f after (%+.1f %%)\n", outcome.first_validation_loss,
-                    outcome.last_validation_loss,
-                    100 * (outcome.last_validation_loss / outcome.first_validation_loss - 1));
+    if (outcome.first_validation_loss && outcome.last_validation_loss)
+        std::printf("validation loss: %.4f before, %.4f after (%+.1f %%)\n", *outcome.first_validation_loss,
+                    *outcome.last_validation_loss,
+                    100 * (*outcome.last_validation_loss / *outcome.first_validation_loss - 1));
     std::printf(
         "training took %s, evaluation %s: %.0f tokens/s\n", duration_text(outcome.training_seconds).c_str(),
         duration_text(outcome.evaluation_seconds).c_str(),
@@ -71,7 +71,7 @@ int run(const RecipeArguments& arguments) {
 
     Trainer trainer(inputs, output);
     const Trainer::Outcome outcome = trainer.run();
-    print_end(inputs, plan, outcome);
+    print_end(plan, outcome);
     if (outcome.interrupted) {
         if (outcome.steps > 0)
             log_error(format("interrupted after step {} of {}; what was learned lies in {}/checkpoint-{}",

@@ -1,0 +1,169 @@
+// Mistakes on the command line, and of generate.
+#include <gtest/gtest.h>
+
+#include "hub/adapter.h"
+#include "tests/support/tiny_model.h"
+#include "tests/trainer/mistakes/mistake.h"
+
+namespace trainer::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::vector<std::string> ask_adapter = {"generate", "model", "--adapter", "adapter", "--prompt", "x"};
+
+// An adapter of one module with `in` inputs.
+std::function<void(const fs::path&)> with_adapter(const std::string& module, std::int64_t in, bool patterns = false) {
+    return [=](const fs::path& folder) {
+        fs::create_directories(folder / "adapter");
+        AdapterConfig config;
+        config.base_model = "another/model";
+        config.rank = 2;
+        config.targets = {"q_proj"};
+        if (patterns) config.rank_pattern = {{"q_proj", 2}};
+        const std::vector<float> a(static_cast<std::size_t>(2 * in)), b(2 * 32);
+        write_adapter(folder / "adapter", config, {{{module, 2, in, 32}, a.data(), b.data()}});
+    };
+}
+
+TEST(Mistakes, CommandLine) {
+    const std::string letters(600, 'x');
+    check_mistakes({
+        {"no command", {}, {}, 64, "error: no command; available: run, check, preview, generate, list, schema, info"},
+        {"unknown command",
+         {"rnu", "recipe.yaml"},
+         {},
+         64,
+         "error: there is no command \"rnu\"; did you mean \"run\"? available: run, check, preview, generate, list, "
+         "schema, info"},
+        {"unknown flag",
+         {"run", "recipe.yaml", "--fast"},
+         {},
+         64,
+         "error: The following argument was not expected: --fast; see trainer run --help"},
+        {"run without a recipe", {"run"}, {}, 64, "error: RECIPE is required; see trainer run --help"},
+        {"word that is no override",
+         {"run", "recipe.yaml", "steps"},
+         {},
+         64,
+         "error: command line: steps: expected key=value"},
+        {"override of an unknown key",
+         {"run", "recipe.yaml", "optimizer.lrr=1"},
+         {},
+         78,
+         "error: command line: optimizer.lrr=1: optimizer.lrr: unknown key; did you mean lr?"},
+        {"override out of range",
+         {"check", "recipe.yaml", "optimizer.lr=-1"},
+         {},
+         78,
+         "error: command line: optimizer.lr=-1: optimizer.lr: expected a number above 0, found the integer -1"},
+        {"preview of no rows",
+         {"preview", "recipe.yaml", "--rows", "0"},
+         {},
+         64,
+         "error: --rows: expected an integer of at least 1, found 0; see trainer preview --help"},
+        {"list of nothing",
+         {"list", "modles"},
+         {},
+         64,
+         "error: list: there is nothing called \"modles\"; did you mean \"models\"? available: models, methods, "
+         "optimizers, schedules, formats, objectives, recipe"},
+        {"info of a missing model",
+         {"info", "./nothing"},
+         {},
+         66,
+         "error: ./nothing: no such model folder or .gguf file"},
+        {"generate without a prompt",
+         {"generate", "model"},
+         {},
+         64,
+         "error: generate: give one of --prompt, --message, --chat"},
+        {"generate with two",
+         {"generate", "model", "--prompt", "a", "--message", "b"},
+         {},
+         64,
+         "error: generate: give one of --prompt, --message, --chat"},
+        {"generate chat as JSON",
+         {"generate", "model", "--chat", "--json"},
+         {},
+         64,
+         "error: generate: --chat and --json exclude each other"},
+        {"no tokens",
+         {"generate", "model", "--prompt", "a", "--max-tokens", "0"},
+         {},
+         64,
+         "error: --max-tokens: expected an integer of at least 1, found 0; see trainer generate --help"},
+        {"temperature below 0",
+         {"generate", "model", "--prompt", "a", "--temperature", "-1"},
+         {},
+         64,
+         "error: --temperature: expected a number of at least 0, found -1; see trainer generate --help"},
+        {"top-p of 2",
+         {"generate", "model", "--prompt", "a", "--top-p", "2"},
+         {},
+         64,
+         "error: --top-p: expected a number above 0 and at most 1, found 2; see trainer generate --help"},
+        {"prompt too long",
+         {"generate", "model", "--prompt", letters},
+         {},
+         64,
+         "error: the prompt has 600 tokens, the model takes 512"},
+        {"prompt is not UTF-8",
+         {"generate", "model", "--prompt", "a\xFF"},
+         {},
+         64,
+         "error: generate: --prompt is not valid UTF-8"},
+        {"model missing",
+         {"generate", "./nothing", "--prompt", "a"},
+         {},
+         66,
+         "error: ./nothing: no such model folder or .gguf file"},
+        {"model not in the cache",
+         {"generate", "some/model", "--prompt", "a"},
+         {},
+         69,
+         "error: model some/model is neither a file or folder here nor in the hub cache hub/hub; give the path of a "
+         "model folder or a .gguf file, or fill the cache on a machine with network (huggingface-cli download "
+         "some/model)"},
+        {"message without a template",
+         {"generate", "model", "--message", "a"},
+         with_key("model/tokenizer_config.json", "chat_template", Node()),
+         65,
+         "error: model: the model has no chat template; use --prompt"},
+        {"adapter missing", ask_adapter, {}, 66, "error: adapter: no such adapter folder"},
+        {"adapter pickled", ask_adapter,
+         [](const fs::path& folder) {
+             with_adapter("model.layers.0.self_attn.q_proj", 32)(folder);
+             fs::rename(folder / "adapter/adapter_model.safetensors", folder / "adapter/adapter_model.bin");
+         },
+         77,
+         "error: adapter: only pickled weights (adapter_model.bin), which can run code when loaded; save the adapter "
+         "as safetensors first"},
+        {"adapter of a deeper base", ask_adapter, with_adapter("model.layers.7.self_attn.q_proj", 32), 65,
+         "error: adapter: adapts model.layers.7.self_attn.q_proj, which the model does not have; it belongs to another "
+         "base (another/model)"},
+        {"adapter of a wider base", ask_adapter, with_adapter("model.layers.0.self_attn.q_proj", 48), 65,
+         "error: adapter: model.layers.0.self_attn.q_proj is 48 → 32 in the adapter, 32 → 32 in the model; it belongs "
+         "to another base (another/model)"},
+        {"adapter with patterns", ask_adapter, with_adapter("model.layers.0.self_attn.q_proj", 32, true), 65,
+         "error: adapter: rank_pattern and alpha_pattern are not supported"},
+        {"adapter without its config", ask_adapter,
+         [](const fs::path& folder) {
+             with_adapter("model.layers.0.self_attn.q_proj", 32)(folder);
+             fs::remove(folder / "adapter/adapter_config.json");
+         },
+         66, "error: adapter/adapter_config.json: no such file; is it an adapter folder?"},
+        {"adapter cut", ask_adapter,
+         [](const fs::path& folder) {
+             with_adapter("model.layers.0.self_attn.q_proj", 32)(folder);
+             const fs::path file = folder / "adapter/adapter_model.safetensors";
+             fs::resize_file(file, fs::file_size(file) - 4);
+         },
+         65,
+         "error: adapter/adapter_model.safetensors: the file is truncated: its tensors need 512 bytes of data, it has "
+         "508"},
+    });
+}
+
+}   // namespace
+}   // namespace trainer::test

@@ -1,0 +1,65 @@
+// Mistakes in the recipe, as the program reports them (recipe_mistakes_test has every key).
+#include <gtest/gtest.h>
+
+#include "tests/support/tiny_model.h"
+#include "tests/trainer/mistakes/mistake.h"
+
+namespace trainer::test {
+namespace {
+
+TEST(Mistakes, Recipe) {
+    const auto edited = with_recipe;
+    check_mistakes({
+        {"recipe missing", {"run", "recipes/none.yaml"}, {}, 66, "error: recipes/none.yaml: there is no such file"},
+        {"recipe is a folder", {"run", "model"}, {}, 66, "error: model: expected a file, found a folder"},
+        {"recipe empty", run_recipe, with_file("recipe.yaml", ""), 78,
+         "error: recipe.yaml: model.base: this key is required (hub id, model folder, or .gguf file)\nerror: "
+         "recipe.yaml: data.train: this key is required (what is trained on)\nerror: recipe.yaml: output: this key is "
+         "required (the folder of the run)"},
+        {"recipe not UTF-8", run_recipe, with_file("recipe.yaml", "output: \xFF\n"), 78,
+         "error: recipe.yaml:1:9: the text is not valid UTF-8 here"},
+        {"YAML: open bracket", run_recipe, edited("rank: 4}", "rank: 4"), 78,
+         "error: recipe.yaml:7:9: expected '}' or another key of the map"},
+        {"YAML: tab", run_recipe, edited("  train:", "\ttrain:"), 78,
+         "error: recipe.yaml:3:7: tabs are not allowed as indentation; use spaces"},
+        {"YAML: key twice", run_recipe, edited("output: out", "output: out\noutput: other"), 78,
+         "error: recipe.yaml:9:1: key \"output\" stands twice, first at 8:1"},
+        {"unknown key", run_recipe, edited("max_length", "max_lenght"), 78,
+         "error: recipe.yaml:5:3: data.max_lenght: unknown key; did you mean max_length?"},
+        {"wrong type", run_recipe, edited("steps: 3", "steps: three"), 78,
+         "error: recipe.yaml:7:19: training.steps: expected an integer from 1 to 1000000000, found the string "
+         "\"three\""},
+        {"out of range", run_recipe, edited("batch: 4", "batch: 0"), 78,
+         "error: recipe.yaml:7:29: training.batch: expected an integer from 1 to 1000000, found the integer 0"},
+        {"steps and epochs", run_recipe, edited("steps: 3", "steps: 3, epochs: 1"), 78,
+         "error: recipe.yaml:7:30: training.epochs: steps and epochs are both given; keep one of them (steps stands at "
+         "recipe.yaml:7:19)"},
+        {"micro_batch above batch", run_recipe, edited("micro_batch: 2", "micro_batch: 9"), 78,
+         "error: recipe.yaml:7:45: training.micro_batch: expected at most batch, which is 4, found 9"},
+        {"output is the model", run_recipe, edited("output: out", "output: model"), 78,
+         "error: recipe.yaml:8:9: output: this is the model's own path; choose another folder"},
+        {"required keys missing", run_recipe, with_file("recipe.yaml", "task: sft\n"), 78,
+         "error: recipe.yaml:1:1: model.base: this key is required (hub id, model folder, or .gguf file)\nerror: "
+         "recipe.yaml:1:1: data.train: this key is required (what is trained on)\nerror: recipe.yaml:1:1: output: this "
+         "key is required (the folder of the run)"},
+        {"several at once", run_recipe, with_file("recipe.yaml", "model: {bse: m}\ntask: ppo\noutput: 3\n"), 78,
+         "error: recipe.yaml:1:1: data.train: this key is required (what is trained on)\nerror: recipe.yaml:1:8: "
+         "model.base: this key is required (hub id, model folder, or .gguf file)\nerror: recipe.yaml:1:9: model.bse: "
+         "unknown key; did you mean base?\nerror: recipe.yaml:2:7: task: expected sft, found the string "
+         "\"ppo\"\nerror: recipe.yaml:3:9: output: expected a string that is not empty (in quotes), found the integer "
+         "3"},
+        {"targets match nothing", run_recipe, edited("rank: 4", "rank: 4, targets: [q_porj]"), 78,
+         "error: peft.targets: \"q_porj\" matches no linear layer of the model; did you mean \"q_proj\"? it has "
+         "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"},
+        {"targets: pattern matches nothing", run_recipe, edited("rank: 4", "rank: 4, targets: '.*attention'"), 78,
+         "error: peft.targets: \".*attention\" matches no linear layer of the model; it has down_proj, gate_proj, "
+         "k_proj, o_proj, q_proj, up_proj, v_proj"},
+        {"targets: no pattern", run_recipe, edited("rank: 4", "rank: 4, targets: '(q_proj'"), 78,
+         "error: peft.targets: \"(q_proj\" is no regular expression: Mismatched '(' and ')' in regular expression"},
+        {"not available yet", run_recipe, edited("precision: f32", "precision: f16"), 78,
+         "error: recipe.yaml:7:59: training.precision: f16 is not available in this version; expected f32 or bf16"},
+    });
+}
+
+}   // namespace
+}   // namespace trainer::test
