@@ -199,6 +199,15 @@ std::string token_text(const Node& tokenizer_config, const std::string& key) {
     return value->is_map() ? value->at("content").as_string() : value->as_string();
 }
 
+// One integer or a list of them; others are left out.
+std::vector<std::int64_t> integers(const Node* value) {
+    std::vector<std::int64_t> out;
+    if (!value) return out;
+    for (const Node& item : value->is_list() ? value->as_list() : Node::List{*value})
+        if (item.is_integer()) out.push_back(item.as_integer());
+    return out;
+}
+
 }   // namespace
 
 Encoder::Special special_tokens(const Node& tokenizer_config, const Node& config, const Tokenizer& tokenizer,
@@ -221,17 +230,16 @@ Encoder::Special special_tokens(const Node& tokenizer_config, const Node& config
         special.variables.set("eos_token", eos_override);
         return special;
     }
-    const Node* of_model = config.find("eos_token_id");
-    if (of_model && of_model->is_list() && of_model->size() > 0) of_model = &of_model->as_list().front();
+    const std::vector<std::int64_t> of_model = integers(config.find("eos_token_id"));
     if (const Node* eos = special.variables.find("eos_token")) {
         special.eos = id_of(eos->as_string(), "eos_token");
-        if (of_model && of_model->is_integer() && of_model->as_integer() != special.eos)
+        if (!of_model.empty() && std::find(of_model.begin(), of_model.end(), special.eos) == of_model.end())
             warnings.push_back(format(
                 "the tokenizer's eos_token \"{}\" is {}, config.json's eos_token_id is {}; the tokenizer's is used "
                 "(data.eos_token overrides)",
-                eos->as_string(), special.eos, of_model->as_integer()));
-    } else if (of_model && of_model->is_integer()) {
-        special.eos = static_cast<std::int32_t>(of_model->as_integer());
+                eos->as_string(), special.eos, of_model.front()));
+    } else if (!of_model.empty()) {
+        special.eos = static_cast<std::int32_t>(of_model.front());
     }
     return special;
 }
