@@ -170,16 +170,4 @@ void gemm(Cpu cpu, Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b
     gemm(cpu, view_of(c), view_of(a), transpose_a, view_of(b), transpose_b, accumulate);
 }
 
-void gemm_serial(const MatrixView& c, const MatrixView& a, bool transpose_a, const MatrixView& b, bool transpose_b,
-                 bool accumulate) {
-    check_shapes(c, a, transpose_a, b, transpose_b);
-    const TileShape shape = shape_of(c, a, transpose_a, b, transpose_b, accumulate);
-    if (shape.rows == 0 || shape.columns == 0) return;
-    if (shape.depth > 0) {
-        run_tile(shape, c.data, a.data, b.data);
-    } else if (!accumulate) {
-        clear(c);
-    }
-}
-
 }   // namespace trainer

@@ -27,8 +27,4 @@ void gemm(Cpu, const MatrixView& c, const MatrixView& a, bool transpose_a, const
 // The readable twin: three loops, f32 sums in index order.
 void gemm_reference(Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate);
 
-// The same product on the calling thread, for use inside a parallel region (attention).
-void gemm_serial(const MatrixView& c, const MatrixView& a, bool transpose_a, const MatrixView& b, bool transpose_b,
-                 bool accumulate);
-
 }   // namespace trainer
