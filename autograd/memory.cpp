@@ -29,24 +29,32 @@ std::size_t size_class(std::size_t bytes) {
 
 class Pool {
 public:
-    void* take(std::size_t block_bytes) {
+    struct Block {
+        void* data;
+        std::size_t bytes;
+    };
+
+    // A cached block of at least `bytes` that is at most half as large again, else a fresh one. Lengths of packed rows
+    // differ from step to step; blocks of exactly one size would pile up.
+    Block take(std::size_t bytes) {
         {
             const std::lock_guard lock(mutex_);
-            auto& free_blocks = free_[block_bytes];
-            if (!free_blocks.empty()) {
-                void* block = free_blocks.back();
-                free_blocks.pop_back();
+            const auto fitting = free_.lower_bound(bytes);
+            if (fitting != free_.end() && fitting->first <= bytes + bytes / 2) {
+                const Block block{fitting->second.back(), fitting->first};
+                fitting->second.pop_back();
+                if (fitting->second.empty()) free_.erase(fitting);
                 return block;
             }
         }
-        if (void* block = fresh(block_bytes)) return block;
+        if (void* data = fresh(bytes)) return {data, bytes};
         release();
-        return fresh(block_bytes);
+        return {fresh(bytes), bytes};
     }
 
-    void give(void* block, std::size_t block_bytes) {
+    void give(Block block) {
         const std::lock_guard lock(mutex_);
-        free_[block_bytes].push_back(block);
+        free_[block.bytes].push_back(block.data);
     }
 
     void release() {
@@ -120,19 +128,21 @@ void release_cached_memory() { pool().release(); }
 void poison_new_memory(bool on) { poison = on; }
 
 Storage::Storage(std::size_t bytes, Place place)
-    : bytes_(bytes), block_bytes_(size_class(bytes)), place_(place), purpose_(purpose_of_thread) {
+    : bytes_(bytes), counted_bytes_(size_class(bytes)), place_(place), purpose_(purpose_of_thread) {
     if (!place.is_meta() && bytes > 0) {
-        data_ = pool().take(block_bytes_);
-        require(data_ != nullptr, Exit::out_of_memory, "out of memory: {} bytes for {} cannot be had", block_bytes_,
+        const Pool::Block block = pool().take(counted_bytes_);
+        data_ = block.data;
+        block_bytes_ = block.bytes;
+        require(data_ != nullptr, Exit::out_of_memory, "out of memory: {} bytes for {} cannot be had", counted_bytes_,
                 name_of(purpose_));
         if (poison) std::memset(data_, 0xFF, bytes);
     }
-    ledger(place).change(purpose_, block_bytes_, true);
+    ledger(place).change(purpose_, counted_bytes_, true);
 }
 
 Storage::~Storage() {
-    if (data_) pool().give(data_, block_bytes_);
-    ledger(place_).change(purpose_, block_bytes_, false);
+    if (data_) pool().give({data_, block_bytes_});
+    ledger(place_).change(purpose_, counted_bytes_, false);
 }
 
 }   // namespace trainer

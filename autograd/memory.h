@@ -61,7 +61,8 @@ public:
 private:
     void* data_ = nullptr;
     std::size_t bytes_;
-    std::size_t block_bytes_;
+    std::size_t counted_bytes_;     // its size class, what the accounting sees
+    std::size_t block_bytes_ = 0;   // of the pool's block
     Place place_;
     Purpose purpose_;
 };
