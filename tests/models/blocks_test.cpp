@@ -126,11 +126,12 @@ protected:
     std::pair<std::string, std::string> run(Recompute recompute, bool want) {
         log_.clear();
         Tensor x = random_tensor({5, size}, 99);
+        const ForwardContext context{layout_, true, true, recompute};
         Tape tape;
         if (want) tape.want(x);
         {
             const Recording record(tape);
-            y_ = run_blocks(blocks_, x, {layout_, true, true, recompute});
+            y_ = run_blocks(blocks_, x, context);
         }
         const std::string forward = std::exchange(log_, "");
         if (y_.slot() >= 0) tape.backward(y_, random_tensor({5, size}, 98));
