@@ -14,20 +14,71 @@ namespace trainer {
 
 namespace {
 
-// The `count` rows with most tokens: no leaf of the plan is larger.
-std::vector<std::int32_t> largest_rows(const std::vector<Example>& examples, const std::vector<Row>& rows,
-                                       std::int64_t count) {
-    std::vector<std::int64_t> tokens(rows.size());
-    for (std::size_t i = 0; i < rows.size(); ++i)
-        for (std::int32_t example : rows[i])
-            tokens[i] += static_cast<std::int64_t>(examples[static_cast<std::size_t>(example)].ids.size());
-    std::vector<std::int32_t> order(rows.size());
-    std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
-        return tokens[static_cast<std::size_t>(a)] > tokens[static_cast<std::size_t>(b)];
-    });
-    order.resize(std::min(order.size(), static_cast<std::size_t>(count)));
-    return order;
+constexpr std::int64_t scanned_rows = 10'000'000;   // of a run's plan
+
+// A leaf as large as any that was considered.
+class LargestLeaf {
+public:
+    LargestLeaf(const std::vector<Example>& examples, const std::vector<Row>& rows) : examples_(examples), rows_(rows) {
+        for (const Row& row : rows) {
+            std::int64_t& tokens = row_tokens_.emplace_back(0);
+            for (const std::int32_t index : row) {
+                const Example& example = examples[static_cast<std::size_t>(index)];
+                tokens += static_cast<std::int64_t>(example.ids.size());
+                longest_ = std::max(longest_, static_cast<std::int32_t>(example.ids.size()));
+            }
+        }
+    }
+
+    void consider(const std::vector<std::int32_t>& leaf) {
+        std::int64_t tokens = 0;
+        for (const std::int32_t row : leaf) tokens += row_tokens_[static_cast<std::size_t>(row)];
+        if (tokens <= most_tokens_) return;
+        most_tokens_ = tokens;
+        leaf_ = leaf;
+    }
+
+    // The `count` rows with most tokens: no leaf of any plan is larger.
+    void consider_largest_rows(std::int64_t count) {
+        std::vector<std::int32_t> order(rows_.size());
+        std::iota(order.begin(), order.end(), 0);
+        std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+            return row_tokens_[static_cast<std::size_t>(a)] > row_tokens_[static_cast<std::size_t>(b)];
+        });
+        order.resize(std::min(order.size(), static_cast<std::size_t>(count)));
+        consider(order);
+    }
+
+    Batch on_meta() const {
+        Batch batch = make_meta_batch(examples_, rows_, leaf_);
+        batch.layout.longest = longest_;
+        return batch;
+    }
+
+private:
+    const std::vector<Example>& examples_;
+    const std::vector<Row>& rows_;
+    std::vector<std::int64_t> row_tokens_;
+    std::int32_t longest_ = 0;
+    std::int64_t most_tokens_ = 0;
+    std::vector<std::int32_t> leaf_;
+};
+
+LargestLeaf largest_training_leaf(const Inputs& inputs) {
+    const TrainingOptions& training = inputs.recipe.training;
+    LargestLeaf largest(inputs.train.examples, inputs.rows);
+    if (inputs.total_steps > scanned_rows / training.batch)
+        largest.consider_largest_rows(training.micro_batch);
+    else
+        for (std::int64_t step = 0; step < inputs.total_steps; ++step)
+            for (const auto& leaf : inputs.plan->step(step).leaves) largest.consider(leaf);
+    return largest;
+}
+
+LargestLeaf largest_evaluation_leaf(const ValidationSet& set, std::int64_t batch) {
+    LargestLeaf largest(set.data.examples, set.rows);
+    for (const auto& leaf : leaves_in_order(static_cast<std::int64_t>(set.rows.size()), batch)) largest.consider(leaf);
+    return largest;
 }
 
 }   // namespace
@@ -49,14 +100,13 @@ MemoryPlan plan_memory(const Inputs& inputs) {
 
         for (const ValidationSet& set : inputs.valid) {
             Sums sums;
-            const auto chosen = largest_rows(set.data.examples, set.rows, evaluation_batch(recipe));
-            evaluate_leaf(model, *objective, make_meta_batch(set.data.examples, set.rows, chosen), sums);
+            evaluate_leaf(model, *objective, largest_evaluation_leaf(set, evaluation_batch(recipe)).on_meta(), sums);
         }
-        const auto chosen = largest_rows(inputs.train.examples, inputs.rows, recipe.training.micro_batch);
+        const LargestLeaf largest = largest_training_leaf(inputs);
         const std::int64_t batch_rows = std::min(recipe.training.batch, static_cast<std::int64_t>(inputs.rows.size()));
         std::vector<Batch> leaves;
         for (std::int64_t row = 0; row < batch_rows; row += recipe.training.micro_batch)
-            leaves.push_back(make_meta_batch(inputs.train.examples, inputs.rows, chosen));
+            leaves.push_back(largest.on_meta());
         Stepper stepper(model, *objective, *optimizer, stepper_options(recipe));
         stepper.step(leaves, 0.0);
         plan.use = memory_use(Place::meta());

@@ -36,7 +36,7 @@ struct TinyShape {
     std::int64_t heads = 4;
     std::int64_t kv_heads = 2;
     std::int64_t intermediate = 64;
-    std::int64_t vocabulary = 264;   // 256 bytes, merges "e " and "th", three special tokens, three unused
+    std::int64_t vocabulary = 264;   // 256 bytes, merges "at" and "th", three special tokens, three unused
     bool tied = true;
     unsigned seed = 1;
 };

@@ -39,8 +39,8 @@ Program::Program(const std::vector<std::string>& arguments, const std::filesyste
     std::vector<std::string> words = {"trainer"};
     words.insert(words.end(), arguments.begin(), arguments.end());
     // no hub cache but an empty one, no colours
-    std::vector<std::string> environment = {"PATH=/usr/bin:/bin", "HOME=/nowhere", "HF_HOME=hub", "OMP_NUM_THREADS=2",
-                                            "LC_ALL=C.UTF-8"};
+    std::vector<std::string> environment = {"PATH=/usr/bin:/bin", "HOME=/nowhere",           "HF_HOME=hub",
+                                            "OMP_NUM_THREADS=2",  "OMP_WAIT_POLICY=passive", "LC_ALL=C.UTF-8"};
     const std::vector<char*> argv = pointers(words);
     const std::vector<char*> envp = pointers(environment);
 

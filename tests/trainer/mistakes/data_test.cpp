@@ -92,7 +92,7 @@ TEST(Mistakes, DataRows) {
         {"text empty", run_recipe, row_as("text", R"({"text": ""})"), 65,
          "error: train.jsonl:1: text: the text is empty"},
         {"too long", run_recipe, with_recipe("max_length: 256", "max_length: 150\n  overlong: error"), 65,
-         "error: train.jsonl:10: the row has 170 tokens, data.max_length is 150 (data.overlong: error)"},
+         "error: train.jsonl:10: the row has 163 tokens, data.max_length is 150 (data.overlong: error)"},
         {"the template refuses", run_recipe,
          both(with_key("model/tokenizer_config.json", "chat_template",
                        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system here') }}{% "

@@ -1,0 +1,125 @@
+// Ctrl-C and full disks: nothing half-written stays behind.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <thread>
+
+#include "configs/json.h"
+#include "tests/trainer/mistakes/mistake.h"
+#include "tests/trainer/program.h"
+#include "tests/trainer/training.h"
+
+namespace trainer::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Waits until the condition holds; false after half a minute or when the program has ended.
+template <typename Condition>
+bool wait_for(Program& program, Condition condition) {
+    for (int i = 0; i < 3000; ++i) {
+        if (condition()) return true;
+        if (!program.running()) return condition();
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return false;
+}
+
+std::ptrdiff_t lines_of(const fs::path& file) {
+    const std::string text = get_text(file);
+    return std::count(text.begin(), text.end(), '\n');
+}
+
+void expect_no_temporary_files(const fs::path& folder) {
+    for (const auto& entry : fs::recursive_directory_iterator(folder))
+        EXPECT_FALSE(entry.path().filename().string().starts_with(".")) << entry.path();
+}
+
+TEST(Interrupt, WhileTrainingWritesACheckpoint) {
+    for (const int number : {SIGINT, SIGTERM}) {
+        const ScratchFolder folder;
+        write_setup(folder.path());
+        Program program({"run", "recipe.yaml", "training.steps=1000000"}, folder.path());
+        ASSERT_TRUE(wait_for(program, [&] { return lines_of(folder / "out/metrics.jsonl") >= 4; }));
+        program.signal(number);
+        const ProgramResult result = program.wait();
+        EXPECT_EQ(result.code, 130);
+
+        const auto metrics = json_lines(get_text(folder / "out/metrics.jsonl"));
+        const std::int64_t steps = metrics.back().at("step").as_integer();
+        const std::string checkpoint = "out/checkpoint-" + std::to_string(steps);
+        EXPECT_EQ(result.err, "error: interrupted after step " + std::to_string(steps) +
+                                  " of 1000000; what was learned lies in " + checkpoint + "\n");
+        EXPECT_EQ(read_json(folder / (checkpoint + "/trainer_state.json")).at("global_step").as_integer(), steps);
+        EXPECT_FALSE(fs::exists(folder / "out/adapter_model.safetensors"));
+        expect_no_temporary_files(folder.path());
+        const ProgramResult answer = run_program(
+            {"generate", "model", "--adapter", checkpoint, "--prompt", "a", "--max-tokens", "2"}, folder.path());
+        EXPECT_EQ(answer.code, 0) << answer.err;
+    }
+}
+
+TEST(Interrupt, BeforeTheFirstStepLeavesNothing) {
+    const ScratchFolder folder;
+    write_setup(folder.path());
+    put_text(folder / "valid.jsonl", tiny_chats(20000, 9));
+    for (const bool existed : {false, true}) {
+        if (existed) fs::create_directory(folder / "out");
+        Program program({"run", "recipe.yaml"}, folder.path());
+        ASSERT_TRUE(wait_for(program, [&] { return fs::exists(folder / "out/metrics.jsonl"); }));
+        program.signal(SIGINT);
+        const ProgramResult result = program.wait();
+        EXPECT_EQ(result.code, 130);
+        EXPECT_EQ(result.err, "error: interrupted before the first step; nothing was learned\n");
+        EXPECT_EQ(fs::exists(folder / "out"), existed);
+        EXPECT_TRUE(!existed || fs::is_empty(folder / "out"));
+    }
+}
+
+// The data comes through a pipe that nobody fills.
+TEST(Interrupt, WhileDataIsReadLeavesNothing) {
+    const ScratchFolder folder;
+    write_setup(folder.path());
+    fs::remove(folder / "train.jsonl");
+    ASSERT_EQ(::mkfifo((folder / "train.jsonl").c_str(), 0600), 0);
+    Program program({"run", "recipe.yaml"}, folder.path());
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    ASSERT_TRUE(program.running());
+    program.signal(SIGINT);
+    EXPECT_EQ(program.wait().code, 130);
+    EXPECT_FALSE(fs::exists(folder / "out"));
+}
+
+TEST(FullDisk, IsAnErrorOfItsOwn) {
+    if (::geteuid() != 0) GTEST_SKIP() << "mounting a small disk needs root";
+    const ScratchFolder folder;
+    write_setup(folder.path());
+    for (const char* size : {"size=4k", "size=16k"}) {   // too small for the recipe, for the adapter
+        const fs::path disk = folder / "disk";
+        fs::create_directory(disk);
+        if (::mount("none", disk.c_str(), "tmpfs", 0, size) != 0) GTEST_SKIP() << "this machine does not let us mount";
+        const ProgramResult result = run_program({"run", "recipe.yaml", "output=disk/out"}, folder.path());
+        EXPECT_EQ(result.code, 74) << result.out;
+        EXPECT_TRUE(result.err.starts_with("error: disk/out/")) << result.err;
+        EXPECT_TRUE(result.err.ends_with(": No space left on device\n") ||
+                    result.err.ends_with(": writing failed; is the disk full?\n"))
+            << result.err;
+        expect_no_temporary_files(disk);
+        ::umount(disk.c_str());
+        fs::remove(disk);
+    }
+}
+
+TEST(FullDisk, OfStandardOutputIsSeen) {
+    const int status = std::system("'" TRAINER_PROGRAM "' schema > /dev/full 2> /dev/null");
+    EXPECT_EQ(WEXITSTATUS(status), 74);
+}
+
+}   // namespace
+}   // namespace trainer::test

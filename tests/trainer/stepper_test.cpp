@@ -1,0 +1,155 @@
+#include "trainer/stepper.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+#include <random>
+
+#include "configs/error.h"
+#include "hub/load.h"
+#include "tests/trainer/training.h"
+#include "trainer/objectives/registry.h"
+
+namespace trainer::test {
+namespace {
+
+using Gradients = std::map<std::string, std::vector<float>>;
+
+// Changes nothing and remembers what it was given.
+class Recorder : public Optimizer {
+public:
+    using Optimizer::Optimizer;
+    mutable Gradients gradients;
+    mutable float scale = -1;
+
+protected:
+    std::vector<std::string> state_names() const override { return {"unused"}; }
+    void update(Parameter& parameter, const Tensor& gradient, std::map<std::string, Tensor>&, float, float given,
+                std::int64_t) const override {
+        gradients[parameter.name] = gradient.to_vector<float>();
+        scale = given;
+    }
+};
+
+// The tiny model with an adapter whose B is not zero.
+struct Bench {
+    TinyProject project;
+    Inputs inputs = project.inputs();
+    DeclaredModel declared = declare_model(inputs.base.config, inputs.recipe.peft);
+    std::unique_ptr<Objective> objective = objectives().at("sft")();
+    Recorder optimizer{declared.model->parameters().trainable()};
+
+    Bench() {
+        declared.model->prepare(Place::cpu(), DType::f32, 256);
+        load_parameters(declared.model->parameters(), *inputs.base.snapshot.weights, "model");
+        declared.peft->initialise(1);
+        std::mt19937 generator(5);
+        std::normal_distribution<float> normal(0.0f, 0.1f);
+        for (const AdaptedModule& module : declared.peft->modules()) {
+            auto* values = module.b->value.data<float>();
+            for (std::int64_t i = 0; i < module.b->shape.elements(); ++i) values[i] = normal(generator);
+            module.b->changed();
+        }
+        optimizer.prepare();
+    }
+
+    std::vector<Batch> leaves(const std::vector<Row>& rows, std::int64_t micro_batch) const {
+        std::vector<Batch> made;
+        for (const auto& chosen : leaves_in_order(static_cast<std::int64_t>(rows.size()), micro_batch))
+            made.push_back(make_batch(inputs.train.examples, rows, chosen, 1, 0));
+        return made;
+    }
+
+    Stepper::Result step(const std::vector<Batch>& batches, StepperOptions options = {}) {
+        return Stepper(*declared.model, *objective, optimizer, options).step(batches, 1e-3);
+    }
+};
+
+double distance(const Gradients& a, const Gradients& b) {
+    double difference = 0, norm = 0;
+    for (const auto& [name, values] : a)
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            difference += std::pow(static_cast<double>(values[i]) - b.at(name)[i], 2);
+            norm += std::pow(static_cast<double>(values[i]), 2);
+        }
+    return std::sqrt(difference / norm);
+}
+
+TEST(Stepper, AccumulationGivesTheGradientsOfTheWholeBatch) {
+    Bench bench;
+    const std::vector<Row> rows = rows_without_packing(bench.inputs.train.examples);
+    const Stepper::Result whole = bench.step(bench.leaves(rows, 16));
+    const Gradients expected = bench.optimizer.gradients;
+    ASSERT_EQ(expected.size(), 28u);   // A and B of seven layers in two blocks
+    for (const std::int64_t micro_batch : {1, 3, 4}) {
+        for (const bool strict : {true, false}) {
+            StepperOptions options;
+            options.strict = strict;
+            const Stepper::Result parts = bench.step(bench.leaves(rows, micro_batch), options);
+            EXPECT_LT(distance(expected, bench.optimizer.gradients), 1e-5) << micro_batch;
+            EXPECT_NEAR(parts.sums.loss, whole.sums.loss, 1e-6 * whole.sums.loss);
+            EXPECT_EQ(parts.sums.count, whole.sums.count);
+            EXPECT_EQ(parts.sums.input_tokens, whole.sums.input_tokens);
+        }
+    }
+}
+
+TEST(Stepper, PackingGivesTheSameGradients) {
+    Bench bench;
+    const auto& examples = bench.inputs.train.examples;
+    const Stepper::Result plain = bench.step(bench.leaves(rows_without_packing(examples), 4));
+    const Gradients expected = bench.optimizer.gradients;
+    const std::vector<Row> packed = pack_best_fit(examples, 256);
+    ASSERT_LT(packed.size(), examples.size());
+    const Stepper::Result result = bench.step(bench.leaves(packed, 2));
+    EXPECT_LT(distance(expected, bench.optimizer.gradients), 1e-5);
+    EXPECT_NEAR(result.sums.loss, plain.sums.loss, 1e-6 * plain.sums.loss);
+}
+
+TEST(Stepper, RecomputeGivesTheSameBits) {
+    Bench bench;
+    const auto leaves = bench.leaves(rows_without_packing(bench.inputs.train.examples), 4);
+    const Stepper::Result plain = bench.step(leaves);
+    const Gradients expected = bench.optimizer.gradients;
+    StepperOptions options;
+    options.recompute = Recompute::block;
+    const Stepper::Result again = bench.step(leaves, options);
+    EXPECT_EQ(again.sums.loss, plain.sums.loss);
+    EXPECT_EQ(bench.optimizer.gradients, expected);
+}
+
+TEST(Stepper, TheNormIsMeasuredBeforeClipping) {
+    Bench bench;
+    const auto leaves = bench.leaves(rows_without_packing(bench.inputs.train.examples), 4);
+    StepperOptions options;
+    options.clip_norm = 0;
+    const Stepper::Result free = bench.step(leaves, options);
+    EXPECT_EQ(bench.optimizer.scale, 1.0f);
+    double squares = 0;
+    for (const auto& [name, values] : bench.optimizer.gradients)
+        for (const float value : values) squares += static_cast<double>(value) * value;
+    EXPECT_NEAR(free.gradient_norm, std::sqrt(squares), 1e-9 * free.gradient_norm);
+    options.clip_norm = free.gradient_norm / 4;
+    EXPECT_EQ(bench.step(leaves, options).gradient_norm, free.gradient_norm);
+    EXPECT_NEAR(bench.optimizer.scale, 0.25, 1e-6);
+}
+
+TEST(Stepper, ADivergedStepChangesNothing) {
+    Bench bench;
+    const AdaptedModule& module = bench.declared.peft->modules().front();
+    module.b->value.data<float>()[0] = std::nanf("");
+    module.b->changed();
+    try {
+        bench.step(bench.leaves(rows_without_packing(bench.inputs.train.examples), 4));
+        FAIL() << "the loss is not a number";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), Exit::diverged);
+        EXPECT_EQ(std::string(error.what()).find("the run diverged: loss nan"), 0u) << error.what();
+    }
+    EXPECT_EQ(bench.optimizer.steps(), 0);
+    EXPECT_TRUE(bench.optimizer.gradients.empty());
+}
+
+}   // namespace
+}   // namespace trainer::test
