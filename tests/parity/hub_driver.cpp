@@ -1,8 +1,9 @@
-// Not a test of its own: does what tests/parity/hub_*.py asks for, so that the reference libraries can look at the
-// result. The request is a JSON file named by TRAINER_HUB_REQUEST.
-#include <gtest/gtest.h>
-
-#include <cstdlib>
+// Reads and writes files for hub_*_test.py: hub_driver REQUEST, a JSON file
+//   {"action": "copy_safetensors" | "copy_adapter", "path": …, "out": …}
+//   {"action": "convert_safetensors" | "dequantise_gguf", "path": …, "target": "f32" | "bf16", "out": …}
+//   {"action": "export_snapshot", "base": …, "target": "f32" | "bf16", "out": …, "max_shard_bytes"?}
+//   {"action": "trainer_state", "out": …}
+#include <cstdio>
 
 #include "configs/error.h"
 #include "configs/json.h"
@@ -13,6 +14,7 @@
 #include "hub/trainer_state.h"
 
 namespace trainer {
+
 namespace {
 
 DType target_of(const Node& request) { return request.at("target").as_string() == "bf16" ? DType::bf16 : DType::f32; }
@@ -115,22 +117,31 @@ void trainer_state(const Node& request) {
     write_trainer_state(request.at("out").as_string(), state);
 }
 
-TEST(ParityDriver, DoesWhatIsAsked) {
-    const char* path = std::getenv("TRAINER_HUB_REQUEST");
-    if (!path) GTEST_SKIP() << "only run by tests/parity/hub_*.py";
+void run(const char* path) {
     const Node request = read_json(path);
     const std::string& action = request.at("action").as_string();
     const std::pair<const char*, void (*)(const Node&)> actions[] = {
         {"copy_safetensors", copy_safetensors}, {"convert_safetensors", convert_safetensors},
         {"dequantise_gguf", dequantise_gguf},   {"export_snapshot", export_snapshot},
         {"copy_adapter", copy_adapter},         {"trainer_state", trainer_state}};
-    for (const auto& [name, run] : actions)
-        if (action == name) {
-            run(request);
-            return;
-        }
-    FAIL() << "unknown action " << action;
+    for (const auto& [name, act] : actions)
+        if (action == name) return act(request);
+    fail(Exit::usage, "unknown action {}", action);
 }
 
 }   // namespace
+
 }   // namespace trainer
+
+int main(int count, char** words) {
+    if (count != 2) {
+        std::fprintf(stderr, "see the head of tests/parity/hub_driver.cpp\n");
+        return 64;
+    }
+    try {
+        trainer::run(words[1]);
+    } catch (const trainer::Error& error) {
+        std::fprintf(stderr, "%s\n", error.what());
+        return static_cast<int>(error.code());
+    }
+}
