@@ -110,6 +110,9 @@ void require(bool condition, Exit code, std::string_view pattern, const Argument
 // least 2). For "did you mean …" in messages.
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 
+// `did you mean "rank"? ` with the nearest candidate, or "" when none is near: goes in front of what is valid.
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates);
+
 // "a, b, c"
 std::string join(const std::vector<std::string>& parts, std::string_view separator = ", ");
 

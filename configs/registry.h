@@ -45,9 +45,7 @@ public:
     const Value& at(std::string_view name, Exit code = Exit::bad_recipe, std::string_view where = "") const {
         if (const Value* value = find(name)) return *value;
         const std::vector<std::string> all = names();
-        const std::string near = nearest(name, all);
-        fail(code, "{}there is no {} \"{}\"; {}available: {}", where, what_, name,
-             near.empty() ? "" : "did you mean \"" + near + "\"? ", join(all));
+        fail(code, "{}there is no {} \"{}\"; {}available: {}", where, what_, name, did_you_mean(name, all), join(all));
     }
 
     std::vector<std::string> names() const {

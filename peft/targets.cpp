@@ -26,9 +26,8 @@ std::vector<std::string> last_parts(const std::vector<Linear*>& linears) {
 
 [[noreturn]] void no_match(const std::vector<Linear*>& linears, const std::string& entry) {
     const std::vector<std::string> names = last_parts(linears);
-    const std::string near = nearest(last_part(entry), names);
     fail(Exit::bad_recipe, "peft.targets: \"{}\" matches no linear layer of the model; {}it has {}", entry,
-         near.empty() ? "" : "did you mean \"" + near + "\"? ", join(names));
+         did_you_mean(last_part(entry), names), join(names));
 }
 
 std::vector<Linear*> matching(const std::vector<Linear*>& linears, const std::string& pattern) {

@@ -72,10 +72,10 @@ Node read_message_list(const Node& row, const std::string& key) {
         const Node* role = message.find("role");
         require(role != nullptr, Exit::bad_data, "{}: \"role\" is missing", where);
         require(role->is_string(), Exit::bad_data, "{}.role: expected a string, found {}", where, role->describe());
-        const std::string near = nearest(role->as_string(), roles);
-        require(std::find(roles.begin(), roles.end(), role->as_string()) != roles.end(), Exit::bad_data,
-                "{}.role: unknown role \"{}\"; {}expected one of {}", where, role->as_string(),
-                near.empty() ? "" : "did you mean \"" + near + "\"? ", join(roles));
+        const std::string& name = role->as_string();
+        if (std::find(roles.begin(), roles.end(), name) == roles.end())
+            fail(Exit::bad_data, "{}.role: unknown role \"{}\"; {}expected one of {}", where, name,
+                 did_you_mean(name, roles), join(roles));
         check_content(message, where);
     }
     return messages;

@@ -30,6 +30,8 @@ TEST(Error, NearestName) {
     EXPECT_EQ(nearest("completely", names), "");
     EXPECT_EQ(nearest("x", names), "");
     EXPECT_EQ(nearest("", names), "");
+    EXPECT_EQ(did_you_mean("rnak", names), "did you mean \"rank\"? ");
+    EXPECT_EQ(did_you_mean("completely", names), "");
 }
 
 TEST(Node, AccessAndMismatch) {
