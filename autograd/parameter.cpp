@@ -20,6 +20,11 @@ void Parameter::add_gradient(Tensor g) {
     on(g.place(), [&](Cpu cpu) { add_rows(cpu, gradient, g); });
 }
 
+Tensor Parameter::zeroed_gradient(Place place) const {
+    const PurposeScope purpose(Purpose::gradients);
+    return Tensor::zeros(shape, DType::f32, place);
+}
+
 const Tensor& Parameter::in(DType dtype) {
     if (value.dtype() == dtype) return value;
     if (copy_version_ != version_ || copy_.dtype() != dtype) {

@@ -24,11 +24,14 @@ public:
     Tensor value;
     Tensor gradient;   // f32, undefined while nothing was added
     bool trainable = false;
-    bool decay = true;   // weight decay applies (not for biases and norms)
+    bool decay = true;     // weight decay applies (not for biases and norms)
     bool in_base = true;   // stored in the files of the base model (an adapter's is not)
 
     // Adds g (any float dtype, same shape) to `gradient`, which is kept in f32. Takes g over when it is the first.
     void add_gradient(Tensor g);
+
+    // A gradient of zeros (f32, counted under gradients), to be added to by whoever keeps it.
+    Tensor zeroed_gradient(Place place) const;
 
     // The value in a compute dtype; a converted copy is kept until the value changes.
     const Tensor& in(DType dtype);

@@ -23,11 +23,7 @@ void Gradients::add(const Tensor& x, Tensor g) {
         sum = g.detached();
         return;
     }
-    if (!sum.sole_owner()) {   // the first contribution also went elsewhere
-        Tensor own = Tensor::empty(sum.shape(), sum.dtype(), sum.place());
-        copy(sum, own);
-        sum = own;
-    }
+    sum = owned(std::move(sum));   // the first contribution may also have gone elsewhere
     on(sum.place(), [&](Cpu cpu) { add_rows(cpu, sum, g); });
 }
 

@@ -93,6 +93,13 @@ void copy(const Tensor& in, Tensor& out) {
     on(out.place(), [&](Cpu cpu) { copy_rows(cpu, in, out); });
 }
 
+Tensor owned(Tensor x) {
+    if (x.sole_owner()) return x;
+    Tensor own = Tensor::empty(x.shape(), x.dtype(), x.place());
+    copy(x, own);
+    return own;
+}
+
 Tensor converted(const Tensor& in, DType dtype) {
     if (in.dtype() == dtype) return in;
     Tensor out = Tensor::empty(in.shape(), dtype, in.place());

@@ -128,6 +128,7 @@ private:
 
 // out = in, converting between f32 and bf16 (to nearest even); shapes must agree, rows may be strided. Not recorded.
 void copy(const Tensor& in, Tensor& out);
+Tensor owned(Tensor x);   // `x` itself when nothing else shares its storage, else a copy: to be changed in place
 Tensor converted(const Tensor& in, DType dtype);   // `in` itself when it has that dtype already
 
 }   // namespace trainer

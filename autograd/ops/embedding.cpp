@@ -52,10 +52,7 @@ Tensor embedding(const Tensor& ids, const Weight& weight, Parameter* parameter, 
     if (Tape* tape = recording({}, trainable))
         tape->record({&y}, [ids, parameter](std::span<Tensor> dy, Gradients&) {
             Tensor& gradient = parameter->gradient;
-            if (!gradient.defined()) {
-                const PurposeScope purpose(Purpose::gradients);
-                gradient = Tensor::zeros(parameter->shape, DType::f32, dy[0].place());
-            }
+            if (!gradient.defined()) gradient = parameter->zeroed_gradient(dy[0].place());
             on(gradient.place(), [&](Cpu cpu) { add_rows_by_id(cpu, ids, dy[0], gradient); });
         });
     return y;

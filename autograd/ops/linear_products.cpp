@@ -122,10 +122,7 @@ void linear_backward(const Tensor& x, const Tensor& dy, const LinearTerms& terms
         if (is_trainable(term.weight)) add_weight_gradient(*term.weight, gradient_of, columns, x);
         if (!is_trainable(term.bias)) continue;
         Tensor& gradient = gradient_of(*term.bias);
-        if (!gradient.defined()) {
-            const PurposeScope purpose(Purpose::gradients);
-            gradient = Tensor::zeros(term.bias->shape, DType::f32, dy.place());
-        }
+        if (!gradient.defined()) gradient = term.bias->zeroed_gradient(dy.place());
         on(dy.place(), [&](Cpu cpu) { add_column_sums(cpu, columns, gradient); });
     }
     for (std::size_t i = 0; i < terms.low_rank.size(); ++i) {

@@ -66,12 +66,7 @@ Tensor rope(Tensor x, const RopeTable& table, const Layout& layout, int heads, i
     if (Tape* tape = recording({&x}))
         tape->record({&y}, [x = x.without_value(), table, positions = layout.positions, heads, head_dim](
                                std::span<Tensor> dy, Gradients& gradients) {
-            Tensor dx = std::move(dy[0]);
-            if (!dx.sole_owner()) {
-                Tensor own = Tensor::empty(dx.shape(), dx.dtype(), dx.place());
-                copy(dx, own);
-                dx = std::move(own);
-            }
+            Tensor dx = owned(std::move(dy[0]));
             on(dx.place(), [&](Cpu cpu) { rope_rows(cpu, dx, table, positions, heads, head_dim, true); });
             gradients.add(x, std::move(dx));
         });
