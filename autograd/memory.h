@@ -29,7 +29,9 @@ private:
 };
 Purpose current_purpose();
 
-// Bytes in use by tensors of a place, rounded up to the allocator's size classes.
+// Bytes in use by tensors of a place, rounded up to the allocator's size classes. The CPU's pool may hand out a free
+// block up to half as large again than what is counted here: the numbers are the same for every run of a plan, and on
+// meta, while the process may hold more.
 struct MemoryUse {
     std::array<std::size_t, purpose_count> bytes{};        // now
     std::array<std::size_t, purpose_count> peak_bytes{};   // at the moment of the highest total
