@@ -1,6 +1,7 @@
 #include "autograd/cpu/gemm.h"
 
 #include <algorithm>
+#include <exception>
 
 #include "autograd/cpu/gemm_tile.h"
 #include "autograd/cpu/gemv.h"
@@ -147,10 +148,11 @@ void gemm(Cpu cpu, const MatrixView& c, const MatrixView& a, bool transpose_a, c
         shape.depth = tiles.depth.length(depth_part);
         return shape;
     };
-    for (const std::int64_t row_part : {std::int64_t{0}, row_parts - 1})   // errors must not leave a parallel region
+    for (const std::int64_t row_part : {std::int64_t{0}, row_parts - 1})
         for (const std::int64_t column_part : {std::int64_t{0}, column_parts - 1})
             for (const std::int64_t depth_part : {std::int64_t{0}, depth_parts - 1})
                 prepare_tile(tile_shape(row_part, column_part, depth_part));
+    std::exception_ptr failure;   // an exception must not leave a parallel region
 #pragma omp parallel for collapse(3) schedule(dynamic, 1) if (tiles.count() > 1)
     for (std::int64_t depth_part = 0; depth_part < depth_parts; ++depth_part)
         for (std::int64_t row_part = 0; row_part < row_parts; ++row_part)
@@ -159,10 +161,16 @@ void gemm(Cpu cpu, const MatrixView& c, const MatrixView& a, bool transpose_a, c
                 const std::int64_t depth = tiles.depth.begin(depth_part);
                 void* target = depth_parts > 1 ? partial_row(partial, depth_part * c.rows + row) + column
                                                : element(c, row, column);
-                run_tile(tile_shape(row_part, column_part, depth_part), target,
-                         transpose_a ? element(a, depth, row) : element(a, row, depth),
-                         transpose_b ? element(b, column, depth) : element(b, depth, column));
+                try {
+                    run_tile(tile_shape(row_part, column_part, depth_part), target,
+                             transpose_a ? element(a, depth, row) : element(a, row, depth),
+                             transpose_b ? element(b, column, depth) : element(b, depth, column));
+                } catch (...) {
+#pragma omp critical(gemm_failure)
+                    failure = std::current_exception();
+                }
             }
+    if (failure) std::rethrow_exception(failure);
     if (depth_parts > 1) add_up(partial, depth_parts, c, accumulate);
 }
 

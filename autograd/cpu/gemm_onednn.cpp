@@ -210,29 +210,38 @@ void widen(const void* in, std::int64_t rows, std::int64_t columns, std::int64_t
     (static_cast<const bf16*>(in) + row * stride, DType::bf16, out + row * columns, columns);
 }
 
+// The f32 product that stands for one of bf16 operands or result: what is not f32 lies in buffers without gaps.
+TileShape widened(const TileShape& shape) {
+    TileShape wide = shape;
+    wide.in = wide.out = DType::f32;
+    if (shape.in != DType::f32) {
+        wide.a_stride = shape.transpose_a ? shape.rows : shape.depth;
+        wide.b_stride = shape.transpose_b ? shape.depth : shape.columns;
+    }
+    if (shape.out != DType::f32) wide.c_stride = shape.columns;
+    return wide;
+}
+
 // bf16 operands and result by way of f32.
 void run_widened(const TileShape& shape, void* c, const void* a, const void* b) {
     thread_local Buffer<float> a_buffer, b_buffer, c_buffer;
-    TileShape wide = shape;
-    wide.in = wide.out = DType::f32;
+    const TileShape wide = widened(shape);
     if (shape.in == DType::bf16) {
         const auto operand = [](Buffer<float>& buffer, const void* in, std::int64_t rows, std::int64_t columns,
-                                std::int64_t& stride) {
+                                std::int64_t stride) {
             float* out = buffer.at_least(static_cast<std::size_t>(rows * columns));
             widen(in, rows, columns, stride, out);
-            stride = columns;
             return out;
         };
-        a = shape.transpose_a ? operand(a_buffer, a, shape.depth, shape.rows, wide.a_stride)
-                              : operand(a_buffer, a, shape.rows, shape.depth, wide.a_stride);
-        b = shape.transpose_b ? operand(b_buffer, b, shape.columns, shape.depth, wide.b_stride)
-                              : operand(b_buffer, b, shape.depth, shape.columns, wide.b_stride);
+        a = shape.transpose_a ? operand(a_buffer, a, shape.depth, shape.rows, shape.a_stride)
+                              : operand(a_buffer, a, shape.rows, shape.depth, shape.a_stride);
+        b = shape.transpose_b ? operand(b_buffer, b, shape.columns, shape.depth, shape.b_stride)
+                              : operand(b_buffer, b, shape.depth, shape.columns, shape.b_stride);
     }
     if (shape.out == DType::f32) {
         run_natively(wide, c, a, b);
         return;
     }
-    wide.c_stride = shape.columns;
     float* sums = c_buffer.at_least(static_cast<std::size_t>(shape.rows * shape.columns));
     if (shape.accumulate) widen(c, shape.rows, shape.columns, shape.c_stride, sums);
     run_natively(wide, sums, a, b);
@@ -246,9 +255,7 @@ bool is_native(const TileShape& shape) {
 
 }   // namespace
 
-void prepare_tile(const TileShape& shape) {
-    if (is_native(shape)) plan_of(shape);
-}
+void prepare_tile(const TileShape& shape) { plan_of(is_native(shape) ? shape : widened(shape)); }
 
 void run_tile(const TileShape& shape, void* c, const void* a, const void* b) {
     if (is_native(shape)) {

@@ -2,10 +2,17 @@
 
 #include <gtest/gtest.h>
 #include <omp.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <random>
+
+#include "autograd/cpu/isa.h"
+#include "configs/error.h"
 
 namespace trainer {
 namespace {
@@ -188,6 +195,37 @@ TEST(Gemm, ThreadsChangeNoBit) {
         }
     omp_set_num_threads(before);
 }
+
+#if !defined(TRAINER_WITHOUT_ONEDNN) && !defined(__SANITIZE_ADDRESS__)   // the one has no buffers, the other no limit
+// The bf16 tiles of the older instruction sets are widened in buffers of each thread, which a process near its limit
+// does not get.
+[[noreturn]] void multiply_out_of_memory() {
+    force_isa(Isa::v2);
+    const Case test{512, 512, 1 << 16, false, true, true, DType::bf16, DType::bf16};
+    Tensor a = Tensor::zeros({test.rows, test.depth}, DType::bf16), c = Tensor::zeros({512, 512}, DType::bf16);
+    omp_set_num_threads(2);
+    Tensor small = a.row_range(0, 256).column_range(0, 64), out = Tensor::zeros({256, 256}, DType::bf16);
+    gemm(Cpu{}, out, small, false, small, true, false);   // threads, library
+    long pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const rlim_t limit = static_cast<rlim_t>(pages * sysconf(_SC_PAGESIZE)) + (8 << 20);
+    const rlimit near{limit, limit};
+    setrlimit(RLIMIT_AS, &near);
+    try {
+        gemm(Cpu{}, c, a, false, a, true, true);
+    } catch (const Error& error) {
+        std::_Exit(static_cast<int>(error.code()));
+    } catch (...) {
+        std::_Exit(1);
+    }
+    std::_Exit(0);
+}
+
+TEST(GemmDeathTest, OutOfMemoryIsAnErrorOnEveryThread) {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    EXPECT_EXIT(multiply_out_of_memory(), ::testing::ExitedWithCode(static_cast<int>(Exit::out_of_memory)), "");
+}
+#endif
 
 TEST(Gemm, RefusesWhatDoesNotFit) {
     Tensor a = Tensor::zeros({2, 3}, DType::f32), b = Tensor::zeros({4, 5}, DType::f32);
