@@ -136,32 +136,20 @@ void write_generation_config(const fs::path& folder, const Snapshot& base) {
 
 constexpr std::int64_t piece = 1 << 16;   // elements converted at a time
 
-template <typename Element>
-TensorToWrite converted_tensor(std::string name, FileShape shape, const Element* values, FileDType dtype) {
+}   // namespace
+
+TensorToWrite tensor_from_f32(std::string name, FileShape shape, const float* values, FileDType dtype) {
     TensorToWrite tensor{std::move(name), dtype, std::move(shape), {}, {}};
     const std::int64_t count = element_count(tensor.shape);
     tensor.produce = [values, count, dtype](const ByteSink& sink) {
-        std::vector<float> numbers(static_cast<std::size_t>(std::min(count, piece)));
-        std::vector<std::byte> bytes(numbers.size() * static_cast<std::size_t>(bits_of(dtype) / 8));
+        std::vector<std::byte> bytes(static_cast<std::size_t>(std::min(count, piece) * bits_of(dtype) / 8));
         for (std::int64_t begin = 0; begin < count; begin += piece) {
             const std::int64_t size = std::min(piece, count - begin);
-            for (std::int64_t i = 0; i < size; ++i)
-                numbers[static_cast<std::size_t>(i)] = static_cast<float>(values[begin + i]);
-            convert_to_file(numbers.data(), size, dtype, bytes.data());
+            convert_to_file(values + begin, size, dtype, bytes.data());
             sink(std::span(bytes).first(static_cast<std::size_t>(size * bits_of(dtype) / 8)));
         }
     };
     return tensor;
-}
-
-}   // namespace
-
-TensorToWrite tensor_from_f32(std::string name, FileShape shape, const float* values, FileDType dtype) {
-    return converted_tensor(std::move(name), std::move(shape), values, dtype);
-}
-
-TensorToWrite tensor_from_bf16(std::string name, FileShape shape, const bf16* values, FileDType dtype) {
-    return converted_tensor(std::move(name), std::move(shape), values, dtype);
 }
 
 void export_model(const fs::path& folder, const Snapshot& base, const std::vector<TensorToWrite>& tensors,

@@ -24,7 +24,6 @@ void export_model(const std::filesystem::path& folder, const Snapshot& base, con
 // A tensor of f32 values to be written as `dtype` (F32, BF16, F16), converted piece by piece when its turn comes.
 // `values` must stay valid until then.
 TensorToWrite tensor_from_f32(std::string name, FileShape shape, const float* values, FileDType dtype);
-TensorToWrite tensor_from_bf16(std::string name, FileShape shape, const bf16* values, FileDType dtype);
 
 // The tokenizer files of the base beside an adapter or model: copied byte for byte from a folder, written from
 // the metadata of a GGUF file.
