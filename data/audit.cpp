@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
+#include <iterator>
 
 #include "autograd/random.h"
 #include "configs/error.h"
@@ -78,7 +79,7 @@ void for_each_row(const DataSource& source, const Encoder& encoder, std::int64_t
     constexpr std::size_t batch_rows = 1024;
     const ReadFormat read = data_formats().at(source.format);
     std::vector<ReadRow> batch;
-    std::int64_t seen = 0;
+    std::int64_t taken = 0;
     const auto flush = [&] {
         const auto count = static_cast<std::int64_t>(batch.size());
 #pragma omp parallel for schedule(dynamic, 8)
@@ -88,14 +89,13 @@ void for_each_row(const DataSource& source, const Encoder& encoder, std::int64_t
         }
         for (ReadRow& row : batch)
             if (row.failure) std::rethrow_exception(row.failure);
-        for (ReadRow& row : batch)
-            if (limit == 0 || seen++ < limit) visit(row);
+        for (ReadRow& row : batch) visit(row);
         batch.clear();
     };
     const auto take = [&](ReadRow&& row) {
-        if (limit > 0 && seen + static_cast<std::int64_t>(batch.size()) >= limit) return;
         batch.push_back(std::move(row));
         if (batch.size() == batch_rows) flush();
+        return ++taken != limit;
     };
     read_jsonl(
         source.path,
@@ -103,24 +103,34 @@ void for_each_row(const DataSource& source, const Encoder& encoder, std::int64_t
             ReadRow row;
             row.value = std::move(value);
             row.line = line;
-            take(std::move(row));
+            return take(std::move(row));
         },
         [&](const Error& error, std::int64_t line) {
             ReadRow row;
             row.line = line;
             row.error = error.what();
-            take(std::move(row));
+            return take(std::move(row));
         });
     flush();
 }
 
-// How many copies of a row an epoch holds: the whole part of the weight, and one more for the rows whose keyed draw
-// falls below its fraction.
-std::int64_t copies(double weight, std::uint64_t seed, std::int32_t source, std::int64_t row) {
+// Makes of the kept rows of one source, which begin at `begin`, what an epoch holds: as many copies of each as the
+// whole part of the weight says, and one more of that share of them, to the nearest row, which its fraction says: those
+// with the smallest keys.
+void apply_weight(double weight, std::uint64_t seed, std::size_t begin, std::vector<Example>& examples) {
     const double whole = std::floor(weight);
-    const std::uint64_t key = random_key(seed, site_key("data", "weight"), source, row);
-    const bool extra = uniform(static_cast<std::uint32_t>(key)) < static_cast<float>(weight - whole);
-    return static_cast<std::int64_t>(whole) + (extra ? 1 : 0);
+    const std::vector<Example> rows(std::move_iterator(examples.begin() + static_cast<std::ptrdiff_t>(begin)),
+                                    std::move_iterator(examples.end()));
+    examples.resize(begin);
+    std::vector<std::pair<std::uint64_t, std::size_t>> order;   // (key, row)
+    for (const Example& row : rows)
+        order.emplace_back(random_key(seed, site_key("data", "weight"), row.source, row.row), order.size());
+    std::sort(order.begin(), order.end());
+    std::vector<std::int64_t> copies(rows.size(), static_cast<std::int64_t>(whole));
+    const auto more = static_cast<std::size_t>((weight - whole) * static_cast<double>(rows.size()) + 0.5);
+    for (std::size_t i = 0; i < more; ++i) ++copies[order[i].second];
+    for (std::size_t i = 0; i < rows.size(); ++i)
+        for (std::int64_t copy = 0; copy < copies[i]; ++copy) examples.emplace_back(rows[i]).occurrence = copy;
 }
 
 void count_drop(AuditReport& report, const std::string& reason, const std::string& where) {
@@ -128,8 +138,7 @@ void count_drop(AuditReport& report, const std::string& reason, const std::strin
     if (entry.count++ == 0) entry.first = where;
 }
 
-void take_row(ReadRow& row, std::int32_t source_index, const DataSource& source, std::uint64_t seed,
-              AuditedData& data) {
+void take_row(ReadRow& row, std::int32_t source_index, const DataSource& source, AuditedData& data) {
     AuditReport& report = data.report;
     const std::string where = format("{}:{}", source.path.string(), row.line);
     report.longest_before = std::max(report.longest_before, row.full_length);
@@ -145,11 +154,7 @@ void take_row(ReadRow& row, std::int32_t source_index, const DataSource& source,
     report.longest = std::max(report.longest, static_cast<std::int64_t>(example.ids.size()));
     report.without_trained_end += row.encoded.first_end < 0;
     report.boundary_tokens += row.encoded.boundary_tokens;
-    const std::int64_t count = copies(source.weight, seed, source_index, row.line);
-    for (std::int64_t i = 0; i < count; ++i) {
-        example.occurrence = i;
-        data.examples.push_back(example);
-    }
+    data.examples.push_back(std::move(example));
 }
 
 std::string drop_summary(const AuditReport& report) {
@@ -189,10 +194,11 @@ AuditedData audit(const std::vector<DataSource>& sources, const Encoder& encoder
     std::vector<Error> errors;
     std::int64_t bad_rows = 0;
     for (std::size_t i = 0; i < sources.size(); ++i) {
+        const std::size_t begin = data.examples.size();
         for_each_row(sources[i], encoder, vocabulary, 0, [&](ReadRow& row) {
             ++data.report.rows;
             if (row.error.empty()) {
-                take_row(row, static_cast<std::int32_t>(i), sources[i], seed, data);
+                take_row(row, static_cast<std::int32_t>(i), sources[i], data);
             } else if (encoder.options().on_bad_row == OnBadRow::skip) {
                 count_drop(data.report, "cannot be used as written", row.error);
             } else {
@@ -200,6 +206,7 @@ AuditedData audit(const std::vector<DataSource>& sources, const Encoder& encoder
                 if (errors.size() < listed_errors) errors.emplace_back(Exit::bad_data, row.error);
             }
         });
+        if (sources[i].weight != 1) apply_weight(sources[i].weight, seed, begin, data.examples);
     }
     if (!errors.empty()) {
         if (bad_rows > static_cast<std::int64_t>(errors.size()))

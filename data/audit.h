@@ -16,7 +16,7 @@ namespace trainer {
 struct DataSource {
     std::filesystem::path path;
     std::string format;    // name of a data format
-    double weight = 1.0;   // copies of each row per epoch; a fraction picks that share of the rows by key
+    double weight = 1.0;   // copies of each row per epoch; a fraction takes that share of the rows
 };
 
 // What happened to the rows of a dataset.

@@ -9,8 +9,8 @@
 
 namespace trainer {
 
-void read_jsonl(const std::filesystem::path& path, const std::function<void(Node&& value, std::int64_t line)>& row,
-                const std::function<void(const Error& error, std::int64_t line)>& bad) {
+void read_jsonl(const std::filesystem::path& path, const std::function<bool(Node&& value, std::int64_t line)>& row,
+                const std::function<bool(const Error& error, std::int64_t line)>& bad) {
     require(std::filesystem::exists(path), Exit::no_input, "{}: there is no such file", path.string());
     require(!std::filesystem::is_directory(path), Exit::no_input, "{}: is a folder, expected a JSON-lines file",
             path.string());
@@ -31,10 +31,10 @@ void read_jsonl(const std::filesystem::path& path, const std::function<void(Node
                     value.describe());
         } catch (const Error& error) {
             if (error.code() != Exit::bad_data) throw;
-            bad(error, line);
+            if (!bad(error, line)) return;
             continue;
         }
-        row(std::move(value), line);
+        if (!row(std::move(value), line)) return;
     }
     require(!in.bad(), Exit::io, "{}: reading failed after line {}", path.string(), line);
 }

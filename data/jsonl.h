@@ -9,9 +9,9 @@
 namespace trainer {
 
 // Calls `row(value, line)` for every line of a JSON-lines file that is not blank, in order. A leading byte order mark
-// is skipped. A line that is no JSON object or no UTF-8 goes to `bad(error, line)` instead, and reading goes on.
-// Error(no_input) when the file is missing, Error(io) when it cannot be read.
-void read_jsonl(const std::filesystem::path& path, const std::function<void(Node&& value, std::int64_t line)>& row,
-                const std::function<void(const class Error& error, std::int64_t line)>& bad);
+// is skipped. A line that is no JSON object or no UTF-8 goes to `bad(error, line)` instead. Both say whether to read
+// on. Error(no_input) when the file is missing, Error(io) when it cannot be read.
+void read_jsonl(const std::filesystem::path& path, const std::function<bool(Node&& value, std::int64_t line)>& row,
+                const std::function<bool(const class Error& error, std::int64_t line)>& bad);
 
 }   // namespace trainer

@@ -204,13 +204,29 @@ TEST_F(AuditTest, WeightsAreCopiesPerEpoch) {
     EXPECT_EQ(count(copies(1), 1), 1000);
     EXPECT_EQ(count(copies(2), 2), 1000);
     const std::vector<int> half = copies(0.5);
-    EXPECT_EQ(count(half, 0) + count(half, 1), 1000);
-    EXPECT_NEAR(static_cast<double>(count(half, 1)), 500, 80);
+    EXPECT_EQ(count(half, 0), 500);
+    EXPECT_EQ(count(half, 1), 500);
     const std::vector<int> more = copies(1.5);
-    EXPECT_EQ(count(more, 1) + count(more, 2), 1000);
-    EXPECT_NEAR(static_cast<double>(count(more, 2)), 500, 80);
+    EXPECT_EQ(count(more, 1), 500);
+    EXPECT_EQ(count(more, 2), 500);
     EXPECT_EQ(copies(0.5), half);
     EXPECT_NE(copies(0.5, 2), half);
+    for (const auto& [weight, taken] : {std::pair(0.0005, 1), {0.1, 100}, {0.3337, 334}, {0.9999, 1000}})
+        EXPECT_EQ(count(copies(weight), 1), taken) << weight;
+    const std::vector<int> fewer = copies(0.2);   // a smaller share is a part of a larger one
+    for (std::size_t row = 1; row <= 1000; ++row) EXPECT_LE(fewer[row], half[row]);
+}
+
+// The share is of the rows kept of that source alone.
+TEST_F(AuditTest, DroppedRowsAndOtherSourcesDoNotCountForAWeight) {
+    const std::string text = many(40, "a") + many(10, "b") + "{\"text\": \"" + std::string(50, 'c') + "\"}\n";
+    std::vector<int> of_source(3);
+    for (const Example& example :
+         run({source("a.jsonl", text, "text", 0.1), source("b.jsonl", text), source("c.jsonl", text, "text", 0.7)},
+             limited(20, Overlong::drop))
+             .examples)
+        ++of_source[static_cast<std::size_t>(example.source)];
+    EXPECT_EQ(of_source, (std::vector<int>{5, 50, 35}));
 }
 
 TEST_F(AuditTest, CountsAreOfRowsNotOfTheirCopies) {

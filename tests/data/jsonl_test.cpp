@@ -9,17 +9,21 @@
 namespace trainer {
 namespace {
 
-// "line: json" of each row and "line! message" of each line that is none, the folder left out.
-std::vector<std::string> read(std::string_view text) {
+// "line: json" of each row and "line! message" of each line that is none, the folder left out; reading ends after
+// `most` of them.
+std::vector<std::string> read(std::string_view text, std::size_t most = 1000) {
     const test::ScratchFolder folder;
     test::put_text(folder / "x.jsonl", text);
     std::vector<std::string> out;
+    const auto take = [&](const std::string& what) {
+        out.push_back(what);
+        return out.size() < most;
+    };
     read_jsonl(
         folder / "x.jsonl",
-        [&](Node&& value, std::int64_t line) { out.push_back(std::to_string(line) + ": " + to_json(value)); },
+        [&](Node&& value, std::int64_t line) { return take(std::to_string(line) + ": " + to_json(value)); },
         [&](const Error& error, std::int64_t line) {
-            out.push_back(std::to_string(line) + "! " +
-                          std::string(error.what()).substr(folder.path().string().size()));
+            return take(std::to_string(line) + "! " + std::string(error.what()).substr(folder.path().string().size()));
         });
     return out;
 }
@@ -54,12 +58,20 @@ TEST(Jsonl, BadLinesAreTold) {
     EXPECT_EQ(lines[7], "8: {\"b\": 2}");
 }
 
+TEST(Jsonl, TheReceiverEndsTheReading) {
+    constexpr const char* text = "{}\n[]\n{\"a\": 1}\n[]\n";
+    EXPECT_EQ(read(text).size(), 4u);
+    EXPECT_EQ(read(text, 1), (Lines{"1: {}"}));
+    EXPECT_EQ(read(text, 2), (Lines{"1: {}", "2! /x.jsonl:2: expected a JSON object, found a list"}));
+    EXPECT_EQ(read(text, 3).back(), "3: {\"a\": 1}");
+}
+
 TEST(Jsonl, MissingFilesAndFolders) {
     const test::ScratchFolder folder;
     const auto code = [](const std::filesystem::path& path) {
         try {
             read_jsonl(
-                path, [](Node&&, std::int64_t) {}, [](const Error&, std::int64_t) {});
+                path, [](Node&&, std::int64_t) { return true; }, [](const Error&, std::int64_t) { return true; });
         } catch (const Error& error) {
             return error.code();
         }
@@ -75,8 +87,8 @@ TEST(Jsonl, FailuresOfTheReceiverPassThrough) {
     test::put_text(folder / "x.jsonl", "{}\n{}\n");
     int bad = 0;
     EXPECT_THROW(read_jsonl(
-                     folder / "x.jsonl", [](Node&&, std::int64_t) { fail(Exit::bad_data, "mine"); },
-                     [&](const Error&, std::int64_t) { ++bad; }),
+                     folder / "x.jsonl", [](Node&&, std::int64_t) -> bool { fail(Exit::bad_data, "mine"); },
+                     [&](const Error&, std::int64_t) { return ++bad > 0; }),
                  Error);
     EXPECT_EQ(bad, 0);
 }
