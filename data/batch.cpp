@@ -1,9 +1,11 @@
 #include "data/batch.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "autograd/ops/linear_cross_entropy.h"
 #include "autograd/random.h"
+#include "configs/error.h"
 
 namespace trainer {
 
@@ -21,6 +23,10 @@ void for_each_document(const std::vector<Example>& examples, const std::vector<R
 Batch outline(const std::vector<Example>& examples, const std::vector<Row>& rows, std::span<const std::int32_t> chosen,
               Place place) {
     Batch batch;
+    std::size_t total = 0;
+    for_each_document(examples, rows, chosen, [&](const Example& document) { total += document.ids.size(); });
+    require(total <= std::numeric_limits<std::int32_t>::max(), Exit::bad_data,
+            "data: a leaf of {} tokens; lower training.micro_batch", total);
     for_each_document(examples, rows, chosen, [&](const Example& document) {
         const auto length = static_cast<std::int32_t>(document.ids.size());
         batch.layout.offsets.push_back(batch.layout.offsets.back() + length);

@@ -1,6 +1,7 @@
 #include "data/packer.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <set>
 
@@ -8,13 +9,24 @@
 
 namespace trainer {
 
+namespace {
+
+void check_indices_fit(const std::vector<Example>& examples) {
+    check(examples.size() <= std::numeric_limits<std::int32_t>::max(), "packer: {} examples, more than rows can name",
+          examples.size());
+}
+
+}   // namespace
+
 std::vector<Row> rows_without_packing(const std::vector<Example>& examples) {
+    check_indices_fit(examples);
     std::vector<Row> rows;
     for (std::size_t i = 0; i < examples.size(); ++i) rows.push_back({static_cast<std::int32_t>(i)});
     return rows;
 }
 
 std::vector<Row> pack_best_fit(const std::vector<Example>& examples, std::int64_t capacity) {
+    check_indices_fit(examples);
     constexpr std::size_t window = 8192;
     std::vector<Row> rows;
     for (std::size_t begin = 0; begin < examples.size(); begin += window) {

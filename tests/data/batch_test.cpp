@@ -4,6 +4,8 @@
 
 #include <set>
 
+#include "configs/error.h"
+
 namespace trainer {
 namespace {
 
@@ -71,6 +73,22 @@ TEST(Batch, KeysDifferByEverythingThatTheyNameAndByNothingElse) {
     // other tokens, same keys
     EXPECT_EQ(keys({example({1, 2, 3}, {1, 1, 1}, 4)}, {{0}}, {0}, 1, 2),
               keys({example({9, 9, 9}, {0, 0, 1}, 4)}, {{0}}, {0}, 1, 2));
+}
+
+// Offsets are 32-bit. The rows name one document again and again, so that the test needs little memory.
+TEST(Batch, ALeafBeyondWhatOffsetsHoldIsRefused) {
+    const std::vector<Example> one = {
+        example(std::vector<std::int32_t>(1 << 16, 7), std::vector<std::uint8_t>(1 << 16, 1), 1)};
+    const std::vector<Row> rows = {Row(1 << 15, 0)};
+    for (const bool meta : {false, true}) {
+        try {
+            meta ? make_meta_batch(one, rows, Ints{0}) : make_batch(one, rows, Ints{0}, 1, 0);
+            ADD_FAILURE() << "2147483648 tokens";
+        } catch (const Error& error) {
+            EXPECT_EQ(error.code(), Exit::bad_data);
+            EXPECT_STREQ(error.what(), "data: a leaf of 2147483648 tokens; lower training.micro_batch");
+        }
+    }
 }
 
 TEST(Batch, OnMetaItHasTheSameShape) {
