@@ -67,6 +67,11 @@ const Node* Node::find(std::string_view key) const {
     return nullptr;
 }
 
+const Node* Node::find_value(std::string_view key) const {
+    const Node* value = find(key);
+    return value && !value->is_null() ? value : nullptr;
+}
+
 Node* Node::find(std::string_view key) { return const_cast<Node*>(std::as_const(*this).find(key)); }
 
 const Node& Node::at(std::string_view key) const {

@@ -67,6 +67,7 @@ public:
     // Map access. find: null pointer when the key is absent or this is no map. at: an Error when absent.
     const Node* find(std::string_view key) const;
     Node* find(std::string_view key);
+    const Node* find_value(std::string_view key) const;   // as find; a null pointer for null too
     const Node& at(std::string_view key) const;
     bool contains(std::string_view key) const { return find(key) != nullptr; }
     // Sets or replaces a key of a map (null becomes a map), keeping the position of an existing key.

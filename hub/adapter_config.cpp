@@ -40,10 +40,7 @@ struct Reader {
     const std::string& where;
 
     // Absent and null mean the default.
-    const Node* find(std::string_view key) const {
-        const Node* node = document.find(key);
-        return node && !node->is_null() ? node : nullptr;
-    }
+    const Node* find(std::string_view key) const { return document.find_value(key); }
     [[noreturn]] void mismatch(std::string_view key, std::string_view expected) const {
         fail(Exit::bad_data, "{}: {}: expected {}, found {}", where, key, expected, document.at(key).describe());
     }

@@ -33,13 +33,12 @@ std::int64_t positive(const Node& config, const char* key) {
 }
 
 std::int64_t positive_or(const Node& config, const char* key, std::int64_t otherwise) {
-    const Node* value = config.find(key);
-    return value && !value->is_null() ? positive(config, key) : otherwise;
+    return config.find_value(key) ? positive(config, key) : otherwise;
 }
 
 bool flag(const Node& config, const char* key, bool otherwise) {
-    const Node* value = config.find(key);
-    return value && !value->is_null() ? value->as_bool() : otherwise;
+    const Node* value = config.find_value(key);
+    return value ? value->as_bool() : otherwise;
 }
 
 LlamaConfig read_config(const Node& config) {
@@ -62,16 +61,18 @@ LlamaConfig read_config(const Node& config) {
     out.intermediate = positive(config, "intermediate_size");
     out.attention_bias = flag(config, "attention_bias", false);
     out.mlp_bias = flag(config, "mlp_bias", false);
-    if (const Node* eps = config.find("rms_norm_eps")) out.norm_eps = static_cast<float>(eps->as_number());
+    if (const Node* eps = config.find_value("rms_norm_eps")) out.norm_eps = static_cast<float>(eps->as_number());
+    require(out.norm_eps >= 0 && std::isfinite(out.norm_eps), Exit::bad_data,
+            "config.json: rms_norm_eps is {}, expected 0 or a positive number", out.norm_eps);
     require(shape.heads % shape.kv_heads == 0, Exit::bad_data,
             "config.json: num_attention_heads {} is no multiple of num_key_value_heads {}", shape.heads,
             shape.kv_heads);
     require(shape.head_dim % 2 == 0, Exit::bad_data, "config.json: head_dim {} is odd", shape.head_dim);
-    if (const Node* activation = config.find("hidden_act"))
+    if (const Node* activation = config.find_value("hidden_act"))
         require(activation->as_string() == "silu", Exit::bad_data,
                 "config.json: hidden_act \"{}\" is not supported for llama, expected \"silu\"",
                 activation->as_string());
-    if (const Node* dropped = config.find("attention_dropout"))
+    if (const Node* dropped = config.find_value("attention_dropout"))
         require(dropped->as_number() == 0, Exit::bad_data,
                 "config.json: attention_dropout {} is not supported, expected 0", dropped->as_number());
     out.frequencies = rope_frequencies(config, shape.head_dim);

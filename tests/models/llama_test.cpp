@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "autograd/ops/linear_cross_entropy.h"
 #include "autograd/tape.h"
 #include "configs/error.h"
@@ -104,10 +106,22 @@ TEST(Llama, ConfigsThatAreRefused) {
         {R"({"head_dim": 5})", "config.json: head_dim 5 is odd"},
         {R"({"hidden_act": "gelu"})", "config.json: hidden_act \"gelu\" is not supported for llama, expected \"silu\""},
         {R"({"attention_dropout": 0.1})", "config.json: attention_dropout 0.1 is not supported, expected 0"},
+        {R"({"rms_norm_eps": -1})", "config.json: rms_norm_eps is -1, expected 0 or a positive number"},
     };
     for (const auto& [changes, message] : cases) EXPECT_EQ(refused(config(changes)), message);
+    for (const double eps : {std::nan(""), HUGE_VAL}) {
+        Node changed = config();
+        changed.set("rms_norm_eps", eps);
+        EXPECT_NE(refused(changed).find("rms_norm_eps"), std::string::npos) << eps;
+    }
     EXPECT_NE(refused(config(R"({"model_type": "lama"})")).find("llama"), std::string::npos);
     EXPECT_NE(refused(config(R"({"rope_scaling": {"rope_type": "yarn"}})")).find("yarn"), std::string::npos);
+}
+
+TEST(Llama, NullMeansTheDefault) {
+    EXPECT_EQ(refused(config(R"({"rms_norm_eps": null, "hidden_act": null, "attention_dropout": null,
+        "max_position_embeddings": null, "tie_word_embeddings": null, "rope_theta": null})")),
+              "");
 }
 
 struct Pass {
