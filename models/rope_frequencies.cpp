@@ -11,7 +11,7 @@ namespace {
 
 const Node* first_present(const Node& config, std::initializer_list<const char*> keys) {
     for (const char* key : keys)
-        if (const Node* value = config.find(key); value && !value->is_null()) return value;
+        if (const Node* value = config.find_value(key)) return value;
     return nullptr;
 }
 
@@ -20,8 +20,8 @@ void scale_llama3(std::vector<float>& frequencies, const Node& scaling, const No
     const auto factor = static_cast<float>(scaling.at("factor").as_number());
     const auto low = static_cast<float>(scaling.at("low_freq_factor").as_number());
     const auto high = static_cast<float>(scaling.at("high_freq_factor").as_number());
-    const Node* original_length = first_present(config, {"original_max_position_embeddings"});
-    if (!original_length) original_length = first_present(scaling, {"original_max_position_embeddings"});
+    const Node* original_length = config.find_value("original_max_position_embeddings");
+    if (!original_length) original_length = scaling.find_value("original_max_position_embeddings");
     if (!original_length) original_length = &config.at("max_position_embeddings");
     const auto original = static_cast<float>(original_length->as_number());
     require(high > low && factor > 0, Exit::bad_data,
@@ -41,11 +41,9 @@ void scale_llama3(std::vector<float>& frequencies, const Node& scaling, const No
 
 std::vector<float> rope_frequencies(const Node& config, int head_dim) {
     const Node* scaling = first_present(config, {"rope_scaling", "rope_parameters"});
-    const Node* theta = scaling ? first_present(*scaling, {"rope_theta"}) : nullptr;
-    if (!theta) theta = first_present(config, {"rope_theta"});
-    if (!theta)
-        if (const Node* parameters = first_present(config, {"rope_parameters"}))
-            theta = first_present(*parameters, {"rope_theta"});
+    const Node* theta = config.find_value("rope_theta");   // the top level first: that is where overrides go
+    for (const char* section : {"rope_scaling", "rope_parameters"})
+        if (const Node* values = config.find(section); values && !theta) theta = values->find_value("rope_theta");
     const auto base = theta ? static_cast<float>(theta->as_number()) : 10000.0f;
     require(base > 0, Exit::bad_data, "config.json: rope_theta is {}, expected a positive number", base);
 

@@ -73,6 +73,19 @@ TEST(RopeFrequencies, WhereTheOriginalLengthStands) {
                 scaled_llama3);
 }
 
+// An override of the recipe stands at the top level; what the file itself said stays below it.
+TEST(RopeFrequencies, TheTopLevelsThetaComesFirst) {
+    expect_near(frequencies(R"({"rope_theta": 10000, "rope_parameters": {"rope_type": "default", "rope_theta": 7}})"),
+                plain);
+    expect_near(frequencies(R"({"rope_theta": 10000, "rope_scaling": {"rope_type": "default", "rope_theta": 7}})"),
+                plain);
+    expect_near(frequencies(R"({"rope_theta": null, "rope_scaling": {"rope_type": "default", "rope_theta": 10000},
+        "rope_parameters": {"rope_type": "default", "rope_theta": 7}})"),
+                plain);
+    expect_near(frequencies(R"({"rope_scaling": {"rope_type": "default"}, "rope_parameters": {"rope_theta": 10000}})"),
+                plain);
+}
+
 TEST(RopeFrequencies, WhatIsRefused) {
     const auto refused = [](const char* config) -> std::string {
         try {
