@@ -32,7 +32,8 @@ public:
 
     virtual Tensor embed(const Tensor& ids, const ForwardContext& context) const = 0;   // (N) i32 → (N, C)
     virtual Tensor hidden(const Tensor& x, const ForwardContext& context) const = 0;    // (N, C), after the last norm
-    virtual const LinearTerms& head() const = 0;                                        // logits = hidden · Wᵀ
+    // logits = hidden · Wᵀ, with the adapters that the context asks for
+    virtual const LinearTerms& head(const ForwardContext& context) const = 0;
     virtual const CausalLmShape& shape() const = 0;
     virtual DType compute_dtype() const = 0;   // of activations, as given to prepare
 

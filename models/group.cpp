@@ -3,13 +3,13 @@
 #include "autograd/ops/concat_columns.h"
 #include "autograd/quant/dense.h"
 #include "autograd/quant/row_view.h"
+#include "configs/error.h"
 
 namespace trainer {
 
 LinearGroup::LinearGroup(const Scope& scope, std::int64_t in, const std::vector<LinearSpec>& members) {
     for (const LinearSpec& member : members)
         members_.push_back(std::make_unique<Linear>(scope / member.name, in, member.out, member.bias));
-    scope.declarations().groups.push_back(this);
 }
 
 void LinearGroup::prepare(Place place, DType compute) {
@@ -68,9 +68,14 @@ void LinearGroup::prepare(Place place, DType compute) {
 }
 
 Tensor LinearGroup::operator()(const Tensor& x, const ForwardContext& context) const {
-    if (!context.adapters) return linear(x, bare_, context.layout, context.training);
-    if (general_.empty()) return linear(x, with_adapters_, context.layout, context.training);
-    return member_by_member(x, context);
+    if (context.adapters && !general_.empty()) return member_by_member(x, context);
+    return linear(x, terms(context), context.layout, context.training);
+}
+
+const LinearTerms& LinearGroup::terms(const ForwardContext& context) const {
+    if (!context.adapters) return bare_;
+    check(general_.empty(), "group of {}: an adapter that is not low-rank has no terms", members_.front()->name);
+    return with_adapters_;
 }
 
 Tensor LinearGroup::member_by_member(const Tensor& x, const ForwardContext& context) const {

@@ -30,10 +30,10 @@ public:
     // y (N, Σ out), members side by side in the order of declaration.
     Tensor operator()(const Tensor& x, const ForwardContext& context) const;
 
-    const std::vector<std::unique_ptr<Linear>>& members() const { return members_; }
     Weight& weight() const { return *weight_; }
-    // The stacked weight as terms of the op `linear`, with adapters; valid after prepare.
-    const LinearTerms& terms() const { return with_adapters_; }
+    // The group as terms of the op `linear`, with the adapters that the context asks for; valid after prepare.
+    // Error(internal) when one of them is General: its members can only be run, by operator().
+    const LinearTerms& terms(const ForwardContext& context) const;
 
 private:
     Tensor member_by_member(const Tensor& x, const ForwardContext& context) const;

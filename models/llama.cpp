@@ -154,7 +154,9 @@ public:
         return norm_(run_blocks(blocks_, x, context));
     }
 
-    const LinearTerms& head() const override { return head_ ? head_->terms() : embedding_.as_head(); }
+    const LinearTerms& head(const ForwardContext& context) const override {
+        return head_ ? head_->terms(context) : embedding_.as_head();
+    }
     const CausalLmShape& shape() const override { return config_.shape; }
     DType compute_dtype() const override { return compute_; }
 

@@ -9,13 +9,11 @@
 namespace trainer {
 
 class Linear;
-class LinearGroup;
 
 // What the constructor of a model declares: parameters by hub name, and every Linear for adapters and quantisation.
 struct Declarations {
     ParameterSet parameters;
     std::vector<Linear*> linears;
-    std::vector<LinearGroup*> groups;
 };
 
 // A path prefix in the model. A layer's constructor declares its weights under a scope; nothing is read or allocated.

@@ -69,7 +69,7 @@ std::vector<float> Generator::logits_after(const std::vector<std::int32_t>& ids)
 
     Layout last;
     last.offsets = {0, 1};
-    const Tensor logits = linear(hidden.row_range(count - 1, count), model_.head(), last, false);   // (1, V)
+    const Tensor logits = linear(hidden.row_range(count - 1, count), model_.head(context), last, false);   // (1, V)
     return converted(logits, DType::f32).to_vector<float>();
 }
 

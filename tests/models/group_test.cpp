@@ -7,6 +7,7 @@
 #include "autograd/ops/dropout.h"
 #include "autograd/quant/dense.h"
 #include "autograd/tape.h"
+#include "configs/error.h"
 #include "tests/models/random_values.h"
 
 namespace trainer {
@@ -179,6 +180,27 @@ TEST(LinearGroup, WithoutAdaptersItIsTheBase) {
     }
 }
 
+// As the output layer does it, which is multiplied and summed up piece by piece.
+TEST(LinearGroup, TermsHoldTheAdaptersThatTheContextAsksFor) {
+    const Layout layout = layout_of({5, 2});
+    const Tensor x = random_tensor({7, in}, 30);
+    World fused(false);
+    for (const bool adapters : {false, true}) {
+        const ForwardContext context{layout, false, adapters};
+        EXPECT_EQ(linear(x, fused.group.terms(context), layout, false).to_vector<float>(),
+                  fused.run(false, adapters).y.to_vector<float>());
+    }
+    World apart(true);
+    EXPECT_EQ(linear(x, apart.group.terms({layout, false, false}), layout, false).to_vector<float>(),
+              fused.run(false, false).y.to_vector<float>());
+    try {
+        apart.group.terms({layout});
+        ADD_FAILURE() << "a general adapter has no terms";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), Exit::internal);
+    }
+}
+
 TEST(LinearGroup, DropoutIsOffOutsideTraining) {
     World world(false);
     const std::vector<float> still = world.run(false).y.to_vector<float>();
@@ -216,7 +238,6 @@ TEST(LinearGroup, MembersKeepTheirHubNames) {
                                         "model.layers.3.mlp.up_proj.weight"}));
     EXPECT_EQ(model.linears[0]->name, "model.layers.3.mlp.gate_proj");
     EXPECT_FALSE(model.linears[0]->bias->decay);
-    EXPECT_EQ(model.groups, (std::vector<LinearGroup*>{const_cast<LinearGroup*>(&group)}));
 }
 
 }   // namespace

@@ -145,7 +145,7 @@ void logits(const std::string& base, const std::string& adapter, const char* ids
         const Batch batch = make_batch({document}, {{0}}, {&first, 1}, 0, 0);
         const ForwardContext context{batch.layout};
         const Tensor hidden = model->hidden(model->embed(batch.ids, context), context);
-        results.push_back(linear(hidden, model->head(), batch.layout, false));
+        results.push_back(linear(hidden, model->head(context), batch.layout, false));
     }
     for (std::size_t i = 0; i < results.size(); ++i) tensors.push_back(to_write(std::to_string(i), results[i]));
     write_safetensors(out, tensors);

@@ -8,14 +8,13 @@ namespace {
 
 class NextToken : public Objective {
 public:
-    std::string_view unit() const override { return "tokens"; }
     std::int64_t count(const Batch& batch) const override { return batch.trained_tokens; }
 
     LeafSums forward(const CausalLm& model, const Batch& batch, const ForwardContext& context) const override {
         const Tensor x = model.embed(batch.ids, context);   // (N, C)
         const Tensor hidden = model.hidden(x, context);     // (N, C)
         const CrossEntropySums sums =
-            linear_cross_entropy(hidden, model.head(), batch.targets, batch.layout, context.training);
+            linear_cross_entropy(hidden, model.head(context), batch.targets, batch.layout, context.training);
         return {sums.loss, sums.correct, sums.entropy};
     }
 };

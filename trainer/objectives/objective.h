@@ -1,6 +1,6 @@
 #pragma once
 
-#include <string_view>
+#include <cstdint>
 
 #include "data/batch.h"
 #include "models/causal_lm.h"
@@ -20,8 +20,7 @@ struct LeafSums {
 class Objective {
 public:
     virtual ~Objective() = default;
-    virtual std::string_view unit() const = 0;                  // "tokens"
-    virtual std::int64_t count(const Batch& batch) const = 0;   // of this leaf
+    virtual std::int64_t count(const Batch& batch) const = 0;   // units of this leaf
     virtual LeafSums forward(const CausalLm& model, const Batch& batch, const ForwardContext& context) const = 0;
 };
 
