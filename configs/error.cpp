@@ -59,7 +59,8 @@ std::string lines_of(const std::vector<Error>& all) {
 }
 
 Exit first_class(const std::vector<Error>& all) {
-    constexpr Exit order[] = {Exit::usage, Exit::no_input, Exit::bad_recipe, Exit::cannot_create, Exit::bad_data};
+    constexpr Exit order[] = {Exit::usage,       Exit::bad_recipe,    Exit::no_input,
+                              Exit::unavailable, Exit::cannot_create, Exit::bad_data};
     for (Exit code : order)
         for (const Error& error : all)
             if (error.code() == code) return code;
@@ -69,6 +70,10 @@ Exit first_class(const std::vector<Error>& all) {
 }   // namespace
 
 Errors::Errors(std::vector<Error> all) : Error(first_class(all), lines_of(all)), all_(std::move(all)) {}
+
+void ErrorCollector::raise() {
+    if (!all_.empty()) throw Errors(std::move(all_));
+}
 
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
     std::string best;

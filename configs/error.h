@@ -43,11 +43,33 @@ private:
 };
 
 // Several failures found in one pass. The message holds one per line; the code is the first present in the order
-// usage, no_input, bad_recipe, cannot_create, bad_data, then any other.
+// usage, bad_recipe, no_input, unavailable, cannot_create, bad_data, then any other.
 class Errors : public Error {
 public:
     explicit Errors(std::vector<Error> all);
     const std::vector<Error>& all() const { return all_; }
+
+private:
+    std::vector<Error> all_;
+};
+
+// Runs pieces of work one after another and keeps the errors they throw, to report them all at once.
+class ErrorCollector {
+public:
+    // Whether the work went well.
+    template <typename Work>
+    bool run(Work&& work) {
+        try {
+            work();
+            return true;
+        } catch (const Errors& several) {
+            all_.insert(all_.end(), several.all().begin(), several.all().end());
+        } catch (const Error& one) {
+            all_.push_back(one);
+        }
+        return false;
+    }
+    void raise();   // throws what was kept; nothing when all went well
 
 private:
     std::vector<Error> all_;

@@ -8,7 +8,22 @@ namespace trainer {
 
 namespace {
 
-void check_names_and_shapes(const ParameterSet& parameters, const WeightSource& source, const std::string& where) {
+void load(Parameter& parameter, const WeightSource& source) {
+    Tensor& value = parameter.value;
+    check(value.defined(), "load: parameter {} has no memory yet", parameter.name);
+    if (value.contiguous()) {
+        source.read(parameter.name, value.dtype(), value.raw());
+    } else {   // a part of the columns of a fused tensor
+        Tensor whole = Tensor::empty(value.shape(), value.dtype());
+        source.read(parameter.name, whole.dtype(), whole.raw());
+        copy(whole, value);
+    }
+    parameter.changed();
+}
+
+}   // namespace
+
+void check_parameters(const ParameterSet& parameters, const WeightSource& source, const std::string& where) {
     std::vector<Error> errors;
     const auto report = [&errors](const std::string& message) { errors.emplace_back(Exit::bad_data, message); };
     std::vector<std::string> missing, unused;
@@ -31,23 +46,8 @@ void check_names_and_shapes(const ParameterSet& parameters, const WeightSource& 
     if (!errors.empty()) throw Errors(std::move(errors));
 }
 
-void load(Parameter& parameter, const WeightSource& source) {
-    Tensor& value = parameter.value;
-    check(value.defined(), "load: parameter {} has no memory yet", parameter.name);
-    if (value.contiguous()) {
-        source.read(parameter.name, value.dtype(), value.raw());
-    } else {   // a part of the columns of a fused tensor
-        Tensor whole = Tensor::empty(value.shape(), value.dtype());
-        source.read(parameter.name, whole.dtype(), whole.raw());
-        copy(whole, value);
-    }
-    parameter.changed();
-}
-
-}   // namespace
-
 void load_parameters(ParameterSet& parameters, const WeightSource& source, const std::string& where) {
-    check_names_and_shapes(parameters, source, where);
+    check_parameters(parameters, source, where);
     for (const auto& parameter : parameters.all())
         if (parameter->in_base) load(*parameter, source);
 }

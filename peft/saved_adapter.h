@@ -2,6 +2,8 @@
 
 #include <filesystem>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "hub/adapter.h"
 #include "models/causal_lm.h"
@@ -18,7 +20,7 @@ public:
 
     void attach(Declarations& model);
     void read();
-    const AdapterConfig& config() const { return file_.config(); }
+    const std::vector<std::string>& notes() const { return file_.notes(); }   // unknown keys of its config
 
 private:
     std::string folder_;

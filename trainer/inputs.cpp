@@ -5,28 +5,23 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "configs/error.h"
+#include "configs/file.h"
+#include "hub/load.h"
 #include "models/registry.h"
 #include "peft/registry.h"
+#include "trainer/run_options.h"
 
 namespace trainer {
 
 namespace {
 
-std::string file_text(const std::string& path) {
-    std::ifstream in(path, std::ios::binary);
-    require(in.is_open(), Exit::no_input, "data.template: {} cannot be opened; expected \"tokenizer\" or a .jinja file",
-            path);
-    std::ostringstream text;
-    text << in.rdbuf();
-    return text.str();
-}
-
 std::unique_ptr<ChatTemplate> open_template(const Node& tokenizer_config, const std::string& path) {
-    if (path != "tokenizer") return std::make_unique<ChatTemplate>(file_text(path), path);
+    std::error_code ignored;
+    require(path == "tokenizer" || std::filesystem::exists(path, ignored), Exit::no_input,
+            "data.template: there is no file {}", path);
+    if (path != "tokenizer") return std::make_unique<ChatTemplate>(read_text_file(path), path);
     const Node* source = tokenizer_config.find("chat_template");
     if (!source || source->is_null()) return nullptr;
     return std::make_unique<ChatTemplate>(source->as_string(), "chat_template");
@@ -41,7 +36,7 @@ EncodeOptions encode_options(const DataOptions& data) {
     return {data.train_on, data.max_length, data.overlong, data.on_bad_row, data.system.value_or("")};
 }
 
-void check_files(const Recipe& recipe) {
+void check_data_files(const Recipe& recipe) {
     std::vector<Error> missing;
     const auto look = [&](const std::string& key, const std::string& path) {
         std::error_code ignored;
@@ -54,14 +49,55 @@ void check_files(const Recipe& recipe) {
     };
     for (const TrainSource& source : recipe.data.train) look("data.train", source.path);
     for (const ValidSource& source : recipe.data.valid) look("data.valid", source.path);
-    if (recipe.data.chat_template != "tokenizer") look("data.template", recipe.data.chat_template);
-    const std::string& base = recipe.model.base;
+    if (!missing.empty()) throw Errors(std::move(missing));
+}
+
+void check_base_path(const std::string& base) {
     const bool is_path =
         base.starts_with("/") || base.starts_with("./") || base.starts_with("../") || base.ends_with(".gguf");
     std::error_code ignored;
-    if (is_path && !std::filesystem::exists(base, ignored))
-        missing.emplace_back(Exit::no_input, format("model.base: there is no file or folder {}", base));
-    if (!missing.empty()) throw Errors(std::move(missing));
+    require(!is_path || std::filesystem::exists(base, ignored), Exit::no_input,
+            "model.base: there is no file or folder {}", base);
+}
+
+void open_base(Inputs& inputs) {
+    const Recipe& recipe = inputs.recipe;
+    check_base_path(recipe.model.base);
+    inputs.base = open_base_model(recipe.model.base, recipe.model.revision, recipe.model.config,
+                                  recipe.data.chat_template, recipe.data.eos_token.value_or(""));
+    const Snapshot& snapshot = inputs.base.snapshot;
+    const DeclaredModel declared = declare_model(snapshot.config, recipe.peft);
+    check_parameters(declared.model->parameters(), *snapshot.weights, snapshot.base);
+    inputs.encoder = std::make_unique<Encoder>(*inputs.base.tokenizer, inputs.base.chat.get(), inputs.base.special,
+                                               encode_options(recipe.data));
+}
+
+void read_data(Inputs& inputs) {
+    const Recipe& recipe = inputs.recipe;
+    const Node& config = inputs.base.snapshot.config;
+    const std::int64_t vocabulary = config.at("vocab_size").as_integer();
+    const auto seed = static_cast<std::uint64_t>(recipe.training.seed);
+    ErrorCollector errors;
+    errors.run([&] { inputs.train = audit(train_sources(recipe), *inputs.encoder, vocabulary, seed); });
+    for (const ValidSource& source : recipe.data.valid)
+        errors.run([&] {
+            ValidationSet set{
+                source.name, audit({{source.path, source.format, 1.0}}, *inputs.encoder, vocabulary, seed), {}};
+            set.rows = pack(set.data.examples, recipe.data);
+            inputs.valid.push_back(std::move(set));
+        });
+    errors.raise();
+
+    inputs.rows = pack(inputs.train.examples, recipe.data);
+    inputs.plan = std::make_unique<StepPlan>(
+        static_cast<std::int64_t>(inputs.rows.size()),
+        StepPlan::Options{recipe.training.batch, recipe.training.micro_batch, recipe.data.drop_last, seed});
+    inputs.total_steps =
+        recipe.training.steps ? *recipe.training.steps : inputs.plan->total_steps(*recipe.training.epochs);
+    const Node* positions = config.find("max_position_embeddings");
+    if (positions && positions->is_integer() && longest_document(inputs) > positions->as_integer())
+        inputs.base.warnings.push_back(format("the longest row has {} tokens, the model was made for {} positions",
+                                              longest_document(inputs), positions->as_integer()));
 }
 
 }   // namespace
@@ -70,14 +106,14 @@ BaseModel open_base_model(const std::string& base, const std::string& revision, 
                           const std::string& template_path, const std::string& eos_override) {
     BaseModel out;
     out.snapshot = open_snapshot(base, revision);
-    out.config = out.snapshot.config;
     if (config_overrides.is_map())
-        for (const Node::Entry& entry : config_overrides.as_map()) out.config.set(entry.key, entry.value);
+        for (const Node::Entry& entry : config_overrides.as_map()) out.snapshot.config.set(entry.key, entry.value);
     require(!out.snapshot.tokenizer.is_null(), Exit::bad_data, "{}: there is no tokenizer.json", base);
     out.tokenizer = make_tokenizer(out.snapshot.tokenizer);
     out.chat = open_template(out.snapshot.tokenizer_config, template_path);
     out.warnings = out.snapshot.notes;
-    out.special = special_tokens(out.snapshot.tokenizer_config, out.config, *out.tokenizer, eos_override, out.warnings);
+    out.special =
+        special_tokens(out.snapshot.tokenizer_config, out.snapshot.config, *out.tokenizer, eos_override, out.warnings);
     return out;
 }
 
@@ -93,6 +129,15 @@ DeclaredModel declare_model(const Node& config, const std::optional<PeftOptions>
     return out;
 }
 
+std::vector<std::string> warnings_of(const Inputs& inputs) {
+    std::vector<std::string> all = inputs.recipe.warnings;
+    const auto add = [&all](const std::vector<std::string>& some) { all.insert(all.end(), some.begin(), some.end()); };
+    add(inputs.base.warnings);
+    add(inputs.train.report.warnings);
+    for (const ValidationSet& set : inputs.valid) add(set.data.report.warnings);
+    return all;
+}
+
 std::vector<DataSource> train_sources(const Recipe& recipe) {
     std::vector<DataSource> sources;
     for (const TrainSource& source : recipe.data.train) sources.push_back({source.path, source.format, source.weight});
@@ -100,48 +145,25 @@ std::vector<DataSource> train_sources(const Recipe& recipe) {
 }
 
 Inputs open_inputs(Recipe recipe) {
-    check_files(recipe);
     Inputs inputs;
     inputs.recipe = std::move(recipe);
-    const DataOptions& data = inputs.recipe.data;
-    inputs.base = open_base_model(inputs.recipe.model.base, inputs.recipe.model.revision, inputs.recipe.model.config,
-                                  data.chat_template, data.eos_token.value_or(""));
-    declare_model(inputs.base.config, inputs.recipe.peft);   // architecture and targets are right
-    inputs.encoder = std::make_unique<Encoder>(*inputs.base.tokenizer, inputs.base.chat.get(), inputs.base.special,
-                                               encode_options(data));
+    ErrorCollector errors;
+    errors.run([&] { check_data_files(inputs.recipe); });
+    errors.run([&] { open_base(inputs); });
+    errors.raise();
     return inputs;
 }
 
-void read_data(Inputs& inputs) {
-    const Recipe& recipe = inputs.recipe;
-    const std::int64_t vocabulary = inputs.base.config.at("vocab_size").as_integer();
-    const auto seed = static_cast<std::uint64_t>(recipe.training.seed);
-    std::vector<Error> errors;
-    const auto collect = [&](auto&& work) {
-        try {
-            work();
-        } catch (const Errors& several) {
-            errors.insert(errors.end(), several.all().begin(), several.all().end());
-        } catch (const Error& one) {
-            errors.push_back(one);
-        }
-    };
-    collect([&] { inputs.train = audit(train_sources(recipe), *inputs.encoder, vocabulary, seed); });
-    for (const ValidSource& source : recipe.data.valid)
-        collect([&] {
-            ValidationSet set{
-                source.name, audit({{source.path, source.format, 1.0}}, *inputs.encoder, vocabulary, seed), {}};
-            set.rows = pack(set.data.examples, recipe.data);
-            inputs.valid.push_back(std::move(set));
-        });
-    if (!errors.empty()) throw Errors(std::move(errors));
-
-    inputs.rows = pack(inputs.train.examples, recipe.data);
-    inputs.plan = std::make_unique<StepPlan>(
-        static_cast<std::int64_t>(inputs.rows.size()),
-        StepPlan::Options{recipe.training.batch, recipe.training.micro_batch, recipe.data.drop_last, seed});
-    inputs.total_steps =
-        recipe.training.steps ? *recipe.training.steps : inputs.plan->total_steps(*recipe.training.epochs);
+Inputs check_inputs(Recipe recipe, std::unique_ptr<OutputFolder>& output) {
+    Inputs inputs;
+    inputs.recipe = std::move(recipe);
+    ErrorCollector errors;
+    const bool files = errors.run([&] { check_data_files(inputs.recipe); });
+    const bool base = errors.run([&] { open_base(inputs); });
+    errors.run([&] { output = std::make_unique<OutputFolder>(inputs.recipe.output); });
+    if (files && base) errors.run([&] { read_data(inputs); });
+    errors.raise();
+    return inputs;
 }
 
 }   // namespace trainer

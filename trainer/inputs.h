@@ -14,6 +14,7 @@
 #include "hub/snapshot.h"
 #include "models/causal_lm.h"
 #include "peft/method.h"
+#include "trainer/output_folder.h"
 #include "trainer/recipe.h"
 
 namespace trainer {
@@ -26,8 +27,7 @@ struct DeclaredModel {
 
 // The base model's files, tokenizer and template: what must be known before rows can be read.
 struct BaseModel {
-    Snapshot snapshot;
-    Node config;   // config.json with the recipe's model.config on top
+    Snapshot snapshot;   // its config has the recipe's model.config on top
     std::unique_ptr<Tokenizer> tokenizer;
     std::unique_ptr<ChatTemplate> chat;   // null when there is none
     Encoder::Special special;
@@ -59,11 +59,16 @@ struct Inputs {
     std::int64_t total_steps = 0;
 };
 
+// Everything worth a warning, of the recipe, the base model and the data.
+std::vector<std::string> warnings_of(const Inputs& inputs);
+
 // The sources of the recipe as data/audit wants them.
 std::vector<DataSource> train_sources(const Recipe& recipe);
-// The base model and encoder; files that are missing are all reported at once (Exit::no_input).
+// Opens the base model and checks it: architecture, targets, names and shapes of the weights. The data is not read.
+// Mistakes are reported all at once, here and below.
 Inputs open_inputs(Recipe recipe);
-// Reads and packs all data and lays out the steps. Errors of all sets are reported at once.
-void read_data(Inputs& inputs);
+// The same, and reads and packs all data, lays out the steps, and proves that a run can be written to the recipe's
+// output, which `output` then is.
+Inputs check_inputs(Recipe recipe, std::unique_ptr<OutputFolder>& output);
 
 }   // namespace trainer

@@ -21,7 +21,6 @@ spdlog::logger& logger() {
 
 }   // namespace
 
-void log_info(const std::string& text) { logger().info(text); }
 void log_warning(const std::string& text) { logger().warn("warning: " + text); }
 
 void log_error(const std::string& text) {

@@ -5,7 +5,6 @@
 namespace trainer {
 
 // What people read goes to standard error as plain lines; standard output is for results.
-void log_info(const std::string& text);
 void log_warning(const std::string& text);   // "warning: …"
 void log_error(const std::string& text);     // one "error: …" a line
 

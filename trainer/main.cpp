@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <new>
 
+#include "autograd/cpu/isa.h"
 #include "configs/error.h"
 #include "trainer/commands/command.h"
 #include "trainer/log.h"
@@ -43,6 +44,7 @@ std::string usage_message(const CLI::ParseError& error, int count, char** words)
 }
 
 int run_program(int count, char** words) {
+    isa();   // an instruction set asked for by the environment is checked before anything else
     CLI::App app("Fine-tunes language models from a recipe.", "trainer");
     app.set_version_flag("--version", version_text);
     app.require_subcommand(1);

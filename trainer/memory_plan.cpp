@@ -88,7 +88,7 @@ MemoryPlan plan_memory(const Inputs& inputs) {
     reset_memory_peak(Place::meta());
     MemoryPlan plan;
     {
-        DeclaredModel declared = declare_model(inputs.base.config, recipe.peft);
+        DeclaredModel declared = declare_model(inputs.base.snapshot.config, recipe.peft);
         CausalLm& model = *declared.model;
         model.prepare(Place::meta(), compute_dtype(recipe), longest_document(inputs));
         plan.parameters = model.parameters().elements(false);

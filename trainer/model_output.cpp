@@ -1,6 +1,8 @@
 #include "trainer/model_output.h"
 
 #include "configs/error.h"
+#include "configs/file.h"
+#include "configs/json.h"
 #include "hub/adapter.h"
 #include "hub/card.h"
 #include "hub/export.h"
@@ -39,7 +41,7 @@ void write_adapter_files(const std::filesystem::path& folder, const Inputs& inpu
 }
 
 void write_whole_model(const std::filesystem::path& folder, const Inputs& inputs, CausalLm& model) {
-    const DType dtype = inputs.recipe.model.dtype.value_or(stored_dtype(inputs.base.config));
+    const DType dtype = stored_dtype(inputs.base.snapshot.config);
     ExportOptions options;
     options.dtype = dtype == DType::f32 ? FileDType::f32 : dtype == DType::f16 ? FileDType::f16 : FileDType::bf16;
     std::vector<TensorToWrite> tensors;
@@ -47,6 +49,19 @@ void write_whole_model(const std::filesystem::path& folder, const Inputs& inputs
         tensors.push_back(
             tensor_from_f32(parameter->name, parameter->shape.sizes(), parameter->value.data<float>(), options.dtype));
     export_model(folder, inputs.base.snapshot, tensors, options);
+}
+
+// A template or end of text that the recipe chose goes with the model, so that it is used as it was trained.
+void save_own_format(const std::filesystem::path& folder, const DataOptions& data) {
+    if (data.chat_template != "tokenizer")
+        write_file(folder / "chat_template.jinja", read_text_file(data.chat_template));
+    if (!data.eos_token) return;
+    const std::filesystem::path path = folder / "tokenizer_config.json";
+    Node config = std::filesystem::exists(path) ? read_json(path) : Node::map();
+    config.set("eos_token", *data.eos_token);
+    JsonStyle style;
+    style.indent = 2;
+    write_file(path, to_json(config, style) + "\n");
 }
 
 std::string card(const Inputs& inputs, bool adapter) {
@@ -82,6 +97,7 @@ void ModelOutput::write(const std::filesystem::path& folder) const {
     } else {
         write_whole_model(folder, inputs, model);
     }
+    save_own_format(folder, inputs.recipe.data);
     write_file(folder / "README.md", card(inputs, peft != nullptr));
 }
 

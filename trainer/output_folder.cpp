@@ -26,12 +26,12 @@ OutputFolder::OutputFolder(const std::string& path) : path_(path) {
     std::error_code error;
     if (fs::exists(path_, error)) {
         require(fs::is_directory(path_), Exit::cannot_create, "output: {} is there already and is no folder", path);
+        if (access(path_.c_str(), R_OK | W_OK | X_OK) != 0)
+            fail(Exit::cannot_create, "output: {} cannot be written: {}", path, std::strerror(errno));
         require(!holds_run(path_), Exit::cannot_create,
                 "output: {} already holds a run; choose another folder or remove it", path);
         require(fs::is_empty(path_, error), Exit::cannot_create,
                 "output: {} is not empty; choose a new or an empty folder", path);
-        if (access(path_.c_str(), W_OK | X_OK) != 0)
-            fail(Exit::cannot_create, "output: {} cannot be written: {}", path, std::strerror(errno));
         return;
     }
     require(!error, Exit::cannot_create, "output: {}: {}", path, error.message());
@@ -60,11 +60,18 @@ void OutputFolder::create() {
 }
 
 void OutputFolder::remove_made() const {
-    std::error_code ignored;
-    if (!first_missing_.empty())
-        fs::remove_all(first_missing_, ignored);
-    else
-        for (const auto& entry : fs::directory_iterator(path_, ignored)) fs::remove_all(entry.path(), ignored);
+    std::error_code error;
+    if (first_missing_.empty()) {
+        for (const auto& entry : fs::directory_iterator(path_, error)) fs::remove_all(entry.path(), error);
+        return;
+    }
+    fs::path folder = fs::absolute(path_).lexically_normal();
+    if (!folder.has_filename()) folder = folder.parent_path();
+    fs::remove_all(folder, error);
+    while (folder != first_missing_) {
+        folder = folder.parent_path();
+        if (!fs::remove(folder, error)) return;   // another run lies in it by now
+    }
 }
 
 void OutputFolder::write(const std::string& name, const std::string& text) const { write_file(path_ / name, text); }

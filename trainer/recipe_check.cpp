@@ -90,6 +90,13 @@ void check_paths(Recipe& recipe, const Node& document, Complaints& complaints) {
                                           " is listed twice; a weight says the same");
 }
 
+void check_dtype(Recipe& recipe, const Node& document) {
+    const Node* dtype = written(document, "model", "dtype");
+    if (dtype && recipe.model.dtype && !recipe.peft)
+        recipe.warnings.push_back(place_of(*dtype) +
+                                  "model.dtype: without peft no weights are frozen, so it has no effect");
+}
+
 void check_eval(Recipe& recipe, const Node& document) {
     const Node* eval = document.find("eval");
     if (eval && !eval->is_null() && recipe.data.valid.empty() && !written(document, "data", "valid"))
@@ -104,6 +111,7 @@ void check_recipe(Recipe& recipe, const Node& document, Complaints& complaints) 
     check_warmup(recipe, document, complaints);
     check_template(recipe, document, complaints);
     check_paths(recipe, document, complaints);
+    check_dtype(recipe, document);
     check_eval(recipe, document);
 }
 

@@ -1,19 +1,42 @@
 #include "trainer/session.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "configs/error.h"
+#include "configs/json.h"
 #include "hub/load.h"
 #include "models/registry.h"
 #include "trainer/model_output.h"
 
 namespace trainer {
 
+namespace {
+
+// What an adapter's folder says of its own: the template and the end of text it was trained with.
+std::string template_of(const std::filesystem::path& adapter) {
+    const std::filesystem::path own = adapter / "chat_template.jinja";
+    return !adapter.empty() && std::filesystem::exists(own) ? own.string() : "tokenizer";
+}
+
+std::string end_of_text_of(const std::filesystem::path& adapter) {
+    const std::filesystem::path own = adapter / "tokenizer_config.json";
+    if (adapter.empty() || !std::filesystem::exists(own)) return "";
+    const Node config = read_json(own);
+    const Node* token = config.find("eos_token");
+    if (!token || token->is_null()) return "";
+    return token->is_map() ? token->at("content").as_string() : token->as_string();
+}
+
+}   // namespace
+
 Session::Session(const std::string& model, const std::string& revision, const std::string& adapter)
-    : base_(open_base_model(model, revision, Node(), "tokenizer", "")), model_(make_causal_lm(base_.config)) {
+    : base_(open_base_model(model, revision, Node(), template_of(adapter), end_of_text_of(adapter))),
+      model_(make_causal_lm(base_.snapshot.config)) {
     if (adapter.empty()) return;
     adapter_.emplace(adapter);
     adapter_->attach(model_->declarations());
+    base_.warnings.insert(base_.warnings.end(), adapter_->notes().begin(), adapter_->notes().end());
 }
 
 std::vector<std::int32_t> Session::prompt_ids(const std::string& text) const { return tokenizer().ids(text, true); }
@@ -29,7 +52,7 @@ std::vector<std::int32_t> Session::chat_ids(const Node& messages) const {
 std::vector<std::int32_t> Session::stop_ids() const {
     std::vector<std::int32_t> ids;
     if (base_.special.eos >= 0) ids.push_back(base_.special.eos);
-    for (const Node* document : {&base_.snapshot.generation_config, &base_.config}) {
+    for (const Node* document : {&base_.snapshot.generation_config, &base_.snapshot.config}) {
         const Node* value = document->find("eos_token_id");
         if (!value || value->is_null()) continue;
         for (const Node& id : value->is_list() ? value->as_list() : Node::List{*value})
@@ -39,7 +62,7 @@ std::vector<std::int32_t> Session::stop_ids() const {
 }
 
 void Session::load(std::int64_t capacity) {
-    const DType compute = stored_dtype(base_.config) == DType::f32 ? DType::f32 : DType::bf16;
+    const DType compute = stored_dtype(base_.snapshot.config) == DType::bf16 ? DType::bf16 : DType::f32;
     model_->prepare(Place::cpu(), compute, capacity);
     load_parameters(model_->parameters(), *base_.snapshot.weights, base_.snapshot.base);
     if (adapter_) adapter_->read();

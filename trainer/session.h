@@ -15,16 +15,17 @@ namespace trainer {
 // A model with its tokenizer and weights, and perhaps a saved adapter, ready to be asked.
 class Session {
 public:
-    // Reads everything but the weights. `adapter` "": none.
+    // Reads everything but the weights. `adapter` "": none; its chat template and end of text win over the base's.
     Session(const std::string& model, const std::string& revision, const std::string& adapter);
 
     const Tokenizer& tokenizer() const { return *base_.tokenizer; }
     std::vector<std::int32_t> prompt_ids(const std::string& text) const;   // through the post-processor
     std::vector<std::int32_t> chat_ids(const Node& messages) const;        // rendered, ready for the answer
     std::int64_t max_positions() const { return model_->shape().max_positions; }
+    const std::vector<std::string>& warnings() const { return base_.warnings; }
 
-    // Allocates and loads; sequences of up to `capacity` tokens can be generated afterwards. Computes in bf16 unless
-    // the model is stored as f32.
+    // Allocates and loads; sequences of up to `capacity` tokens can be generated afterwards. Computes in bf16 when
+    // the model is stored so, else in f32.
     void load(std::int64_t capacity);
     Generator& generator() { return *generator_; }
 

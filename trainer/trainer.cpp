@@ -48,12 +48,12 @@ void round_frozen(ParameterSet& parameters, DType dtype) {
 }
 
 Trainer::Trainer(const Inputs& inputs, OutputFolder& output)
-    : inputs_(inputs), output_(output), declared_(declare_model(inputs.base.config, inputs.recipe.peft)) {
+    : inputs_(inputs), output_(output), declared_(declare_model(inputs.base.snapshot.config, inputs.recipe.peft)) {
     const Recipe& recipe = inputs.recipe;
     CausalLm& model = *declared_.model;
     model.prepare(Place::cpu(), compute_dtype(recipe), longest_document(inputs));
     load_parameters(model.parameters(), *inputs.base.snapshot.weights, inputs.base.snapshot.base);
-    round_frozen(model.parameters(), recipe.model.dtype.value_or(stored_dtype(inputs.base.config)));
+    round_frozen(model.parameters(), recipe.model.dtype.value_or(stored_dtype(inputs.base.snapshot.config)));
     if (declared_.peft) declared_.peft->initialise(static_cast<std::uint64_t>(recipe.training.seed));
     objective_ = objectives().at(task_name(recipe.task))();
     optimizer_ = optimizers().at(recipe.optimizer.name)(recipe.optimizer.adamw, model.parameters().trainable());

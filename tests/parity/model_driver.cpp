@@ -48,9 +48,8 @@ Node document_node(const Example& document) {
 }
 
 Inputs read_inputs(const char* recipe) {
-    Inputs inputs = open_inputs(load_recipe(recipe));
-    read_data(inputs);
-    return inputs;
+    std::unique_ptr<OutputFolder> output;
+    return check_inputs(load_recipe(recipe), output);
 }
 
 void plan(const char* recipe, const char* out) {
@@ -75,9 +74,9 @@ void gradients(const char* recipe, const std::string& adapter, const char* out) 
     DeclaredModel declared;
     std::unique_ptr<SavedAdapter> saved;
     if (adapter == "-") {
-        declared = declare_model(inputs.base.config, inputs.recipe.peft);
+        declared = declare_model(inputs.base.snapshot.config, inputs.recipe.peft);
     } else {
-        declared.model = make_causal_lm(inputs.base.config);
+        declared.model = make_causal_lm(inputs.base.snapshot.config);
         saved = std::make_unique<SavedAdapter>(adapter);
         saved->attach(declared.model->declarations());
     }
@@ -121,7 +120,7 @@ void gradients(const char* recipe, const std::string& adapter, const char* out) 
 
 void logits(const std::string& base, const std::string& adapter, const char* ids_file, const char* out) {
     BaseModel opened = open_base_model(base, "main", Node(), "tokenizer", "");
-    const auto model = make_causal_lm(opened.config);
+    const auto model = make_causal_lm(opened.snapshot.config);
     std::unique_ptr<SavedAdapter> saved;
     if (adapter != "-") {
         saved = std::make_unique<SavedAdapter>(adapter);

@@ -55,5 +55,19 @@ TEST(OutputFolder, WhatOthersWroteStays) {
     EXPECT_TRUE(fs::exists(folder / "a/theirs"));
 }
 
+// Two runs started side by side both found their common parent missing.
+TEST(OutputFolder, TheRunBesideIsNotRemoved) {
+    const ScratchFolder folder;
+    {
+        OutputFolder first((folder / "runs/a").string()), second((folder / "runs/b").string());
+        first.create();
+        second.create();
+        second.write("metrics.jsonl", "{}");
+        second.keep();
+    }
+    EXPECT_FALSE(fs::exists(folder / "runs/a"));
+    EXPECT_TRUE(fs::exists(folder / "runs/b/metrics.jsonl"));
+}
+
 }   // namespace
 }   // namespace trainer::test

@@ -146,11 +146,10 @@ TEST(Run, TheResolvedRecipeGivesTheSameRun) {
     TinyProject project;
     const FinishedRun first = project.run();
     const auto saved = project.last_output() / "recipe.yaml";
-    Inputs again = open_inputs(load_recipe(saved, {"output=" + (project.path() / "again").string()}));
-    read_data(again);
-    OutputFolder output(again.recipe.output);
-    Trainer(again, output).run();
-    EXPECT_TRUE(get_text(output.path() / "adapter_model.safetensors") == first.weights);
+    std::unique_ptr<OutputFolder> output;
+    const Inputs again = check_inputs(load_recipe(saved, {"output=" + (project.path() / "again").string()}), output);
+    Trainer(again, *output).run();
+    EXPECT_TRUE(get_text(output->path() / "adapter_model.safetensors") == first.weights);
 }
 
 TEST(Run, NamedValidationSets) {

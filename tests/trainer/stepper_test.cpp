@@ -36,7 +36,7 @@ protected:
 struct Bench {
     TinyProject project;
     Inputs inputs = project.inputs();
-    DeclaredModel declared = declare_model(inputs.base.config, inputs.recipe.peft);
+    DeclaredModel declared = declare_model(inputs.base.snapshot.config, inputs.recipe.peft);
     std::unique_ptr<Objective> objective = objectives().at("sft")();
     Recorder optimizer{declared.model->parameters().trainable()};
 

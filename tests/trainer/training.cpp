@@ -26,9 +26,8 @@ Inputs TinyProject::inputs(const std::vector<std::string>& overrides, const std:
                                        "schedule: {warmup: 1}\n"
                                        "output: " +
                                        root + output + "\n");
-    Inputs inputs = open_inputs(load_recipe(root + "recipe.yaml", overrides));
-    read_data(inputs);
-    return inputs;
+    std::unique_ptr<OutputFolder> proved;
+    return check_inputs(load_recipe(root + "recipe.yaml", overrides), proved);
 }
 
 FinishedRun TinyProject::run(const std::vector<std::string>& overrides) {

@@ -22,7 +22,6 @@ void print_report(const std::string& name, const AuditReport& report) {
     for (const auto& [reason, entry] : report.dropped)
         std::printf("  dropped %lld: %s (first %s)\n", static_cast<long long>(entry.count), reason.c_str(),
                     entry.first.c_str());
-    for (const std::string& warning : report.warnings) log_warning(warning);
 }
 
 Node errors_of(const Error& error) {
@@ -49,10 +48,8 @@ Node data_node(const Inputs& inputs) {
 }
 
 Inputs checked_inputs(const RecipeArguments& arguments) {
-    Inputs inputs = open_inputs(load_recipe(arguments.path, arguments.overrides));
-    { const OutputFolder output(inputs.recipe.output); }
-    read_data(inputs);
-    return inputs;
+    std::unique_ptr<OutputFolder> proved;
+    return check_inputs(load_recipe(arguments.path, arguments.overrides), proved);
 }
 
 int check_as_json(const RecipeArguments& arguments) {
@@ -78,8 +75,7 @@ int check_as_json(const RecipeArguments& arguments) {
 
 int check_for_people(const RecipeArguments& arguments) {
     const Inputs inputs = checked_inputs(arguments);
-    for (const std::string& warning : inputs.recipe.warnings) log_warning(warning);
-    for (const std::string& warning : inputs.base.warnings) log_warning(warning);
+    for (const std::string& warning : warnings_of(inputs)) log_warning(warning);
     print_report("training data", inputs.train.report);
     for (const ValidationSet& set : inputs.valid)
         print_report(set.name.empty() ? "validation data" : "validation data " + set.name, set.data.report);

@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "trainer/commands/command.h"
 #include "trainer/commands/ranges.h"
 #include "trainer/interrupt.h"
+#include "trainer/log.h"
 #include "trainer/session.h"
 
 namespace trainer {
@@ -98,12 +100,23 @@ int answer_once(Session& session, const GenerateOptions& options) {
     return InterruptGuard::requested() ? static_cast<int>(Exit::interrupted) : 0;
 }
 
-// Reads a message a line until the end of input.
+// Drops the first question and its answer; false when only the last question is left.
+bool forget_oldest_exchange(Node& messages) {
+    Node::List& all = messages.as_list();
+    const auto first = std::find_if(all.begin(), all.end(),
+                                    [](const Node& message) { return message.at("role").as_string() == "user"; });
+    if (all.end() - first < 3) return false;
+    all.erase(first, first + 2);
+    return true;
+}
+
+// Reads a message a line until the end of input. Of a long talk the oldest exchanges are forgotten.
 int chat(Session& session, const GenerateOptions& options) {
     session.load(std::min(session.max_positions(), longest_chat));
     const bool terminal = isatty(STDIN_FILENO);
     Node messages = first_messages(options.system);
     std::string line;
+    const auto room = static_cast<std::size_t>(std::min(session.max_positions(), longest_chat)) - 1;
     while (!InterruptGuard::requested()) {
         if (terminal) {
             std::fputs("> ", stdout);
@@ -112,12 +125,14 @@ int chat(Session& session, const GenerateOptions& options) {
         if (!std::getline(std::cin, line)) break;
         if (line.empty()) continue;
         messages.push_back(message_node("user", line));
+        std::vector<std::int32_t> prompt = session.chat_ids(messages);
+        while (prompt.size() > room && forget_oldest_exchange(messages)) prompt = session.chat_ids(messages);
         std::string text;
-        stream(session, session.chat_ids(messages), options.sampling, true, text);
+        stream(session, prompt, options.sampling, true, text);
         std::printf("\n");
         messages.push_back(message_node("assistant", text));
     }
-    return 0;
+    return InterruptGuard::requested() ? static_cast<int>(Exit::interrupted) : 0;
 }
 
 int generate(const GenerateOptions& options) {
@@ -129,6 +144,7 @@ int generate(const GenerateOptions& options) {
         require(first_invalid_utf8(text) == text.size(), Exit::usage, "generate: {} is not valid UTF-8", name);
     const InterruptGuard guard;
     Session session(options.model, options.revision, options.adapter);
+    for (const std::string& warning : session.warnings()) log_warning(warning);
     return options.chat ? chat(session, options) : answer_once(session, options);
 }
 

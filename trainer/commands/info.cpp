@@ -8,6 +8,7 @@
 #include "models/registry.h"
 #include "trainer/commands/command.h"
 #include "trainer/inputs.h"
+#include "trainer/log.h"
 #include "trainer/memory_plan.h"
 #include "trainer/version.h"
 
@@ -23,13 +24,14 @@ int describe_machine() {
 
 int describe_model(const std::string& base) {
     const BaseModel model = open_base_model(base, "main", Node(), "tokenizer", "");
-    const auto declared = make_causal_lm(model.config);
+    const auto declared = make_causal_lm(model.snapshot.config);
     const CausalLmShape& shape = declared->shape();
+    for (const std::string& warning : model.warnings) log_warning(warning);
     std::printf("%s\n", base.c_str());
     std::printf(
         "model_type: %s\nparameters: %lld\nlayers: %d\nhidden size: %lld\nheads: %d (%d for keys and values, %d "
         "wide)\n",
-        model.config.at("model_type").as_string().c_str(),
+        model.snapshot.config.at("model_type").as_string().c_str(),
         static_cast<long long>(declared->parameters().elements(false)), shape.layers,
         static_cast<long long>(shape.hidden), shape.heads, shape.kv_heads, shape.head_dim);
     std::printf(

@@ -11,6 +11,7 @@
 #include "trainer/commands/ranges.h"
 #include "trainer/commands/recipe_arguments.h"
 #include "trainer/inputs.h"
+#include "trainer/log.h"
 
 namespace trainer {
 
@@ -62,9 +63,10 @@ std::string marked_text(const PreviewRow& row, const Tokenizer& tokenizer, bool 
 
 int preview_command(const PreviewOptions& options) {
     const Inputs inputs = open_inputs(load_recipe(options.recipe.path, options.recipe.overrides));
+    for (const std::string& warning : warnings_of(inputs)) log_warning(warning);
     const std::vector<DataSource> sources = train_sources(inputs.recipe);
     const bool colour = isatty(STDOUT_FILENO) && std::getenv("NO_COLOR") == nullptr;
-    const std::int64_t vocabulary = inputs.base.config.at("vocab_size").as_integer();
+    const std::int64_t vocabulary = inputs.base.snapshot.config.at("vocab_size").as_integer();
     preview(sources, *inputs.encoder, vocabulary, options.rows, [&](const PreviewRow& row) {
         if (options.json) {
             std::printf("%s\n", to_json(row_node(row, sources)).c_str());

@@ -21,14 +21,6 @@ std::size_t peak_resident_bytes() {
     return static_cast<std::size_t>(usage.ru_maxrss) * 1024;
 }
 
-void print_warnings(const Inputs& inputs) {
-    for (const std::string& warning : inputs.recipe.warnings) log_warning(warning);
-    for (const std::string& warning : inputs.base.warnings) log_warning(warning);
-    for (const std::string& warning : inputs.train.report.warnings) log_warning(warning);
-    for (const ValidationSet& set : inputs.valid)
-        for (const std::string& warning : set.data.report.warnings) log_warning(warning);
-}
-
 void print_start(const Inputs& inputs, const MemoryPlan& plan) {
     const Recipe& recipe = inputs.recipe;
     const AuditReport& data = inputs.train.report;
@@ -61,15 +53,13 @@ void print_end(const MemoryPlan& plan, const Trainer::Outcome& outcome) {
 }
 
 int run(const RecipeArguments& arguments) {
-    Recipe recipe = load_recipe(arguments.path, arguments.overrides);
-    Inputs inputs = open_inputs(std::move(recipe));
-    OutputFolder output(inputs.recipe.output);
-    read_data(inputs);
-    print_warnings(inputs);
+    std::unique_ptr<OutputFolder> output;
+    const Inputs inputs = check_inputs(load_recipe(arguments.path, arguments.overrides), output);
+    for (const std::string& warning : warnings_of(inputs)) log_warning(warning);
     const MemoryPlan plan = plan_memory(inputs);
     print_start(inputs, plan);
 
-    Trainer trainer(inputs, output);
+    Trainer trainer(inputs, *output);
     const Trainer::Outcome outcome = trainer.run();
     print_end(plan, outcome);
     if (outcome.interrupted) {
@@ -80,6 +70,8 @@ int run(const RecipeArguments& arguments) {
             log_error("interrupted before the first step; nothing was learned");
         return static_cast<int>(Exit::interrupted);
     }
+    if (!inputs.valid.empty() && !outcome.last_validation_loss)
+        log_warning("the last evaluation was interrupted; everything else is complete");
     std::printf("%s: %s\n", inputs.recipe.peft ? "adapter" : "model", inputs.recipe.output.c_str());
     return 0;
 }

@@ -157,7 +157,9 @@ TEST(Mistakes, DataAsAWhole) {
          "error: train.jsonl: the weights leave no row"},
         {"unreadable", run_recipe,
          [](const fs::path& folder) { fs::permissions(folder / "train.jsonl", fs::perms::none); }, 66,
-         "error: data.train: train.jsonl cannot be read: Permission denied", true},
+         "error: data.train: train.jsonl cannot be read: Permission denied\n"
+         "error: output: out cannot be created: Permission denied",
+         true},
     });
 }
 

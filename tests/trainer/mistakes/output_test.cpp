@@ -39,5 +39,26 @@ TEST(Mistakes, Output) {
     });
 }
 
+// Mistakes of several kinds are all reported; the first kind decides the code.
+TEST(Mistakes, SeveralAtOnce) {
+    check_mistakes({
+        {"occupied output and a bad row", run_recipe,
+         [](const fs::path& folder) {
+             with_file("out/metrics.jsonl", "{}\n")(folder);
+             put_text(folder / "train.jsonl", "{\"text\": 3}\n");
+         },
+         73,
+         "error: output: out already holds a run; choose another folder or remove it\n"
+         "error: train.jsonl:1: field \"messages\" is missing"},
+        {"a missing file and an unknown target",
+         {"run", "recipe.yaml", "data.train.path=gone.jsonl", "peft.targets=[q_prj]"},
+         [](const fs::path& folder) { with_file("unused", "")(folder); },
+         78,
+         "error: data.train: there is no file gone.jsonl\n"
+         "error: peft.targets: \"q_prj\" matches no linear layer of the model; did you mean \"q_proj\"? it has "
+         "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"},
+    });
+}
+
 }   // namespace
 }   // namespace trainer::test
