@@ -23,8 +23,8 @@ Node answer(const ChatTemplate& chat, const Node& question) {
     const auto rendered = chat.render(request);
     Node pieces = Node::list();
     for (const auto& piece : rendered.pieces)
-        pieces.push_back(Node::List{static_cast<std::int64_t>(piece.begin), static_cast<std::int64_t>(piece.end),
-                                    piece.message});
+        pieces.push_back(
+            Node::List{static_cast<std::int64_t>(piece.begin), static_cast<std::int64_t>(piece.end), piece.message});
     Node generation = Node::list();
     for (const auto& [begin, end] : rendered.generation)
         generation.push_back(Node::List{static_cast<std::int64_t>(begin), static_cast<std::int64_t>(end)});
@@ -36,7 +36,7 @@ Node answer(const ChatTemplate& chat, const Node& question) {
     return result;
 }
 
-}  // namespace
+}   // namespace
 
 int main() {
     std::ios::sync_with_stdio(false);
