@@ -35,11 +35,8 @@ std::string usage_message(const CLI::ParseError& error, int count, char** words)
     const std::string first = count > 1 ? words[1] : "";
     const bool known = std::find(names.begin(), names.end(), first) != names.end();
     if (first.empty()) return "no command; available: " + join(names);
-    if (!known && !first.starts_with("-")) {
-        const std::string near = nearest(first, names);
-        return format("there is no command \"{}\"; {}available: {}", first,
-                      near.empty() ? "" : "did you mean \"" + near + "\"? ", join(names));
-    }
+    if (!known && !first.starts_with("-"))
+        return format("there is no command \"{}\"; {}available: {}", first, did_you_mean(first, names), join(names));
     return format("{}; see trainer {} --help", error.what(), known ? first : "");
 }
 

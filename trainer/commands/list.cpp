@@ -72,9 +72,8 @@ int list(const std::string& what, bool explain) {
         if (explain && table.explain) std::printf("\n%s", table.explain().c_str());
         return 0;
     }
-    const std::string near = nearest(what, names);
-    fail(Exit::usage, "list: there is nothing called \"{}\"; {}available: {}", what,
-         near.empty() ? "" : "did you mean \"" + near + "\"? ", join(names));
+    fail(Exit::usage, "list: there is nothing called \"{}\"; {}available: {}", what, did_you_mean(what, names),
+         join(names));
 }
 
 }   // namespace
