@@ -52,7 +52,7 @@ void Tape::backward(const Tensor& output, Tensor seed) {
         Node node = std::move(nodes_.back());
         nodes_.pop_back();
         std::vector<Tensor> output_gradients;
-        bool any = false;
+        bool any = node.outputs.empty();
         for (Slot slot : node.outputs) {
             output_gradients.push_back(gradients_.take(slot));
             any = any || output_gradients.back().defined();

@@ -29,7 +29,7 @@ private:
 class Tape {
 public:
     // Receives the gradients of the node's outputs, in the order of `record`; one that nobody contributed to is
-    // undefined. At least one is defined.
+    // undefined. At least one is defined, unless there are none at all: such a node is always called.
     using Backward = std::function<void(std::span<Tensor> output_gradients, Gradients& gradients)>;
 
     // Gives each output a slot and keeps the node.

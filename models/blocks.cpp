@@ -22,14 +22,17 @@ private:
     std::vector<Weight*> weights_;
 };
 
-// A block's weights during its backward pass. They are acquired by a node behind the block and released when the
-// node in front of it is freed, also when no gradient reaches that node or the walk is given up.
+// A block's weights during its backward pass. They are acquired by a node behind the block and released by the node in
+// front of it, also when the walk is given up before.
 using Held = std::shared_ptr<std::unique_ptr<Acquired>>;
 
-Held record_begin() {
+Held record_begin(const ForwardContext& context, std::size_t index) {
     auto held = std::make_shared<std::unique_ptr<Acquired>>();
-    Tensor unused;
-    if (Tape* tape = current_tape()) tape->record({&unused}, [held](std::span<Tensor>, Gradients&) {});
+    if (Tape* tape = current_tape())
+        tape->record({}, [held, &context, index](std::span<Tensor>, Gradients&) {
+            held->reset();
+            if (context.block_done) context.block_done(index);
+        });
     return held;
 }
 
@@ -48,9 +51,9 @@ Tensor record_end(const Tensor& x, const Block& block, const Held& held) {
 
 Tensor run_blocks(const std::vector<std::unique_ptr<Block>>& blocks, const Tensor& x, const ForwardContext& context) {
     Tensor out = x;
-    for (const std::unique_ptr<Block>& pointer : blocks) {
-        const Block& block = *pointer;
-        const Held held = record_begin();
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+        const Block& block = *blocks[i];
+        const Held held = record_begin(context, i);
         const Acquired now(block);
         if (context.recompute == Recompute::block) {
             out = recompute([&block, &context](const Tensor& in) { return block.forward(in, context); }, out);

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "autograd/ops/linear.h"
 #include "models/context.h"
@@ -35,10 +37,13 @@ public:
     // logits = hidden · Wᵀ, with the adapters that the context asks for
     virtual const LinearTerms& head(const ForwardContext& context) const = 0;
     virtual const CausalLmShape& shape() const = 0;
-    virtual DType compute_dtype() const = 0;   // of activations, as given to prepare
+    virtual std::string block_scope(std::size_t block) const = 0;   // "model.layers.3"
+    virtual DType compute_dtype() const = 0;                        // of activations, as given to prepare
 
     Declarations& declarations() { return declarations_; }
     ParameterSet& parameters() { return declarations_.parameters; }
+    // The trainable parameters of each block, and last those outside the blocks.
+    std::vector<std::vector<Parameter*>> trainable_by_block();
 
 protected:
     Declarations declarations_;

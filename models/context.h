@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstddef>
+#include <functional>
+
 #include "autograd/layout.h"
 
 namespace trainer {
@@ -13,6 +16,8 @@ struct ForwardContext {
     bool training = false;   // dropout on
     bool adapters = true;    // false: the base model alone
     Recompute recompute = Recompute::none;
+    // Called in the backward pass with a block's index when the gradients of its parameters are complete.
+    std::function<void(std::size_t)> block_done = {};
 };
 
 }   // namespace trainer

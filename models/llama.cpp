@@ -158,6 +158,7 @@ public:
         return head_ ? head_->terms(context) : embedding_.as_head();
     }
     const CausalLmShape& shape() const override { return config_.shape; }
+    std::string block_scope(std::size_t block) const override { return format("model.layers.{}", block); }
     DType compute_dtype() const override { return compute_; }
 
 private:

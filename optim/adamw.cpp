@@ -31,17 +31,17 @@ void adamw_update(Cpu, const AdamWStep& step, const float* gradient, float* valu
 
 class AdamW : public Optimizer {
 public:
-    AdamW(const AdamWOptions& options, std::vector<Parameter*> parameters)
-        : Optimizer(std::move(parameters)), options_(options) {}
+    AdamW(const AdamWOptions& options, std::vector<ParameterSlice> slices)
+        : Optimizer(std::move(slices)), options_(options) {}
 
-protected:
     std::vector<std::string> state_names() const override { return {"exp_avg", "exp_avg_sq"}; }
 
-    void update(Parameter& parameter, const Tensor& gradient, std::map<std::string, Tensor>& state, float learning_rate,
+protected:
+    void update(const ParameterSlice& slice, const Tensor& gradient, State& state, float learning_rate,
                 float gradient_scale, std::int64_t step) const override {
         const double beta1 = options_.betas[0];
         const double beta2 = options_.betas[1];
-        const double decay = parameter.decay ? options_.weight_decay : 0.0;
+        const double decay = slice.parameter->decay ? options_.weight_decay : 0.0;
         const auto t = static_cast<double>(step);
         const AdamWStep constants{static_cast<float>(1 - learning_rate * decay),
                                   static_cast<float>(1 - beta1),
@@ -51,10 +51,10 @@ protected:
                                   static_cast<float>(std::sqrt(1 - std::pow(beta2, t))),
                                   static_cast<float>(options_.eps),
                                   gradient_scale};
-        on(parameter.value.place(), [&](Cpu cpu) {
-            adamw_update(cpu, constants, gradient.defined() ? gradient.data<float>() : nullptr,
-                         parameter.value.data<float>(), state.at("exp_avg").data<float>(),
-                         state.at("exp_avg_sq").data<float>(), parameter.shape.elements());
+        const Tensor value = slice.value();
+        on(value.place(), [&](Cpu cpu) {
+            adamw_update(cpu, constants, gradient.defined() ? gradient.data<float>() : nullptr, value.data<float>(),
+                         state.at("exp_avg").data<float>(), state.at("exp_avg_sq").data<float>(), slice.elements());
         });
     }
 
@@ -64,8 +64,8 @@ private:
 
 }   // namespace
 
-std::unique_ptr<Optimizer> make_adamw(const AdamWOptions& options, std::vector<Parameter*> parameters) {
-    return std::make_unique<AdamW>(options, std::move(parameters));
+std::unique_ptr<Optimizer> make_adamw(const AdamWOptions& options, std::vector<ParameterSlice> slices) {
+    return std::make_unique<AdamW>(options, std::move(slices));
 }
 
 }   // namespace trainer

@@ -11,6 +11,6 @@ namespace trainer {
 //   p ← p (1 − lr·wd)                     for parameters with `decay`
 //   m ← m + (1 − β₁)(g − m),  v ← β₂ v + (1 − β₂) g²
 //   p ← p − lr/(1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + eps)
-std::unique_ptr<Optimizer> make_adamw(const AdamWOptions& options, std::vector<Parameter*> parameters);
+std::unique_ptr<Optimizer> make_adamw(const AdamWOptions& options, std::vector<ParameterSlice> slices);
 
 }   // namespace trainer

@@ -3,39 +3,42 @@
 #include <algorithm>
 #include <cmath>
 
+#include "comm/shard_layout.h"
+
 namespace trainer {
 
 namespace {
 
-double sum_of_squares(Cpu, const float* values, std::int64_t elements) {
-    constexpr std::int64_t block = 16384;
-    const std::int64_t blocks = (elements + block - 1) / block;
-    std::vector<double> sums(static_cast<std::size_t>(blocks));
-#pragma omp parallel for schedule(static)
-    for (std::int64_t b = 0; b < blocks; ++b) {
-        const std::int64_t end = std::min(elements, (b + 1) * block);
-        double lanes[8] = {};
-        for (std::int64_t i = b * block; i < end; ++i)
-            lanes[i & 7] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
-        double sum = 0;
-        for (double lane : lanes) sum += lane;
-        sums[static_cast<std::size_t>(b)] = sum;
-    }
-    double total = 0;
-    for (double sum : sums) total += sum;
-    return total;
+double sum_of_squares(const float* values, std::int64_t elements) {
+    double lanes[8] = {};
+    for (std::int64_t i = 0; i < elements; ++i)
+        lanes[i & 7] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+    double sum = 0;
+    for (double lane : lanes) sum += lane;
+    return sum;
 }
 
 }   // namespace
 
-double gradient_norm(const std::vector<Parameter*>& parameters) {
+void append_squares(const ParameterSlice& slice, const Tensor& gradient, std::vector<double>& squares) {
+    constexpr std::int64_t grain = ShardLayout::grain_elements;
+    const std::int64_t elements = slice.elements();
+    const std::int64_t grains = (elements + grain - 1) / grain;
+    const std::size_t before = squares.size();
+    squares.resize(before + static_cast<std::size_t>(grains));
+    if (!gradient.defined()) return;
+    double* out = squares.data() + before;
+    on(gradient.place(), [&](Cpu) {
+        const auto* values = gradient.data<float>();
+#pragma omp parallel for schedule(static) if (grains > 64)
+        for (std::int64_t i = 0; i < grains; ++i)
+            out[i] = sum_of_squares(values + i * grain, std::min(grain, elements - i * grain));
+    });
+}
+
+double norm_of(const std::vector<double>& squares) {
     double total = 0;
-    for (const Parameter* parameter : parameters) {
-        const Tensor& gradient = parameter->gradient;
-        if (gradient.defined())
-            on(gradient.place(),
-               [&](Cpu cpu) { total += sum_of_squares(cpu, gradient.data<float>(), gradient.elements()); });
-    }
+    for (const double square : squares) total += square;
     return std::sqrt(total);
 }
 

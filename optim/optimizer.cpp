@@ -1,20 +1,25 @@
 #include "optim/optimizer.h"
 
+#include "configs/error.h"
+
 namespace trainer {
 
 void Optimizer::prepare() {
     const PurposeScope purpose(Purpose::optimizer);
-    for (Parameter* parameter : parameters_)
+    state_.clear();
+    for (const ParameterSlice& slice : slices_) {
+        State& state = state_.emplace_back();
         for (const std::string& name : state_names())
-            state_[parameter->name][name] = Tensor::zeros(parameter->shape, DType::f32, parameter->value.place());
+            state[name] = Tensor::zeros(slice.elements(), DType::f32, slice.parameter->value.place());
+    }
 }
 
-void Optimizer::step(float learning_rate, float gradient_scale) {
+void Optimizer::step(const std::vector<Tensor>& gradients, float learning_rate, float gradient_scale) {
+    check(gradients.size() == slices_.size(), "optimizer: {} gradients for {} slices", gradients.size(),
+          slices_.size());
     ++steps_;
-    for (Parameter* parameter : parameters_) {
-        update(*parameter, parameter->gradient, state_.at(parameter->name), learning_rate, gradient_scale, steps_);
-        parameter->changed();
-    }
+    for (std::size_t i = 0; i < slices_.size(); ++i)
+        update(slices_[i], gradients[i], state_[i], learning_rate, gradient_scale, steps_);
 }
 
 }   // namespace trainer

@@ -2,41 +2,44 @@
 
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "autograd/parameter.h"
+#include "comm/parameter_slice.h"
 
 namespace trainer {
 
-// An update rule over a set of trainable parameters: owns the state (by parameter name) and the step count. Masters
-// are the parameters' own f32 values.
+// An update rule over slices of trainable parameters: owns the state and the step count. Masters are the parameters'
+// own f32 values.
 class Optimizer {
 public:
-    explicit Optimizer(std::vector<Parameter*> parameters) : parameters_(std::move(parameters)) {}
+    // A state tensor by name ("exp_avg", …): f32, one-dimensional, as long as its slice.
+    using State = std::map<std::string, Tensor>;
+
+    explicit Optimizer(std::vector<ParameterSlice> slices) : slices_(std::move(slices)) {}
     virtual ~Optimizer() = default;
 
     // Allocates the state, zero, at the parameters' place.
     void prepare();
 
-    // One update of every parameter with its `gradient` times `gradient_scale` (the clip coefficient); a parameter
-    // without gradient counts as having a zero one. Gradients are left as they are.
-    void step(float learning_rate, float gradient_scale);
+    // One update of every slice with its gradient (f32, one-dimensional; undefined for zero) times `gradient_scale`
+    // (the clip coefficient). Gradients are left as they are. Parameter::changed is the caller's.
+    void step(const std::vector<Tensor>& gradients, float learning_rate, float gradient_scale);
 
     std::int64_t steps() const { return steps_; }
-    // State tensors of a parameter by name ("exp_avg", …), f32, in its shape.
-    const std::map<std::string, Tensor>& state(const Parameter& parameter) const { return state_.at(parameter.name); }
+    void set_steps(std::int64_t steps) { steps_ = steps; }   // when resuming
+    const std::vector<ParameterSlice>& slices() const { return slices_; }
+    State& state(std::size_t slice) { return state_[slice]; }   // to be read and, when resuming, filled
+    virtual std::vector<std::string> state_names() const = 0;
 
 protected:
-    virtual std::vector<std::string> state_names() const = 0;
-    // p ← update; `gradient` is undefined for a zero gradient. Steps are counted from 1.
-    virtual void update(Parameter& parameter, const Tensor& gradient, std::map<std::string, Tensor>& state,
-                        float learning_rate, float gradient_scale, std::int64_t step) const = 0;
+    // The slice's value ← update. Steps are counted from 1.
+    virtual void update(const ParameterSlice& slice, const Tensor& gradient, State& state, float learning_rate,
+                        float gradient_scale, std::int64_t step) const = 0;
 
 private:
-    std::vector<Parameter*> parameters_;
-    std::map<std::string, std::map<std::string, Tensor>> state_;
+    std::vector<ParameterSlice> slices_;
+    std::vector<State> state_;
     std::int64_t steps_ = 0;
 };
 

@@ -9,7 +9,7 @@
 
 namespace trainer {
 
-using MakeOptimizer = std::unique_ptr<Optimizer> (*)(const AdamWOptions& options, std::vector<Parameter*> parameters);
+using MakeOptimizer = std::unique_ptr<Optimizer> (*)(const AdamWOptions& options, std::vector<ParameterSlice> slices);
 
 const Registry<MakeOptimizer>& optimizers();
 

@@ -64,6 +64,25 @@ private:
     std::vector<std::int32_t> leaf_;
 };
 
+// Ranks that are there in number only: what is sent goes nowhere.
+class PlannedRanks : public Communicator {
+public:
+    explicit PlannedRanks(const Communicator& ranks) : rank_(ranks.rank()), size_(ranks.size()) {}
+    int rank() const override { return rank_; }
+    int size() const override { return size_; }
+    void all_to_all(std::span<const std::span<const std::byte>>, std::span<const std::span<std::byte>>) override {}
+    void all_gather(std::span<const std::byte>, std::span<const std::span<std::byte>>) override {}
+    void broadcast(std::span<std::byte>, int) override {}
+    void barrier() override {}
+    void all_reduce(std::span<float>) override {}
+    std::string name_of(int) const override { return ""; }
+    void abandon(int, const std::string&) noexcept override {}
+
+private:
+    int rank_;
+    int size_;
+};
+
 LargestLeaf largest_training_leaf(const Inputs& inputs) {
     const TrainingOptions& training = inputs.recipe.training;
     LargestLeaf largest(inputs.train.examples, inputs.rows);
@@ -83,7 +102,7 @@ LargestLeaf largest_evaluation_leaf(const ValidationSet& set, std::int64_t batch
 
 }   // namespace
 
-MemoryPlan plan_memory(const Inputs& inputs) {
+MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks) {
     const Recipe& recipe = inputs.recipe;
     reset_memory_peak(Place::meta());
     MemoryPlan plan;
@@ -94,21 +113,18 @@ MemoryPlan plan_memory(const Inputs& inputs) {
         plan.parameters = model.parameters().elements(false);
         plan.trainable = model.parameters().elements(true);
         const auto objective = objectives().at(task_name(recipe.task))();
-        const auto optimizer =
-            optimizers().at(recipe.optimizer.name)(recipe.optimizer.adamw, model.parameters().trainable());
+        PlannedRanks planned(ranks);
+        Stepper stepper(model, *objective, planned, stepper_options(recipe), Place::meta());
+        const auto optimizer = optimizers().at(recipe.optimizer.name)(recipe.optimizer.adamw, stepper.slices());
         optimizer->prepare();
 
-        for (const ValidationSet& set : inputs.valid) {
-            Sums sums;
-            evaluate_leaf(model, *objective, largest_evaluation_leaf(set, evaluation_batch(recipe)).on_meta(), sums);
-        }
+        for (const ValidationSet& set : inputs.valid)
+            evaluate_leaf(model, *objective, largest_evaluation_leaf(set, evaluation_batch(recipe)).on_meta());
         const LargestLeaf largest = largest_training_leaf(inputs);
         const std::int64_t batch_rows = std::min(recipe.training.batch, static_cast<std::int64_t>(inputs.rows.size()));
-        std::vector<Batch> leaves;
-        for (std::int64_t row = 0; row < batch_rows; row += recipe.training.micro_batch)
-            leaves.push_back(largest.on_meta());
-        Stepper stepper(model, *objective, *optimizer, stepper_options(recipe));
-        stepper.step(leaves, 0.0);
+        const std::int64_t leaves = (batch_rows + recipe.training.micro_batch - 1) / recipe.training.micro_batch;
+        stepper.step(
+            leaves, [&](std::int64_t) { return largest.on_meta(); }, *optimizer, 0.0);
         plan.use = memory_use(Place::meta());
     }
     return plan;

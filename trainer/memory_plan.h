@@ -4,6 +4,7 @@
 #include <string>
 
 #include "autograd/memory.h"
+#include "comm/communicator.h"
 #include "configs/node.h"
 #include "trainer/inputs.h"
 
@@ -21,7 +22,8 @@ struct MemoryPlan {
     std::string table() const;   // for people, one line a purpose
 };
 
-MemoryPlan plan_memory(const Inputs& inputs);
+// Of this rank. Not collective: only the size of the communicator and the rank's number matter.
+MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks);
 
 // "1.25 GiB"
 std::string bytes_text(std::size_t bytes);

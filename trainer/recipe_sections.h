@@ -89,6 +89,7 @@ struct TrainingOptions {
     Recompute recompute = Recompute::none;
     double clip_norm = 1.0;
     Determinism determinism = Determinism::automatic;
+    Sharding sharding = Sharding::none;
     std::int64_t seed = 42;
 
     template <typename Visitor>
@@ -102,7 +103,10 @@ struct TrainingOptions {
         field("clip_norm", clip_norm, "largest norm of the gradient; 0 measures without clipping", at_least(0));
         field("determinism", determinism,
               "strict: the same bits whatever the number of ranks; repeatable: for one number of ranks; "
-              "auto: strict with an adapter, else repeatable");
+              "fast: no promise; auto: strict with an adapter, else repeatable");
+        field("sharding", sharding,
+              "what ranks share out among them instead of each holding all: nothing, the optimizer's state (ZeRO-1), "
+              "or also the gradients (ZeRO-2)");
         field("seed", seed, "of the order of the data, dropout and new weights", at_least(0));
         field.later("offload", "leave the key out");
         field.later("grad_dtype", "gradients are f32");

@@ -18,7 +18,8 @@ namespace trainer {
 enum class Device { automatic, cpu };
 enum class Task { sft };
 enum class Precision { f32, bf16 };
-enum class Determinism { automatic, strict, repeatable };
+enum class Determinism { automatic, strict, repeatable, fast };
+enum class Sharding { none, optimizer, gradients };
 
 template <>
 struct EnumTable<Device> {
@@ -49,9 +50,17 @@ struct EnumTable<Recompute> {
 
 template <>
 struct EnumTable<Determinism> {
-    static constexpr std::pair<std::string_view, Determinism> names[] = {
-        {"auto", Determinism::automatic}, {"strict", Determinism::strict}, {"repeatable", Determinism::repeatable}};
-    static constexpr std::string_view later[] = {"fast"};
+    static constexpr std::pair<std::string_view, Determinism> names[] = {{"auto", Determinism::automatic},
+                                                                         {"strict", Determinism::strict},
+                                                                         {"repeatable", Determinism::repeatable},
+                                                                         {"fast", Determinism::fast}};
+};
+
+template <>
+struct EnumTable<Sharding> {
+    static constexpr std::pair<std::string_view, Sharding> names[] = {
+        {"none", Sharding::none}, {"optimizer", Sharding::optimizer}, {"gradients", Sharding::gradients}};
+    static constexpr std::string_view later[] = {"weights"};
 };
 
 // What frozen weights may be stored as.

@@ -9,13 +9,15 @@ DType compute_dtype(const Recipe& recipe) {
     return recipe.training.precision == Precision::f32 ? DType::f32 : DType::bf16;
 }
 
-bool strict_sums(const Recipe& recipe) {
-    if (recipe.training.determinism == Determinism::automatic) return recipe.peft.has_value();
-    return recipe.training.determinism == Determinism::strict;
+Determinism determinism(const Recipe& recipe) {
+    const TrainingOptions& training = recipe.training;
+    if (training.determinism != Determinism::automatic) return training.determinism;
+    return recipe.peft || training.sharding == Sharding::gradients ? Determinism::strict : Determinism::repeatable;
 }
 
 StepperOptions stepper_options(const Recipe& recipe) {
-    return {strict_sums(recipe), recipe.training.recompute, recipe.training.clip_norm};
+    const TrainingOptions& training = recipe.training;
+    return {determinism(recipe), training.sharding, training.recompute, training.clip_norm};
 }
 
 std::int64_t evaluation_batch(const Recipe& recipe) { return recipe.eval.batch.value_or(recipe.training.micro_batch); }

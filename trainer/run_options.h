@@ -9,7 +9,8 @@ namespace trainer {
 
 // What follows from a recipe by the rules of DESIGN section 8 and 9.
 DType compute_dtype(const Recipe& recipe);
-bool strict_sums(const Recipe& recipe);   // determinism auto: strict with an adapter
+// `auto` decided: strict with an adapter or with sharded gradients, else repeatable.
+Determinism determinism(const Recipe& recipe);
 StepperOptions stepper_options(const Recipe& recipe);
 std::int64_t evaluation_batch(const Recipe& recipe);
 std::string_view task_name(Task task);

@@ -1,8 +1,10 @@
 #include "trainer/stepper.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "autograd/tape.h"
+#include "comm/collective.h"
 #include "configs/error.h"
 #include "optim/clip.h"
 
@@ -22,60 +24,91 @@ double value_of(const Tensor& scalar) {
     return value;
 }
 
-void add_sums(const LeafSums& leaf, std::int64_t count, const Batch& batch, Sums& sums) {
-    sums.loss += value_of(leaf.loss);
-    sums.correct += value_of(leaf.correct);
-    sums.entropy += value_of(leaf.entropy);
-    sums.count += count;
-    sums.input_tokens += batch.layout.tokens();
+Sums sums_of(const LeafSums& leaf, std::int64_t count, const Batch& batch) {
+    return {value_of(leaf.loss), value_of(leaf.correct), value_of(leaf.entropy), count, batch.layout.tokens()};
 }
 
 }   // namespace
 
-Stepper::Stepper(CausalLm& model, const Objective& objective, Optimizer& optimizer, StepperOptions options)
+void Sums::add(const Sums& other) {
+    loss += other.loss;
+    correct += other.correct;
+    entropy += other.entropy;
+    count += other.count;
+    input_tokens += other.input_tokens;
+}
+
+Stepper::Stepper(CausalLm& model, const Objective& objective, Communicator& ranks, const StepperOptions& options,
+                 Place place)
     : model_(model),
       objective_(objective),
-      optimizer_(optimizer),
+      ranks_(ranks),
       options_(options),
-      trainable_(model.parameters().trainable()),
-      leaf_sum_(trainable_) {}
+      gradients_(make_gradient_sum(model.trainable_by_block(), ranks, options.sums, options.sharding, place)) {}
 
-void Stepper::leaf(const Batch& batch, std::int64_t step_count, Sums& sums) {
-    const ForwardContext context{batch.layout, true, true, options_.recompute};
+Sums Stepper::backward(const Batch& batch, std::int64_t step_count) {
+    const ForwardContext context{batch.layout, true, true, options_.recompute,
+                                 [this](std::size_t block) { gradients_->unit_done(block); }};
     Tape tape;
     LeafSums leaf;
     {
         const Recording record(tape);
         leaf = objective_.forward(model_, batch, context);
     }
-    add_sums(leaf, objective_.count(batch), batch, sums);
     const float weight = step_count > 0 ? 1.0f / static_cast<float>(step_count) : 0.0f;
     tape.backward(leaf.loss, scalar(weight, leaf.loss.place()));
+    return sums_of(leaf, objective_.count(batch), batch);
 }
 
-Stepper::Result Stepper::step(std::span<const Batch> leaves, double learning_rate) {
-    Result result;
-    std::int64_t step_count = 0;
-    for (const Batch& batch : leaves) step_count += objective_.count(batch);
-    for (const Batch& batch : leaves) {
-        leaf(batch, step_count, result.sums);
-        if (options_.strict) leaf_sum_.add_leaf();
-    }
-    if (options_.strict) leaf_sum_.finish();
+Stepper::Result Stepper::step(std::int64_t leaves, const std::function<Batch(std::int64_t)>& leaf, Optimizer& optimizer,
+                              double learning_rate) {
+    const std::vector<std::int64_t> indices = gradients_->leaves_of(leaves);
+    std::vector<Batch> batches;
+    std::int64_t count = 0;
+    for (const std::int64_t index : indices) count += objective_.count(batches.emplace_back(leaf(index)));
+    const std::int64_t step_count = sum(ranks_, count);
 
-    result.gradient_norm = gradient_norm(trainable_);
-    require(std::isfinite(result.sums.loss) && std::isfinite(result.gradient_norm), Exit::diverged,
-            "the run diverged: loss {}, gradient norm {}; lower optimizer.lr or check the data",
-            result.sums.mean_loss(), result.gradient_norm);
-    optimizer_.step(static_cast<float>(learning_rate), clip_coefficient(result.gradient_norm, options_.clip_norm));
-    for (Parameter* parameter : trainable_) parameter->gradient = Tensor();
+    Result result;
+    std::vector<LeafResult> mine;
+    gradients_->begin(leaves);
+    for (std::size_t i = 0; i < indices.size(); ++i) {
+        mine.push_back({indices[i], backward(batches[i], step_count)});
+        result.local_tokens += mine.back().sums.input_tokens;
+        gradients_->add_leaf();
+    }
+    gradients_->finish();
+    for (const LeafResult& one : gather_results(ranks_, mine)) result.sums.add(one.sums);
+    result.gradient_norm = gradients_->norm();
+    result.applied = std::isfinite(result.sums.loss) && std::isfinite(result.gradient_norm);
+    if (result.applied) {
+        optimizer.step(gradients_->gradients(), static_cast<float>(learning_rate),
+                       clip_coefficient(result.gradient_norm, options_.clip_norm));
+        gradients_->share_values();
+    }
+    gradients_->forget_gradients();
     return result;
 }
 
-void evaluate_leaf(const CausalLm& model, const Objective& objective, const Batch& batch, Sums& sums) {
+Sums evaluate_leaf(const CausalLm& model, const Objective& objective, const Batch& batch) {
     const NotRecording pause;
     const ForwardContext context{batch.layout};
-    add_sums(objective.forward(model, batch, context), objective.count(batch), batch, sums);
+    return sums_of(objective.forward(model, batch, context), objective.count(batch), batch);
+}
+
+std::vector<LeafResult> gather_results(Communicator& ranks, const std::vector<LeafResult>& mine) {
+    constexpr std::size_t width = 6;
+    std::vector<double> values;
+    for (const auto& [leaf, sums] : mine)
+        values.insert(values.end(), {static_cast<double>(leaf), sums.loss, sums.correct, sums.entropy,
+                                     static_cast<double>(sums.count), static_cast<double>(sums.input_tokens)});
+    const std::vector<double> all = gather_values(ranks, values);
+    std::vector<LeafResult> results;
+    for (std::size_t i = 0; i + width <= all.size(); i += width)
+        results.push_back({static_cast<std::int64_t>(all[i]),
+                           {all[i + 1], all[i + 2], all[i + 3], static_cast<std::int64_t>(all[i + 4]),
+                            static_cast<std::int64_t>(all[i + 5])}});
+    std::sort(results.begin(), results.end(), [](const auto& a, const auto& b) { return a.leaf < b.leaf; });
+    return results;
 }
 
 }   // namespace trainer

@@ -1,13 +1,13 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
+#include <functional>
 #include <vector>
 
 #include "data/batch.h"
 #include "models/causal_lm.h"
 #include "optim/optimizer.h"
-#include "trainer/leaf_sum.h"
+#include "trainer/gradient_sum.h"
 #include "trainer/objectives/objective.h"
 
 namespace trainer {
@@ -21,40 +21,57 @@ struct Sums {
     std::int64_t input_tokens = 0;
 
     double mean_loss() const { return count > 0 ? loss / static_cast<double>(count) : 0; }
+    void add(const Sums& other);
 };
 
 struct StepperOptions {
-    bool strict = true;   // sum leaves by the tree; else in place, in order
+    Determinism sums = Determinism::strict;
+    Sharding sharding = Sharding::none;
     Recompute recompute = Recompute::none;
     double clip_norm = 1.0;   // 0: measure only
 };
 
-// One optimizer step: leaves forward and backward, gradients summed, clipped, applied. The same code runs on the meta
-// place for the memory plan.
+// One optimizer step: leaves forward and backward, gradients summed over leaves and ranks, clipped, applied. The same
+// code runs on the meta place for the memory plan.
 class Stepper {
 public:
-    Stepper(CausalLm& model, const Objective& objective, Optimizer& optimizer, StepperOptions options);
+    // `place`: where the model lives. The model must be prepared and the objective outlive the stepper.
+    Stepper(CausalLm& model, const Objective& objective, Communicator& ranks, const StepperOptions& options,
+            Place place);
+
+    // The parts of the parameters that this rank updates: what the optimizer is made for.
+    const std::vector<ParameterSlice>& slices() const { return gradients_->slices(); }
 
     struct Result {
         Sums sums;
-        double gradient_norm = 0;   // before clipping
+        double gradient_norm = 0;        // before clipping
+        std::int64_t local_tokens = 0;   // input tokens of this rank
+        bool applied = false;            // false: loss or gradient are not finite and nothing has changed
     };
-    // The loss is the sum over all leaves divided by the step's count. Error(diverged) for a loss or gradient that is
-    // not finite; no weight has changed then.
-    Result step(std::span<const Batch> leaves, double learning_rate);
+    // Collective. `leaf(i)` makes leaf i of the step's `leaves`; it is asked for those of this rank. The loss is the
+    // sum over all leaves divided by the step's count.
+    Result step(std::int64_t leaves, const std::function<Batch(std::int64_t)>& leaf, Optimizer& optimizer,
+                double learning_rate);
 
 private:
-    void leaf(const Batch& batch, std::int64_t step_count, Sums& sums);
+    Sums backward(const Batch& batch, std::int64_t step_count);
 
     CausalLm& model_;
     const Objective& objective_;
-    Optimizer& optimizer_;
+    Communicator& ranks_;
     StepperOptions options_;
-    std::vector<Parameter*> trainable_;
-    LeafSum leaf_sum_;
+    std::unique_ptr<GradientSum> gradients_;
 };
 
-// Adds one leaf's sums without recording anything; dropout off.
-void evaluate_leaf(const CausalLm& model, const Objective& objective, const Batch& batch, Sums& sums);
+// The sums of one leaf without recording anything; dropout off.
+Sums evaluate_leaf(const CausalLm& model, const Objective& objective, const Batch& batch);
+
+// What a rank found for one of all leaves.
+struct LeafResult {
+    std::int64_t leaf;
+    Sums sums;
+};
+// All ranks' results, by leaf. Collective.
+std::vector<LeafResult> gather_results(Communicator& ranks, const std::vector<LeafResult>& mine);
 
 }   // namespace trainer

@@ -47,8 +47,11 @@ void round_frozen(ParameterSet& parameters, DType dtype) {
     }
 }
 
-Trainer::Trainer(const Inputs& inputs, OutputFolder& output)
-    : inputs_(inputs), output_(output), declared_(declare_model(inputs.base.snapshot.config, inputs.recipe.peft)) {
+Trainer::Trainer(const Inputs& inputs, OutputFolder& output, Communicator& ranks)
+    : inputs_(inputs),
+      output_(output),
+      ranks_(ranks),
+      declared_(declare_model(inputs.base.snapshot.config, inputs.recipe.peft)) {
     const Recipe& recipe = inputs.recipe;
     CausalLm& model = *declared_.model;
     model.prepare(Place::cpu(), compute_dtype(recipe), longest_document(inputs));
@@ -56,16 +59,9 @@ Trainer::Trainer(const Inputs& inputs, OutputFolder& output)
     round_frozen(model.parameters(), recipe.model.dtype.value_or(stored_dtype(inputs.base.snapshot.config)));
     if (declared_.peft) declared_.peft->initialise(static_cast<std::uint64_t>(recipe.training.seed));
     objective_ = objectives().at(task_name(recipe.task))();
-    optimizer_ = optimizers().at(recipe.optimizer.name)(recipe.optimizer.adamw, model.parameters().trainable());
+    stepper_ = std::make_unique<Stepper>(model, *objective_, ranks, stepper_options(recipe), Place::cpu());
+    optimizer_ = optimizers().at(recipe.optimizer.name)(recipe.optimizer.adamw, stepper_->slices());
     optimizer_->prepare();
-}
-
-std::vector<Batch> Trainer::leaves_of(const StepPlan::Step& step) const {
-    std::vector<Batch> leaves;
-    for (const auto& rows : step.leaves)
-        leaves.push_back(make_batch(inputs_.train.examples, inputs_.rows, rows,
-                                    static_cast<std::uint64_t>(inputs_.recipe.training.seed), step.epoch));
-    return leaves;
 }
 
 std::optional<double> Trainer::evaluate(std::int64_t step, double epoch, Outcome& outcome) {
@@ -73,15 +69,10 @@ std::optional<double> Trainer::evaluate(std::int64_t step, double epoch, Outcome
     Metrics::Evaluation record{step, epoch, {}, 0};
     Sums all;
     for (const ValidationSet& set : inputs_.valid) {
-        Sums sums;
-        for (const auto& rows :
-             leaves_in_order(static_cast<std::int64_t>(set.rows.size()), evaluation_batch(inputs_.recipe))) {
-            if (InterruptGuard::requested()) return std::nullopt;
-            evaluate_leaf(*declared_.model, *objective_, make_batch(set.data.examples, set.rows, rows, 0, 0), sums);
-        }
-        all.loss += sums.loss;
-        all.count += sums.count;
-        record.sets.emplace_back(set.name, sums);
+        const auto sums = evaluate(set);
+        if (!sums) return std::nullopt;
+        all.add(*sums);
+        record.sets.emplace_back(set.name, *sums);
     }
     record.seconds = seconds_since(begin);
     outcome.evaluation_seconds += record.seconds;
@@ -94,6 +85,21 @@ std::optional<double> Trainer::evaluate(std::int64_t step, double epoch, Outcome
     return all.mean_loss();
 }
 
+std::optional<Sums> Trainer::evaluate(const ValidationSet& set) {
+    const auto leaves = leaves_in_order(static_cast<std::int64_t>(set.rows.size()), evaluation_batch(inputs_.recipe));
+    const LeafRange range = leaves_of_rank(static_cast<std::int64_t>(leaves.size()), ranks_.rank(), ranks_.size());
+    std::vector<LeafResult> mine;
+    for (std::int64_t i = range.begin; i < range.end && !InterruptGuard::requested(); ++i)
+        mine.push_back(
+            {i, evaluate_leaf(*declared_.model, *objective_,
+                              make_batch(set.data.examples, set.rows, leaves[static_cast<std::size_t>(i)], 0, 0))});
+    const std::vector<LeafResult> all = gather_results(ranks_, mine);
+    if (all.size() < leaves.size()) return std::nullopt;
+    Sums sums;
+    for (const LeafResult& one : all) sums.add(one.sums);
+    return sums;
+}
+
 Trainer::Outcome Trainer::run() {
     const Recipe& recipe = inputs_.recipe;
     const InterruptGuard guard;
@@ -101,7 +107,6 @@ Trainer::Outcome Trainer::run() {
     output_.write("recipe.yaml", to_yaml(resolved(recipe)));
     metrics_ = std::make_unique<Metrics>(output_.path() / "metrics.jsonl");
     progress_ = std::make_unique<Progress>(inputs_.total_steps, recipe.logging.every);
-    Stepper stepper(*declared_.model, *objective_, *optimizer_, stepper_options(recipe));
     const std::int64_t interval = evaluation_interval(recipe, *inputs_.plan, inputs_.total_steps);
 
     Outcome outcome;
@@ -112,7 +117,16 @@ Trainer::Outcome Trainer::run() {
         const double rate =
             recipe.optimizer.adamw.lr * schedule_factor(recipe.schedule, outcome.steps, inputs_.total_steps);
         const auto begin = Clock::now();
-        const Stepper::Result result = stepper.step(leaves_of(planned), rate);
+        const Stepper::Result result = stepper_->step(
+            static_cast<std::int64_t>(planned.leaves.size()),
+            [&](std::int64_t leaf) {
+                return make_batch(inputs_.train.examples, inputs_.rows, planned.leaves[static_cast<std::size_t>(leaf)],
+                                  static_cast<std::uint64_t>(recipe.training.seed), planned.epoch);
+            },
+            *optimizer_, rate);
+        require(result.applied, Exit::diverged,
+                "the run diverged: loss {}, gradient norm {}; lower optimizer.lr or check the data",
+                result.sums.mean_loss(), result.gradient_norm);
         const double seconds = seconds_since(begin);
 
         output_.keep();

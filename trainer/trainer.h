@@ -15,8 +15,8 @@ namespace trainer {
 // One run: the model with its weights, and the loop over the plan's steps.
 class Trainer {
 public:
-    // Allocates the model and reads the base weights. `inputs` and `output` must outlive the trainer.
-    Trainer(const Inputs& inputs, OutputFolder& output);
+    // Allocates the model and reads the base weights. What is given must outlive the trainer.
+    Trainer(const Inputs& inputs, OutputFolder& output, Communicator& ranks);
 
     struct Outcome {
         bool interrupted = false;
@@ -35,14 +35,16 @@ public:
 private:
     // Nothing when interrupted.
     std::optional<double> evaluate(std::int64_t step, double epoch, Outcome& outcome);
-    std::vector<Batch> leaves_of(const StepPlan::Step& step) const;
+    std::optional<Sums> evaluate(const ValidationSet& set);
     void write_model(const std::filesystem::path& folder) const;
     void write_state(const std::filesystem::path& folder, double epoch, const Outcome& outcome) const;
 
     const Inputs& inputs_;
     OutputFolder& output_;
+    Communicator& ranks_;
     DeclaredModel declared_;
     std::unique_ptr<Objective> objective_;
+    std::unique_ptr<Stepper> stepper_;
     std::unique_ptr<Optimizer> optimizer_;
     std::unique_ptr<Metrics> metrics_;
     std::unique_ptr<Progress> progress_;

@@ -11,6 +11,12 @@
 namespace trainer {
 namespace {
 
+double gradient_norm(const std::vector<Parameter*>& parameters) {
+    std::vector<double> squares;
+    for (const ParameterSlice& slice : whole_slices(parameters)) append_squares(slice, slice.gradient(), squares);
+    return norm_of(squares);
+}
+
 class ClipTest : public ::testing::Test {
 protected:
     Parameter& parameter(std::int64_t elements, unsigned seed) {

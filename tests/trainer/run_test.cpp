@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <omp.h>
 
+#include "comm/solo.h"
 #include "configs/json.h"
 #include "tests/trainer/program.h"
 #include "tests/trainer/training.h"
@@ -148,7 +149,7 @@ TEST(Run, TheResolvedRecipeGivesTheSameRun) {
     const auto saved = project.last_output() / "recipe.yaml";
     std::unique_ptr<OutputFolder> output;
     const Inputs again = check_inputs(load_recipe(saved, {"output=" + (project.path() / "again").string()}), output);
-    Trainer(again, *output).run();
+    Trainer(again, *output, *make_solo()).run();
     EXPECT_TRUE(get_text(output->path() / "adapter_model.safetensors") == first.weights);
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <sstream>
 
+#include "comm/solo.h"
 #include "configs/json.h"
 
 namespace trainer::test {
@@ -35,10 +36,11 @@ FinishedRun TinyProject::run(const std::vector<std::string>& overrides) {
     const Inputs made = inputs(overrides, last_output().filename().string());
     OutputFolder output(made.recipe.output);
     FinishedRun finished;
-    finished.planned_bytes = plan_memory(made).total();
+    const auto ranks = make_solo();
+    finished.planned_bytes = plan_memory(made, *ranks).total();
     reset_memory_peak(Place::cpu());
     {
-        Trainer trainer(made, output);
+        Trainer trainer(made, output, *ranks);
         finished.outcome = trainer.run();
     }
     for (Node& line : json_lines(get_text(output.path() / "metrics.jsonl")))

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "comm/solo.h"
 #include "configs/error.h"
 #include "configs/json.h"
 #include "trainer/commands/command.h"
@@ -57,7 +58,7 @@ int check_as_json(const RecipeArguments& arguments) {
     int code = 0;
     try {
         const Inputs inputs = checked_inputs(arguments);
-        out.set("plan", plan_memory(inputs).to_node());
+        out.set("plan", plan_memory(inputs, *make_solo()).to_node());
         out.set("data", data_node(inputs));
         out.set("errors", Node::list());
     } catch (const Error& error) {
@@ -81,7 +82,7 @@ int check_for_people(const RecipeArguments& arguments) {
         print_report(set.name.empty() ? "validation data" : "validation data " + set.name, set.data.report);
     std::printf("steps: %lld, %lld a pass over %lld rows or packs\n", static_cast<long long>(inputs.total_steps),
                 static_cast<long long>(inputs.plan->steps_per_epoch()), static_cast<long long>(inputs.rows.size()));
-    const MemoryPlan plan = plan_memory(inputs);
+    const MemoryPlan plan = plan_memory(inputs, *make_solo());
     std::printf("parameters: %lld, %lld trained\n%s\n%s: no mistakes found\n", static_cast<long long>(plan.parameters),
                 static_cast<long long>(plan.trainable), plan.table().c_str(), arguments.path.c_str());
     return 0;

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "comm/solo.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/recipe_arguments.h"
 #include "trainer/log.h"
@@ -33,8 +34,9 @@ void print_start(const Inputs& inputs, const MemoryPlan& plan) {
                 static_cast<long long>(inputs.rows.size()));
     std::printf("steps: %lld, %lld a pass; sums are %s\n", static_cast<long long>(inputs.total_steps),
                 static_cast<long long>(inputs.plan->steps_per_epoch()),
-                strict_sums(recipe) ? "strict: the same bits whatever the number of ranks and threads"
-                                    : "repeatable: the same bits for one number of ranks");
+                determinism(recipe) == Determinism::strict
+                    ? "strict: the same bits whatever the number of ranks and threads"
+                    : "repeatable: the same bits for one number of ranks");
     std::printf("%s\n", plan.table().c_str());
     std::fflush(stdout);
 }
@@ -56,10 +58,11 @@ int run(const RecipeArguments& arguments) {
     std::unique_ptr<OutputFolder> output;
     const Inputs inputs = check_inputs(load_recipe(arguments.path, arguments.overrides), output);
     for (const std::string& warning : warnings_of(inputs)) log_warning(warning);
-    const MemoryPlan plan = plan_memory(inputs);
+    const auto ranks = make_solo();
+    const MemoryPlan plan = plan_memory(inputs, *ranks);
     print_start(inputs, plan);
 
-    Trainer trainer(inputs, *output);
+    Trainer trainer(inputs, *output, *ranks);
     const Trainer::Outcome outcome = trainer.run();
     print_end(plan, outcome);
     if (outcome.interrupted) {

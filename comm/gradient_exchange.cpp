@@ -1,0 +1,100 @@
+#include "comm/gradient_exchange.h"
+
+#include <algorithm>
+#include <span>
+
+#include "autograd/cpu/rows.h"
+#include "configs/error.h"
+
+namespace trainer {
+
+namespace {
+
+std::span<std::byte> bytes_of(const Tensor& tensor) { return {static_cast<std::byte*>(tensor.raw()), tensor.bytes()}; }
+
+void fill(const Tensor& out, float value) {
+    on(out.place(), [&](Cpu) { std::fill_n(out.data<float>(), out.elements(), value); });
+}
+
+Tensor gradient_in(const PartialGradients& gradients, const ParameterSlice& slice) {
+    const auto found = gradients.by_parameter.find(slice.parameter);
+    return found == gradients.by_parameter.end() ? Tensor() : slice.part_of(found->second);
+}
+
+}   // namespace
+
+void gather_slices(const std::vector<ParameterSlice>& slices,
+                   const std::function<Tensor(const ParameterSlice&)>& values, Tensor out) {
+    std::int64_t offset = 0;
+    for (const ParameterSlice& slice : slices) {
+        Tensor target = out.row_range(offset, offset + slice.elements());
+        if (const Tensor value = values(slice); value.defined())
+            copy(value, target);
+        else
+            fill(target, -0.0f);
+        offset += slice.elements();
+    }
+}
+
+std::vector<std::pair<LeafBlock, Tensor>> GradientExchange::collect(std::size_t bucket,
+                                                                    const std::vector<PartialGradients>& mine,
+                                                                    const std::vector<std::vector<LeafBlock>>& blocks) {
+    const auto own = static_cast<std::size_t>(ranks_.rank());
+    check(blocks[own].size() == mine.size(), "exchange: {} blocks of gradients, {} announced", mine.size(),
+          blocks[own].size());
+    std::vector<Tensor> outgoing;
+    std::vector<Tensor> incoming;
+    std::vector<std::span<const std::byte>> send;
+    std::vector<std::span<std::byte>> receive;
+    const std::int64_t my_elements = layout_.elements(bucket, ranks_.rank());
+    for (std::size_t rank = 0; rank < blocks.size(); ++rank) {
+        const auto& slices = layout_.part(bucket, static_cast<int>(rank));
+        const std::int64_t elements = layout_.elements(bucket, static_cast<int>(rank));
+        const auto count = static_cast<std::int64_t>(mine.size());
+        const bool self = rank == own;
+        const PurposeScope purpose(self ? current_purpose() : Purpose::workspace);
+        const Tensor& packed = outgoing.emplace_back(Tensor::empty(count * elements, DType::f32, place_));
+        for (std::int64_t i = 0; i < count; ++i)
+            gather_slices(
+                slices,
+                [&](const ParameterSlice& slice) { return gradient_in(mine[static_cast<std::size_t>(i)], slice); },
+                packed.row_range(i * elements, (i + 1) * elements));
+        send.push_back(self ? std::span<std::byte>() : bytes_of(packed));
+    }
+    for (std::size_t rank = 0; rank < blocks.size(); ++rank) {
+        const bool self = rank == own;
+        const auto theirs = static_cast<std::int64_t>(blocks[rank].size());
+        incoming.push_back(self ? outgoing[own] : Tensor::empty(theirs * my_elements, DType::f32, place_));
+        receive.push_back(self ? std::span<std::byte>() : bytes_of(incoming.back()));
+    }
+    ranks_.all_to_all(send, receive);
+
+    std::vector<std::pair<LeafBlock, Tensor>> collected;
+    for (std::size_t rank = 0; rank < blocks.size(); ++rank)
+        for (std::size_t i = 0; i < blocks[rank].size(); ++i) {
+            const std::int64_t begin = static_cast<std::int64_t>(i) * my_elements;
+            collected.emplace_back(blocks[rank][i], incoming[rank].row_range(begin, begin + my_elements));
+        }
+    return collected;
+}
+
+void GradientExchange::distribute(std::size_t bucket, const Tensor& part,
+                                  const std::function<void(const ParameterSlice&, const Tensor&)>& take) {
+    const PurposeScope purpose(Purpose::workspace);
+    std::vector<Tensor> incoming;
+    std::vector<std::span<std::byte>> receive;
+    for (int rank = 0; rank < ranks_.size(); ++rank) {
+        incoming.push_back(Tensor::empty(layout_.elements(bucket, rank), DType::f32, place_));
+        receive.push_back(bytes_of(incoming.back()));
+    }
+    ranks_.all_gather(bytes_of(part), receive);
+    for (int rank = 0; rank < ranks_.size(); ++rank) {
+        std::int64_t offset = 0;
+        for (const ParameterSlice& slice : layout_.part(bucket, rank)) {
+            take(slice, incoming[static_cast<std::size_t>(rank)].row_range(offset, offset + slice.elements()));
+            offset += slice.elements();
+        }
+    }
+}
+
+}   // namespace trainer

@@ -1,0 +1,133 @@
+#include <span>
+
+#include "trainer/gradient_sum.h"
+
+namespace trainer {
+
+namespace {
+
+// Gradients stay with their rank until the last leaf is done (Sharding none and optimizer).
+class StepSum : public GradientSum {
+public:
+    StepSum(std::vector<std::vector<Parameter*>> units, Communicator& ranks, Determinism sums, bool sharded,
+            Place place)
+        : GradientSum(std::move(units), ranks, sharded, place), sums_(sums) {}
+
+    std::vector<std::int64_t> leaves_of(std::int64_t leaves) const override {
+        std::vector<std::int64_t> mine;
+        const LeafRange range = leaves_of_rank(leaves, ranks_.rank(), ranks_.size());
+        for (std::int64_t leaf = range.begin; leaf < range.end; ++leaf) mine.push_back(leaf);
+        return mine;
+    }
+
+    void begin(std::int64_t leaves) override {
+        leaves_ = leaves;
+        next_leaf_ = leaves_of_rank(leaves, ranks_.rank(), ranks_.size()).begin;
+    }
+
+    void unit_done(std::size_t) override {}
+
+    void add_leaf() override {
+        if (sums_ == Determinism::strict) tree_.push({next_leaf_, 0}, take_gradients(parameters_));
+        ++next_leaf_;
+    }
+
+    void finish() override {
+        if (ranks_.size() == 1) {
+            if (!tree_.empty()) give_back(tree_.finish());
+        } else if (sums_ == Determinism::fast && !sharded_) {
+            for (Parameter* parameter : parameters_) all_reduce(*parameter);
+        } else {
+            exchange();
+        }
+        if (!sharded_)
+            for (std::size_t i = 0; i < slices_.size(); ++i) gradients_[i] = slices_[i].gradient();
+    }
+
+private:
+    struct Add {
+        void operator()(Gradients& sum, Gradients& term) const {
+            for (auto& [parameter, gradient] : term) AddTensors()(sum[parameter], gradient);
+        }
+    };
+
+    static void give_back(Gradients sums) {
+        for (auto& [parameter, sum] : sums) parameter->gradient = std::move(sum);
+    }
+
+    // The partial sums every rank comes with.
+    std::vector<std::vector<LeafBlock>> blocks() const {
+        std::vector<std::vector<LeafBlock>> all;
+        for (int rank = 0; rank < ranks_.size(); ++rank) {
+            const LeafRange range = leaves_of_rank(leaves_, rank, ranks_.size());
+            if (sums_ == Determinism::strict)
+                all.push_back(blocks_of(range));
+            else
+                all.push_back(range.size() > 0 ? std::vector<LeafBlock>{{rank, 0}} : std::vector<LeafBlock>{});
+        }
+        return all;
+    }
+
+    std::vector<PartialGradients> take_partials(const std::vector<LeafBlock>& mine) {
+        std::vector<PartialGradients> partials;
+        if (sums_ == Determinism::strict) {
+            for (auto& [block, gradients] : tree_.take()) partials.push_back({block, std::move(gradients)});
+        } else if (!mine.empty()) {
+            partials.push_back({mine.front(), take_gradients(parameters_)});
+        }
+        return partials;
+    }
+
+    void exchange() {
+        const auto all = blocks();
+        const std::vector<PartialGradients> partials = take_partials(all[static_cast<std::size_t>(ranks_.rank())]);
+        if (!sharded_) {
+            const PurposeScope purpose(Purpose::gradients);
+            for (Parameter* parameter : parameters_)
+                parameter->gradient = Tensor::empty(parameter->shape, DType::f32, place_);
+        }
+        for (std::size_t bucket = 0; bucket < layout_.buckets(); ++bucket) {
+            LeafTree<Tensor, AddTensors> tree{AddTensors()};
+            const PurposeScope purpose(Purpose::workspace);
+            for (auto& [block, part] : exchange_.collect(bucket, partials, all)) tree.push(block, part);
+            const Tensor sum = tree.finish();
+            if (sharded_)
+                keep_part(bucket, copied(sum));
+            else
+                exchange_.distribute(bucket, sum, [](const ParameterSlice& slice, const Tensor& values) {
+                    Tensor target = slice.gradient();
+                    copy(values, target);
+                });
+        }
+    }
+
+    // What was received lies beside the other blocks of its rank.
+    static Tensor copied(const Tensor& sum) {
+        const PurposeScope purpose(Purpose::gradients);
+        Tensor own = Tensor::empty(sum.shape(), DType::f32, sum.place());
+        copy(sum, own);
+        return own;
+    }
+
+    void all_reduce(Parameter& parameter) {
+        if (!parameter.gradient.defined()) parameter.gradient = parameter.zeroed_gradient(place_);
+        on(place_, [&](Cpu) {
+            ranks_.all_reduce(
+                std::span(parameter.gradient.data<float>(), static_cast<std::size_t>(parameter.gradient.elements())));
+        });
+    }
+
+    Determinism sums_;
+    std::int64_t leaves_ = 0;   // of the step
+    std::int64_t next_leaf_ = 0;
+    LeafTree<Gradients, Add> tree_{Add()};
+};
+
+}   // namespace
+
+std::unique_ptr<GradientSum> make_step_sum(std::vector<std::vector<Parameter*>> units, Communicator& ranks,
+                                           Determinism sums, bool sharded, Place place) {
+    return std::make_unique<StepSum>(std::move(units), ranks, sums, sharded, place);
+}
+
+}   // namespace trainer
