@@ -23,6 +23,8 @@ packages=(
     libcli11-dev
     libpcre2-dev
     libdnnl-dev
+    libopenmpi-dev
+    openmpi-bin
     libgtest-dev
     libgmock-dev
     python3-pip          # only fetches the model of quickstart.sh and the compiler of --cuda

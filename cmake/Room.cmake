@@ -5,7 +5,7 @@ set(TRAINER_ROOMS "" CACHE INTERNAL "")
 function(add_room name)
   cmake_parse_arguments(ROOM "" "" "PRIVATE;PUBLIC" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${name}/*.cpp)
-  list(FILTER sources EXCLUDE REGEX "/trainer/main\\.cpp$|\\.simd\\.cpp$")
+  list(FILTER sources EXCLUDE REGEX "/trainer/main\\.cpp$|/comm/mpi\\.cpp$|\\.simd\\.cpp$")
   add_library(room_${name} OBJECT ${sources})
   target_include_directories(room_${name} PUBLIC ${CMAKE_SOURCE_DIR})
   target_compile_options(room_${name} PRIVATE -march=x86-64-v2)
@@ -42,7 +42,33 @@ endfunction()
 
 # Links an executable with every room.
 function(target_link_rooms target)
+  set_target_properties(${target} PROPERTIES ENABLE_EXPORTS ON)
   target_link_libraries(${target} PRIVATE trainer_warnings ${TRAINER_ROOMS} OpenMP::OpenMP_CXX yaml-cpp
     spdlog::spdlog $<TARGET_NAME_IF_EXISTS:Dnnl::dnnl> Pcre2::pcre2)
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
+endfunction()
+
+# comm/mpi.cpp as a module beside the program, which loads it (comm/mpi_module.h) and gives it its own functions. Found
+# beside the programs of tests too.
+function(add_mpi_module)
+  if(TRAINER_MPI STREQUAL "OFF")
+    return()
+  endif()
+  if(TRAINER_MPI STREQUAL "ON")
+    find_package(MPI REQUIRED COMPONENTS C)
+  else()
+    find_package(MPI QUIET COMPONENTS C)
+  endif()
+  if(NOT MPI_C_FOUND)
+    message(STATUS "MPI was not found: mpirun and srun --mpi=pmix will not be understood")
+    return()
+  endif()
+  add_library(trainer_mpi MODULE comm/mpi.cpp)
+  set_target_properties(trainer_mpi PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+  target_include_directories(trainer_mpi PRIVATE ${CMAKE_SOURCE_DIR})
+  target_compile_options(trainer_mpi PRIVATE -march=x86-64-v2)
+  target_link_libraries(trainer_mpi PRIVATE trainer_warnings MPI::MPI_C)
+  add_custom_command(TARGET trainer_mpi POST_BUILD
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/tests
+    COMMAND ${CMAKE_COMMAND} -E create_symlink ../trainer_mpi.so ${CMAKE_BINARY_DIR}/tests/trainer_mpi.so)
 endfunction()

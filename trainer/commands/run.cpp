@@ -4,7 +4,9 @@
 #include <chrono>
 #include <cstdio>
 #include <memory>
+#include <optional>
 
+#include "comm/launch.h"
 #include "comm/solo.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/recipe_arguments.h"
@@ -79,12 +81,20 @@ int run(const RecipeArguments& arguments) {
     return 0;
 }
 
+int launch(int processes) {
+    const LaunchOutcome outcome = launch_ranks(processes);
+    if (!outcome.killed.empty()) log_error(outcome.killed);
+    return outcome.exit_code;
+}
+
 }   // namespace
 
 std::function<int()> define_run(CLI::App& app) {
     const auto arguments = std::make_shared<RecipeArguments>();
     arguments->declare(app);
-    return [arguments] { return run(*arguments); };
+    const auto processes = std::make_shared<std::optional<int>>();
+    app.add_option("--nproc", *processes, "start so many processes on this machine, which share the work");
+    return [arguments, processes] { return *processes ? launch(**processes) : run(*arguments); };
 }
 
 }   // namespace trainer
