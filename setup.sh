@@ -22,6 +22,7 @@ packages=(
     libyaml-cpp-dev
     libcli11-dev
     libpcre2-dev
+    libssl-dev
     libdnnl-dev
     libopenmpi-dev
     openmpi-bin

@@ -44,7 +44,7 @@ endfunction()
 function(target_link_rooms target)
   set_target_properties(${target} PROPERTIES ENABLE_EXPORTS ON)
   target_link_libraries(${target} PRIVATE trainer_warnings ${TRAINER_ROOMS} OpenMP::OpenMP_CXX yaml-cpp
-    spdlog::spdlog $<TARGET_NAME_IF_EXISTS:Dnnl::dnnl> Pcre2::pcre2)
+    spdlog::spdlog $<TARGET_NAME_IF_EXISTS:Dnnl::dnnl> Pcre2::pcre2 OpenSSL::Crypto)
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
 endfunction()
 

@@ -6,12 +6,15 @@
 #include <span>
 #include <string_view>
 
+#include "hub/open_file.h"
+
 namespace trainer {
 
-// A file that appears whole or not at all: written beside its target under a temporary name, flushed to disk and
-// renamed by `commit`. Without commit nothing is left.
+// A file that appears whole or not at all: written beside its target as .tmp-<name>.XXXXXX, flushed to disk and renamed
+// by `commit`. Without commit nothing is left; after a kill the temporary file is.
 //
-// Errors: cannot_create when the file cannot be created, io when writing, flushing or renaming fails.
+// Errors: cannot_create when the file cannot be created, io when writing, flushing or renaming fails, system when a
+// limit such as that of open files is reached.
 class OutputFile {
 public:
     explicit OutputFile(std::filesystem::path target);
@@ -29,7 +32,7 @@ public:
 private:
     std::filesystem::path target_;
     std::filesystem::path temporary_;
-    int descriptor_ = -1;
+    OpenFile file_;
     std::uint64_t size_ = 0;
 };
 

@@ -5,20 +5,18 @@
 #include <bit>
 #include <cstring>
 #include <tuple>
-#include <unordered_set>
 
 #include "configs/error.h"
 #include "configs/json.h"
 #include "hub/convert.h"
 #include "hub/output_file.h"
+#include "hub/safetensors_layout.h"
 
 static_assert(std::endian::native == std::endian::little, "files are little-endian and read in place");
 
 namespace trainer {
 
 namespace {
-
-constexpr std::uint64_t largest_header = 100'000'000;
 
 struct DTypeEntry {
     std::string_view name;
@@ -31,17 +29,6 @@ constexpr std::array<DTypeEntry, 22> dtypes = {{
     {"U16", 16},    {"F16", 16},    {"BF16", 16},   {"I32", 32},        {"U32", 32},        {"F32", 32},
     {"C64", 64},    {"F64", 64},    {"I64", 64},    {"U64", 64},
 }};
-
-// Bytes of a tensor; nothing when the count overflows or does not fill whole bytes.
-std::optional<std::uint64_t> bytes_of(FileDType dtype, const FileShape& shape) {
-    std::uint64_t elements = 1;
-    for (const std::int64_t size : shape)
-        if (__builtin_mul_overflow(elements, static_cast<std::uint64_t>(size), &elements)) return {};
-    std::uint64_t bits = 0;
-    if (__builtin_mul_overflow(elements, static_cast<std::uint64_t>(bits_of(dtype)), &bits)) return {};
-    if (bits % 8 != 0) return {};
-    return bits / 8;
-}
 
 // A header number: written as a plain non-negative integer.
 std::uint64_t natural(const Node& node, const std::string& where) {
@@ -88,7 +75,7 @@ void check_layout(const std::string& file, const std::vector<FileTensor>& tensor
         require(tensor.begin == position, Exit::bad_data,
                 "{}: tensor {}: {} the data before it: begins at byte {}, expected {}", file, tensor.name,
                 tensor.begin < position ? "overlaps" : "leaves a hole after", tensor.begin, position);
-        const auto bytes = bytes_of(tensor.dtype, tensor.shape);
+        const auto bytes = byte_count(tensor.dtype, tensor.shape);
         require(bytes.has_value(), Exit::bad_data, "{}: tensor {}: shape {} of {} has no valid size in bytes", file,
                 tensor.name, shape_text(tensor.shape), name_of(tensor.dtype));
         require(*bytes == tensor.end - tensor.begin, Exit::bad_data,
@@ -142,6 +129,16 @@ FileDType file_dtype(DType dtype) {
     fail(Exit::internal, "file_dtype: unknown dtype");
 }
 
+std::optional<std::uint64_t> byte_count(FileDType dtype, const FileShape& shape) {
+    std::uint64_t elements = 1;
+    for (const std::int64_t size : shape)
+        if (__builtin_mul_overflow(elements, static_cast<std::uint64_t>(size), &elements)) return {};
+    std::uint64_t bits = 0;
+    if (__builtin_mul_overflow(elements, static_cast<std::uint64_t>(bits_of(dtype)), &bits)) return {};
+    if (bits % 8 != 0) return {};
+    return bits / 8;
+}
+
 std::string shape_text(const FileShape& shape) {
     std::vector<std::string> sizes;
     for (const std::int64_t size : shape) sizes.push_back(std::to_string(size));
@@ -160,8 +157,8 @@ SafetensorsFile::SafetensorsFile(std::filesystem::path path) : file_(std::move(p
     require(bytes.size() >= 8, Exit::bad_data, "{}: {} bytes are too few for a safetensors file", name, bytes.size());
     std::uint64_t length = 0;
     std::memcpy(&length, bytes.data(), sizeof length);
-    require(length <= largest_header, Exit::bad_data, "{}: the header claims {} bytes, more than the limit of {}", name,
-            length, largest_header);
+    require(length <= largest_safetensors_header, Exit::bad_data,
+            "{}: the header claims {} bytes, more than the limit of {}", name, length, largest_safetensors_header);
     require(length <= bytes.size() - 8, Exit::bad_data,
             "{}: the file is truncated: its header claims {} bytes, only {} follow", name, length, bytes.size() - 8);
     data_offset_ = 8 + static_cast<std::size_t>(length);
@@ -216,7 +213,7 @@ void SafetensorsFile::read(const FileTensor& tensor, DType target, void* destina
 }
 
 std::uint64_t TensorToWrite::byte_count() const {
-    const auto count = bytes_of(dtype, shape);
+    const auto count = trainer::byte_count(dtype, shape);
     check(count.has_value(), "safetensors: tensor {}: shape {} of {} has no valid size", name, shape_text(shape),
           trainer::name_of(dtype));
     return *count;
@@ -224,52 +221,26 @@ std::uint64_t TensorToWrite::byte_count() const {
 
 void write_safetensors(const std::filesystem::path& path, const std::vector<TensorToWrite>& tensors,
                        const FileMetadata& metadata) {
-    std::vector<const TensorToWrite*> order;
-    for (const TensorToWrite& tensor : tensors) order.push_back(&tensor);
-    std::sort(order.begin(), order.end(), [](const TensorToWrite* a, const TensorToWrite* b) {
-        return a->dtype != b->dtype ? a->dtype > b->dtype : a->name < b->name;
-    });
-
-    Node::Map header;
-    if (!metadata.empty()) {
-        Node::Map entries;
-        for (const auto& [key, value] : metadata) entries.push_back({key, value, {}});
-        header.push_back({"__metadata__", Node(std::move(entries)), {}});
+    std::vector<TensorSpec> specs;
+    std::unordered_map<std::string_view, const TensorToWrite*> by_name;
+    for (const TensorToWrite& tensor : tensors) {
+        specs.push_back({tensor.name, tensor.dtype, tensor.shape});
+        by_name.emplace(tensor.name, &tensor);
     }
-    std::uint64_t position = 0;
-    std::unordered_set<std::string_view> names;
-    for (const TensorToWrite* pointer : order) {
-        const TensorToWrite& tensor = *pointer;
-        check(!tensor.name.empty() && tensor.name != "__metadata__", "safetensors: tensor name \"{}\"", tensor.name);
-        check(names.insert(tensor.name).second, "safetensors: tensor {} is given twice", tensor.name);
-        const std::uint64_t begin = position;
-        position += tensor.byte_count();
-        Node::List shape;
-        for (const std::int64_t size : tensor.shape) shape.emplace_back(size);
-        Node entry;
-        entry.set("dtype", name_of(tensor.dtype));
-        entry.set("shape", std::move(shape));
-        entry.set("data_offsets", Node::List{static_cast<std::int64_t>(begin), static_cast<std::int64_t>(position)});
-        header.push_back({tensor.name, std::move(entry), {}});
-    }
-    std::string text = to_json(Node(std::move(header)), {.compact = true});
-    text.append((8 - text.size() % 8) % 8, ' ');
-    check(text.size() <= largest_header, "safetensors: the header of {} would have {} bytes, the limit is {}",
-          path.string(), text.size(), largest_header);
+    const SafetensorsLayout layout = lay_out_safetensors(path.string(), specs, metadata);
 
     OutputFile file(path);
-    const std::uint64_t length = text.size();
-    file.write(std::as_bytes(std::span(&length, 1)));
-    file.write(text);
-    for (const TensorToWrite* tensor : order) {
+    file.write(layout.head);
+    for (const FileTensor& place : layout.tensors) {
+        const TensorToWrite& tensor = *by_name.at(place.name);
         const std::uint64_t begin = file.size();
-        if (tensor->produce) {
-            tensor->produce([&file](std::span<const std::byte> part) { file.write(part); });
+        if (tensor.produce) {
+            tensor.produce([&file](std::span<const std::byte> part) { file.write(part); });
         } else {
-            file.write(tensor->bytes);
+            file.write(tensor.bytes);
         }
-        check(file.size() - begin == tensor->byte_count(), "safetensors: tensor {} has {} bytes, its shape needs {}",
-              tensor->name, file.size() - begin, tensor->byte_count());
+        check(file.size() - begin == place.end - place.begin, "safetensors: tensor {} has {} bytes, its shape needs {}",
+              tensor.name, file.size() - begin, place.end - place.begin);
     }
     file.commit();
 }

@@ -55,6 +55,10 @@ FileDType file_dtype(DType dtype);   // of a tensor in memory
 using FileShape = std::vector<std::int64_t>;
 std::string shape_text(const FileShape& shape);   // "[3, 4]"
 std::int64_t element_count(const FileShape& shape);
+// Bytes of a tensor; nothing when the number overflows or does not fill whole bytes.
+std::optional<std::uint64_t> byte_count(FileDType dtype, const FileShape& shape);
+
+inline constexpr std::uint64_t largest_safetensors_header = 100'000'000;   // bytes; the reference reader's limit
 
 struct FileTensor {
     std::string name;
@@ -74,6 +78,7 @@ public:
     const FileTensor* find(std::string_view name) const;                  // null pointer when absent
     const FileTensor& at(std::string_view name) const;                    // Error(bad_data) when absent
     std::span<const std::byte> bytes(const FileTensor& tensor) const;     // may be unaligned
+    std::uint64_t data_begin() const { return data_offset_; }             // where the data begin in the file
     const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
     // Converts all elements to f32 or bf16 (from F32, F16, BF16, F64 and integers), in parallel, and gives the pages

@@ -22,6 +22,7 @@ public:
     void write(const std::string& name, const std::string& text) const;
 
 private:
+    void flush_made() const;
     void remove_made() const;
 
     std::filesystem::path path_;

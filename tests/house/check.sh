@@ -18,6 +18,7 @@ libraries=(
     'oneapi/dnnl/             autograd/cpu/gemm*'
     'dnnl                     autograd/cpu/gemm*'
     'pcre2.h                  data/*'
+    'openssl/                 hub/sha256.cpp'
     'cublas                   autograd/cuda/*'
     'cudnn                    autograd/cuda/*'
     'nccl.h                   comm/nccl.cpp'

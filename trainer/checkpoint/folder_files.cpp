@@ -1,0 +1,63 @@
+#include "trainer/checkpoint/folder_files.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "configs/error.h"
+
+namespace trainer {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::vector<std::string> entries_under(const fs::path& folder, bool folders) {
+    std::vector<std::string> names;
+    std::error_code error;
+    for (fs::recursive_directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+        if (is_real_folder(entry->path()) == folders)
+            names.push_back(entry->path().lexically_relative(folder).generic_string());
+    require(!error, Exit::io, "{}: cannot be listed: {}", folder.string(), error.message());
+    std::sort(names.begin(), names.end());
+    return names;
+}
+
+}   // namespace
+
+std::vector<std::string> files_under(const fs::path& folder) { return entries_under(folder, false); }
+
+std::vector<std::string> folders_under(const fs::path& folder) {
+    std::vector<std::string> names = entries_under(folder, true);
+    std::reverse(names.begin(), names.end());
+    return names;
+}
+
+std::vector<std::string> names_in(const fs::path& folder) {
+    std::vector<std::string> names;
+    std::error_code error;
+    for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+        names.push_back(entry->path().filename().string());
+    require(!error, Exit::io, "{}: cannot be listed: {}", folder.string(), error.message());
+    std::sort(names.begin(), names.end());
+    return names;
+}
+
+std::optional<std::uint64_t> regular_file_size(const fs::path& path) {
+    struct stat status {};
+    if (::lstat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return {};
+    return static_cast<std::uint64_t>(status.st_size);
+}
+
+bool is_real_folder(const fs::path& path) {
+    struct stat status {};
+    return ::lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+void remove_tree(const fs::path& path) {
+    std::error_code error;
+    fs::remove_all(path, error);
+    require(!error, Exit::io, "{}: cannot be removed: {}", path.string(), error.message());
+}
+
+}   // namespace trainer
