@@ -39,7 +39,7 @@ std::string trainer_state_text(const TrainerState& state) {
     node.set("train_batch_size", state.train_batch_size);
     node.set("trial_name", nullptr);
     node.set("trial_params", nullptr);
-    return to_json(node, {.indent = 2, .ensure_ascii = true, .sort_keys = true}) + "\n";
+    return to_json(node, {.indent = 2, .ensure_ascii = true, .sort_keys = true, .null_for_nonfinite = true}) + "\n";
 }
 
 void write_trainer_state(const std::filesystem::path& path, const TrainerState& state) {

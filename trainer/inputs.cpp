@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -154,16 +155,31 @@ Inputs open_inputs(Recipe recipe) {
     return inputs;
 }
 
-Inputs check_inputs(Recipe recipe, std::unique_ptr<OutputFolder>& output) {
+Inputs check_inputs(Recipe recipe, const std::function<void()>& check_more) {
     Inputs inputs;
     inputs.recipe = std::move(recipe);
     ErrorCollector errors;
     const bool files = errors.run([&] { check_data_files(inputs.recipe); });
     const bool base = errors.run([&] { open_base(inputs); });
-    errors.run([&] { output = std::make_unique<OutputFolder>(inputs.recipe.output); });
+    errors.run(check_more);
     if (files && base) errors.run([&] { read_data(inputs); });
     errors.raise();
     return inputs;
+}
+
+void check_ranks(const Inputs& inputs, int ranks) {
+    const TrainingOptions& training = inputs.recipe.training;
+    const std::int64_t rows = std::min(training.batch, static_cast<std::int64_t>(inputs.rows.size()));
+    const auto leaves = [&](std::int64_t micro_batch) { return (rows + micro_batch - 1) / micro_batch; };
+    if (leaves(training.micro_batch) >= ranks) return;
+    require(rows >= ranks, Exit::bad_recipe, "training.batch: a step has {} rows, too few for {} ranks; start fewer",
+            rows, ranks);
+    std::int64_t largest = training.micro_batch;
+    while (leaves(largest) < ranks) --largest;
+    fail(Exit::bad_recipe,
+         "training.micro_batch: {} rows a step in leaves of {} are {} leaves, too few for {} ranks; the largest "
+         "micro_batch that fits is {}",
+         rows, training.micro_batch, leaves(training.micro_batch), ranks, largest);
 }
 
 }   // namespace trainer

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,7 +15,6 @@
 #include "hub/snapshot.h"
 #include "models/causal_lm.h"
 #include "peft/method.h"
-#include "trainer/output_folder.h"
 #include "trainer/recipe.h"
 
 namespace trainer {
@@ -67,8 +67,10 @@ std::vector<DataSource> train_sources(const Recipe& recipe);
 // Opens the base model and checks it: architecture, targets, names and shapes of the weights. The data is not read.
 // Mistakes are reported all at once, here and below.
 Inputs open_inputs(Recipe recipe);
-// The same, and reads and packs all data, lays out the steps, and proves that a run can be written to the recipe's
-// output, which `output` then is.
-Inputs check_inputs(Recipe recipe, std::unique_ptr<OutputFolder>& output);
+// The same, and reads and packs all data and lays out the steps. `check_more`'s mistakes are reported with the others'.
+Inputs check_inputs(Recipe recipe, const std::function<void()>& check_more);
+
+// Error(bad_recipe) when a full step has fewer leaves than ranks.
+void check_ranks(const Inputs& inputs, int ranks);
 
 }   // namespace trainer

@@ -13,8 +13,8 @@ namespace {
 volatile std::sig_atomic_t seen = 0;
 
 extern "C" void on_signal(int signal) {
-    if (seen && signal == SIGINT) _exit(static_cast<int>(Exit::interrupted));
-    seen = 1;
+    if (seen == SIGINT && signal == SIGINT) _exit(static_cast<int>(Exit::interrupted));
+    if (seen != SIGINT) seen = signal;
 }
 
 }   // namespace
@@ -25,13 +25,15 @@ InterruptGuard::InterruptGuard() {
     action.sa_handler = on_signal;   // no SA_RESTART: waiting for a line of a chat ends too
     sigaction(SIGINT, &action, nullptr);
     sigaction(SIGTERM, &action, nullptr);
+    sigaction(SIGUSR1, &action, nullptr);
 }
 
 InterruptGuard::~InterruptGuard() {
     std::signal(SIGINT, SIG_DFL);
     std::signal(SIGTERM, SIG_DFL);
+    std::signal(SIGUSR1, SIG_DFL);
 }
 
-bool InterruptGuard::requested() { return seen != 0; }
+int InterruptGuard::signal() { return seen; }
 
 }   // namespace trainer

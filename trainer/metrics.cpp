@@ -5,11 +5,26 @@
 
 namespace trainer {
 
-Metrics::Metrics(const std::filesystem::path& file) : path_(file), out_(file, std::ios::binary) {
+Metrics::Metrics(const std::filesystem::path& file) : path_(file) {
+    if (path_.empty()) return;
+    out_.open(file, std::ios::binary);
     require(out_.is_open(), Exit::cannot_create, "{}: cannot be created", file.string());
 }
 
+Metrics::Metrics(const std::filesystem::path& file, std::uint64_t bytes, Node history)
+    : path_(file), history_(std::move(history)) {
+    if (path_.empty()) return;
+    std::error_code error;
+    if (std::filesystem::file_size(file, error) > bytes && !error) std::filesystem::resize_file(file, bytes, error);
+    require(!error, Exit::io, "{}: cannot be cut at the checkpoint: {}", file.string(), error.message());
+    out_.open(file, std::ios::binary | std::ios::app);
+    require(out_.is_open(), Exit::io, "{}: cannot be written", file.string());
+}
+
+std::uint64_t Metrics::bytes() { return path_.empty() ? 0 : static_cast<std::uint64_t>(out_.tellp()); }
+
 void Metrics::write(const Node& line) {
+    if (path_.empty()) return;
     JsonStyle style;
     style.null_for_nonfinite = true;
     out_ << to_json(line, style) << '\n' << std::flush;
@@ -30,14 +45,15 @@ void Metrics::step(const Step& step) {
     line.set("mean_token_accuracy", sums.correct / count);
     line.set("entropy", sums.entropy / count);
     line.set("trained_tokens", sums.count);
+    if (!step.result.applied) line.set("skipped", true);
     line.set("tokens_per_second", static_cast<double>(sums.input_tokens) / step.seconds);
     line.set("step_seconds", step.seconds);
     Node memory = Node::map();
     for (std::size_t i = 0; i < purpose_count; ++i)
         memory.set(name_of(static_cast<Purpose>(i)), static_cast<std::int64_t>(step.memory.peak_bytes[i]));
     line.set("memory", std::move(memory));
-    line.set("ranks", 1);
-    line.set("local_tokens", sums.input_tokens);
+    line.set("ranks", step.ranks);
+    line.set("local_tokens", step.result.local_tokens);
     write(line);
     history_.push_back(std::move(entry));
 }

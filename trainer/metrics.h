@@ -18,7 +18,10 @@ namespace trainer {
 // the log history of trainer_state.json.
 class Metrics {
 public:
+    // A new file; with an empty path only the history is kept (ranks but the first).
     explicit Metrics(const std::filesystem::path& file);
+    // Goes on with a file, of which everything behind the first `bytes` bytes is cut off, and a history.
+    Metrics(const std::filesystem::path& file, std::uint64_t bytes, Node history);
 
     struct Step {
         std::int64_t step;   // from 1
@@ -28,6 +31,7 @@ public:
         std::int64_t input_tokens_seen;   // cumulative
         double seconds;
         MemoryUse memory;
+        int ranks;
     };
     void step(const Step& step);
 
@@ -39,6 +43,7 @@ public:
     };
     void evaluation(const Evaluation& evaluation);
 
+    std::uint64_t bytes();                             // written so far
     const Node& history() const { return history_; }   // entries as transformers writes them
 
 private:

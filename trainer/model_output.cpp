@@ -16,8 +16,10 @@ namespace {
 
 std::string base_name(const Inputs& inputs) { return inputs.recipe.model.hub_id.value_or(inputs.base.snapshot.base); }
 
+using Values = std::function<const float*(const Parameter&)>;
+
 void write_adapter_files(const std::filesystem::path& folder, const Inputs& inputs, CausalLm& model,
-                         const PeftMethod& peft) {
+                         const PeftMethod& peft, const Values& values) {
     const LoraOptions& options = inputs.recipe.peft->lora;
     AdapterConfig config;
     config.base_model = base_name(inputs);
@@ -35,19 +37,24 @@ void write_adapter_files(const std::filesystem::path& folder, const Inputs& inpu
     std::vector<AdapterModuleToWrite> modules;
     for (const AdaptedModule& module : peft.modules())
         modules.push_back({{module.name, module.a->shape.rows(), module.a->shape.columns(), module.b->shape.rows()},
-                           module.a->value.data<float>(),
-                           module.b->value.data<float>()});
+                           values(*module.a),
+                           values(*module.b)});
     write_adapter(folder, config, modules);
 }
 
-void write_whole_model(const std::filesystem::path& folder, const Inputs& inputs, CausalLm& model) {
+FileDType saved_dtype(const Inputs& inputs) {
     const DType dtype = stored_dtype(inputs.base.snapshot.config);
+    return dtype == DType::f32 ? FileDType::f32 : dtype == DType::f16 ? FileDType::f16 : FileDType::bf16;
+}
+
+void write_whole_model(const std::filesystem::path& folder, const Inputs& inputs, CausalLm& model,
+                       const Values& values) {
     ExportOptions options;
-    options.dtype = dtype == DType::f32 ? FileDType::f32 : dtype == DType::f16 ? FileDType::f16 : FileDType::bf16;
+    options.dtype = saved_dtype(inputs);
     std::vector<TensorToWrite> tensors;
     for (const auto& parameter : model.parameters().all())
         tensors.push_back(
-            tensor_from_f32(parameter->name, parameter->shape.sizes(), parameter->value.data<float>(), options.dtype));
+            tensor_from_f32(parameter->name, parameter->shape.sizes(), values(*parameter), options.dtype));
     export_model(folder, inputs.base.snapshot, tensors, options);
 }
 
@@ -90,12 +97,17 @@ DType stored_dtype(const Node& config) {
     return DType::bf16;
 }
 
+std::uint64_t ModelOutput::bytes() const {
+    const auto elements = static_cast<std::uint64_t>(model.parameters().elements(peft != nullptr));
+    return elements * static_cast<std::uint64_t>(peft ? 4 : bits_of(saved_dtype(inputs)) / 8);
+}
+
 void ModelOutput::write(const std::filesystem::path& folder) const {
     if (peft) {
-        write_adapter_files(folder, inputs, model, *peft);
+        write_adapter_files(folder, inputs, model, *peft, values);
         export_tokenizer(folder, inputs.base.snapshot);
     } else {
-        write_whole_model(folder, inputs, model);
+        write_whole_model(folder, inputs, model, values);
     }
     save_own_format(folder, inputs.recipe.data);
     write_file(folder / "README.md", card(inputs, peft != nullptr));

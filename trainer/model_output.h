@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 
 #include "trainer/inputs.h"
 
@@ -11,8 +13,11 @@ struct ModelOutput {
     const Inputs& inputs;
     CausalLm& model;
     const PeftMethod* peft;   // null: the whole model is written
+    // The f32 values of a trainable parameter: its own, or those of an earlier moment.
+    std::function<const float*(const Parameter&)> values;
 
     void write(const std::filesystem::path& folder) const;
+    std::uint64_t bytes() const;   // of the weights
 };
 
 // The dtype a config.json says its weights are stored in (bf16 when it says nothing we know).

@@ -8,6 +8,8 @@
 #include "configs/error.h"
 #include "hub/open_file.h"
 #include "hub/output_file.h"
+#include "trainer/checkpoint/store.h"
+#include "trainer/receipt.h"
 
 namespace trainer {
 
@@ -23,51 +25,64 @@ bool holds_run(const fs::path& folder) {
 
 }   // namespace
 
-OutputFolder::OutputFolder(const std::string& path) : path_(path) {
+OutputFolder::OutputFolder(const std::string& path, Use use) : path_(path) {
     std::error_code error;
-    if (fs::exists(path_, error)) {
-        require(fs::is_directory(path_), Exit::cannot_create, "output: {} is there already and is no folder", path);
-        if (access(path_.c_str(), R_OK | W_OK | X_OK) != 0)
-            fail(Exit::cannot_create, "output: {} cannot be written: {}", path, std::strerror(errno));
-        require(!holds_run(path_), Exit::cannot_create,
-                "output: {} already holds a run; choose another folder or remove it", path);
-        require(fs::is_empty(path_, error), Exit::cannot_create,
-                "output: {} is not empty; choose a new or an empty folder", path);
+    if (fs::exists(fs::symlink_status(path_, error))) {
+        prove(use);
         return;
     }
-    require(!error, Exit::cannot_create, "output: {}: {}", path, error.message());
+    require(!error || error == std::errc::no_such_file_or_directory, Exit::cannot_create, "output: {}: {}", path,
+            error.message());
     fs::path missing = fs::absolute(path_).lexically_normal();
     if (!missing.has_filename()) missing = missing.parent_path();   // "out/"
     while (!fs::exists(missing, error) && !error) {
         first_missing_ = missing;
         missing = missing.parent_path();
     }
-    create();
+    make();
     remove_made();
-    created_ = false;
+}
+
+void OutputFolder::prove(Use use) {
+    std::error_code error;
+    const std::string path = path_.string();
+    require(fs::exists(path_, error), Exit::cannot_create, "output: {} is a link to something that is not there", path);
+    require(fs::is_directory(path_), Exit::cannot_create, "output: {} is there already and is no folder", path);
+    if (access(path_.c_str(), R_OK | W_OK | X_OK) != 0)
+        fail(Exit::cannot_create, "output: {} cannot be written: {}", path, std::strerror(errno));
+    if (use == Use::resume) {
+        kept_ = !fs::is_empty(path_, error);
+        require(!kept_ || holds_run(path_), Exit::cannot_create,
+                "output: {} holds no run to resume but other files; is it the right folder?", path);
+        return;
+    }
+    require(!holds_run(path_), Exit::cannot_create,
+            "output: {} already holds a run; go on with it with --resume, choose another folder or remove it", path);
+    require(fs::is_empty(path_, error), Exit::cannot_create, "output: {} is not empty; choose a new or an empty folder",
+            path);
 }
 
 OutputFolder::~OutputFolder() {
-    if (created_ && !kept_) remove_made();
+    if (!opened_ || kept_) return;
+    lock_.reset();
+    remove_made();
 }
 
-void OutputFolder::create() {
+void OutputFolder::open() {
+    make();
+    lock_ = std::make_unique<RunLock>(path_, new_run_id());
+    opened_ = true;
+    sweep_leftovers(*lock_);
+}
+
+bool OutputFolder::finished() const { return fs::exists(path_ / receipt_name); }
+
+void OutputFolder::make() {
     std::error_code error;
     fs::create_directories(path_, error);
-    created_ = true;
-    if (!error) return flush_made();
+    if (!error) return;
     remove_made();
     fail(Exit::cannot_create, "output: {} cannot be created: {}", path_.string(), error.message());
-}
-
-// No power cut takes the folder back, and with it what is flushed to disk inside.
-void OutputFolder::flush_made() const {
-    if (first_missing_.empty()) return;
-    fs::path folder = fs::absolute(path_).lexically_normal();
-    while (folder != first_missing_.parent_path()) {
-        folder = folder.parent_path();
-        sync_folder(folder);
-    }
 }
 
 void OutputFolder::remove_made() const {

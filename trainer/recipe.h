@@ -23,6 +23,7 @@ struct Recipe {
     OptimizerOptions optimizer;
     ScheduleOptions schedule;
     EvalOptions eval;
+    CheckpointOptions checkpoint;
     LoggingOptions logging;
     std::string output;
 
@@ -39,9 +40,9 @@ struct Recipe {
         field("optimizer", optimizer, "the update rule");
         field("schedule", schedule, "the learning rate over the run");
         field("eval", eval, "when the validation data is measured");
+        field("checkpoint", checkpoint, "what is kept while training, to resume from");
         field("logging", logging, "what is written while training");
         field("output", output, "the folder of the run", required(), not_empty());
-        field.later("checkpoint", "leave the section out");
     }
 };
 

@@ -90,6 +90,7 @@ struct TrainingOptions {
     double clip_norm = 1.0;
     Determinism determinism = Determinism::automatic;
     Sharding sharding = Sharding::none;
+    std::int64_t nonfinite_steps = 3;
     std::int64_t seed = 42;
 
     template <typename Visitor>
@@ -107,6 +108,9 @@ struct TrainingOptions {
         field("sharding", sharding,
               "what ranks share out among them instead of each holding all: nothing, the optimizer's state (ZeRO-1), "
               "or also the gradients (ZeRO-2)");
+        field("nonfinite_steps", nonfinite_steps,
+              "stop when so many steps in a row had a loss or gradient that is not finite; the ones before are skipped",
+              between(1, 1e6));
         field("seed", seed, "of the order of the data, dropout and new weights", at_least(0));
         field.later("offload", "leave the key out");
         field.later("grad_dtype", "gradients are f32");
@@ -125,13 +129,30 @@ struct OptimizerOptions {
 };
 
 struct EvalOptions {
-    EvalEvery every;
+    Interval every;
     std::optional<std::int64_t> batch;
+    std::optional<std::int64_t> patience;
 
     template <typename Visitor>
     void fields(Visitor& field) {
         field("every", every, "steps between evaluations; \"epoch\"; or below 1 a fraction of the run");
         field("batch", batch, "rows computed at once; null: micro_batch", between(1, 1e6));
+        field("patience", patience, "stop after so many evaluations in a row without a lower loss; null: never",
+              at_least(1));
+    }
+};
+
+struct CheckpointOptions {
+    std::optional<Interval> every = Interval();
+    std::int64_t keep = 2;
+    bool best = true;
+
+    template <typename Visitor>
+    void fields(Visitor& field) {
+        field("every", every, "steps between checkpoints; \"epoch\"; below 1 a fraction of the run; null: none");
+        field("keep", keep, "how many of the newest stay", between(1, 1e6));
+        field("best", best, "also write and keep the one with the lowest validation loss");
+        field.later("save_dtype", "models are saved in the base's dtype");
     }
 };
 

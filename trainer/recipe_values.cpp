@@ -145,35 +145,35 @@ Node FieldType<PackingStrategy>::schema(const Limits&) {
     return any_of({of_type("boolean"), schema_of<PackingSection>()});
 }
 
-// ---- eval.every -------------------------------------------------------------------------------------------------
+// ---- intervals -------------------------------------------------------------------------------------------------
 
-void FieldType<EvalEvery>::read(const Node& node, EvalEvery& out, const Where& where) {
+void FieldType<Interval>::read(const Node& node, Interval& out, const Where& where) {
     if (node.is_string() && node.as_string() == "epoch") {
-        out = {EvalEvery::Unit::epoch, 1};
+        out = {Interval::Unit::epoch, 1};
         return;
     }
     const double value = node.is_number() ? node.as_number() : 0;
     if (value > 0 && value < 1)
-        out = {EvalEvery::Unit::fraction, value};
+        out = {Interval::Unit::fraction, value};
     else if (value >= 1 && value <= 1e12 && value == std::floor(value))
-        out = {EvalEvery::Unit::steps, value};
+        out = {Interval::Unit::steps, value};
     else
         where.expected(node, expects({}));
 }
 
-Node FieldType<EvalEvery>::write(const EvalEvery& every) {
+Node FieldType<Interval>::write(const Interval& every) {
     switch (every.unit) {
-        case EvalEvery::Unit::steps:
+        case Interval::Unit::steps:
             return Node(static_cast<std::int64_t>(every.value));
-        case EvalEvery::Unit::epoch:
+        case Interval::Unit::epoch:
             return Node("epoch");
-        case EvalEvery::Unit::fraction:
+        case Interval::Unit::fraction:
             return Node(every.value);
     }
     return {};
 }
 
-Node FieldType<EvalEvery>::schema(const Limits&) {
+Node FieldType<Interval>::schema(const Limits&) {
     Node epoch = Node::map();
     epoch.set("const", "epoch");
     return any_of({FieldType<std::int64_t>::schema(at_least(1)), std::move(epoch),

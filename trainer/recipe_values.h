@@ -128,19 +128,19 @@ struct FieldType<PackingStrategy> {
     static std::string expects(const Limits&) { return "true, false or {strategy: best_fit}"; }
 };
 
-// eval.every: a number of steps, "epoch", or a fraction of the run.
-struct EvalEvery {
+// eval.every, checkpoint.every: a number of steps, "epoch", or a fraction of the run.
+struct Interval {
     enum class Unit { steps, epoch, fraction };
     Unit unit = Unit::steps;
     double value = 50;   // steps, or the fraction; 1 for epoch
 
-    friend bool operator==(const EvalEvery&, const EvalEvery&) = default;
+    friend bool operator==(const Interval&, const Interval&) = default;
 };
 
 template <>
-struct FieldType<EvalEvery> {
-    static void read(const Node& node, EvalEvery& out, const Where& where);
-    static Node write(const EvalEvery& every);
+struct FieldType<Interval> {
+    static void read(const Node& node, Interval& out, const Where& where);
+    static Node write(const Interval& every);
     static Node schema(const Limits& limits);
     static std::string expects(const Limits&) { return "a number of steps, \"epoch\", or a fraction below 1"; }
 };

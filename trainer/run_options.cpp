@@ -28,14 +28,13 @@ std::string_view task_name(Task task) {
     return "";
 }
 
-std::int64_t evaluation_interval(const Recipe& recipe, const StepPlan& plan, std::int64_t total_steps) {
-    const EvalEvery& every = recipe.eval.every;
+std::int64_t steps_between(const Interval& every, const StepPlan& plan, std::int64_t total_steps) {
     switch (every.unit) {
-        case EvalEvery::Unit::steps:
+        case Interval::Unit::steps:
             return static_cast<std::int64_t>(every.value);
-        case EvalEvery::Unit::epoch:
+        case Interval::Unit::epoch:
             return plan.steps_per_epoch();
-        case EvalEvery::Unit::fraction:
+        case Interval::Unit::fraction:
             break;
     }
     return std::max<std::int64_t>(1,

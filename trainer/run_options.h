@@ -14,8 +14,8 @@ Determinism determinism(const Recipe& recipe);
 StepperOptions stepper_options(const Recipe& recipe);
 std::int64_t evaluation_batch(const Recipe& recipe);
 std::string_view task_name(Task task);
-// Steps between evaluations.
-std::int64_t evaluation_interval(const Recipe& recipe, const StepPlan& plan, std::int64_t total_steps);
+// In steps.
+std::int64_t steps_between(const Interval& every, const StepPlan& plan, std::int64_t total_steps);
 // Tokens of the longest document of all data.
 std::int64_t longest_document(const Inputs& inputs);
 

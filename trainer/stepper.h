@@ -42,6 +42,8 @@ public:
     // The parts of the parameters that this rank updates: what the optimizer is made for.
     const std::vector<ParameterSlice>& slices() const { return gradients_->slices(); }
 
+    const ShardLayout& layout() const { return gradients_->layout(); }
+
     struct Result {
         Sums sums;
         double gradient_norm = 0;        // before clipping

@@ -4,15 +4,20 @@
 #include <cmath>
 #include <cstdio>
 
+#include "comm/together.h"
 #include "configs/error.h"
 #include "configs/yaml.h"
 #include "hub/load.h"
+#include "hub/output_file.h"
 #include "hub/trainer_state.h"
 #include "optim/registry.h"
 #include "optim/schedule.h"
+#include "trainer/checkpoint/state_file.h"
+#include "trainer/checkpoint/store.h"
 #include "trainer/interrupt.h"
 #include "trainer/model_output.h"
 #include "trainer/objectives/registry.h"
+#include "trainer/receipt.h"
 #include "trainer/run_options.h"
 
 namespace trainer {
@@ -47,11 +52,14 @@ void round_frozen(ParameterSet& parameters, DType dtype) {
     }
 }
 
-Trainer::Trainer(const Inputs& inputs, OutputFolder& output, Communicator& ranks)
+Trainer::Trainer(const Inputs& inputs, Communicator& ranks, OutputFolder* output,
+                 std::map<std::string, std::string> identity)
     : inputs_(inputs),
-      output_(output),
       ranks_(ranks),
-      declared_(declare_model(inputs.base.snapshot.config, inputs.recipe.peft)) {
+      output_(output),
+      declared_(declare_model(inputs.base.snapshot.config, inputs.recipe.peft)),
+      requests_(ranks, inputs.recipe.output),
+      identity_(std::move(identity)) {
     const Recipe& recipe = inputs.recipe;
     CausalLm& model = *declared_.model;
     model.prepare(Place::cpu(), compute_dtype(recipe), longest_document(inputs));
@@ -64,35 +72,153 @@ Trainer::Trainer(const Inputs& inputs, OutputFolder& output, Communicator& ranks
     optimizer_->prepare();
 }
 
-std::optional<double> Trainer::evaluate(std::int64_t step, double epoch, Outcome& outcome) {
+void Trainer::resume(const ResumePoint& point) {
+    read_state(point.folder / state_file_name, declared_.model->parameters().trainable(), *optimizer_);
+    state_ = point.state;
+    optimizer_->set_steps(state_.updates);
+    const auto bytes = std::stoull(point.manifest.digests.at("metrics_bytes"));
+    metrics_ = std::make_unique<Metrics>(speaks() ? output_->path() / "metrics.jsonl" : "", bytes, point.history);
+    parent_ = checkpoint_name(state_.step);
+    safe_step_ = state_.step;
+    if (speaks()) output_->keep();
+}
+
+void Trainer::say(const std::string& line) const {
+    if (progress_) progress_->line(line);
+}
+
+void Trainer::start() {
+    if (speaks()) {
+        output_->write("recipe.yaml", to_yaml(resolved(inputs_.recipe)));
+        progress_ = std::make_unique<Progress>(inputs_.total_steps, inputs_.recipe.logging.every);
+    }
+    if (!metrics_) metrics_ = std::make_unique<Metrics>(speaks() ? output_->path() / "metrics.jsonl" : "");
+    checkpoints_ = std::make_unique<RunCheckpoints>(
+        RunCheckpoints::Run{inputs_, ranks_, *declared_.model, declared_.peft.get(), *optimizer_, *stepper_, identity_,
+                            speaks() ? output_->lock() : nullptr},
+        parent_);
+}
+
+Trainer::Outcome Trainer::run() {
+    const InterruptGuard guard;
+    start();
+    after_step();
+    outcome_.stop = after_requests();
+    while (state_.step < inputs_.total_steps && outcome_.stop < Stop::preempted && !patience_over()) {
+        train_step();
+        after_step();
+        outcome_.stop = after_requests();
+    }
+    outcome_.memory = memory_use(Place::cpu());
+    const bool stopped = outcome_.stop >= Stop::preempted && state_.step < inputs_.total_steps && !patience_over();
+    if (!stopped) {
+        finish();
+        outcome_.stop = Stop::no;
+    } else if (state_.step > 0) {
+        if (safe_step_ != state_.step) save();
+        announce(checkpoints_->poll(true));
+        outcome_.checkpoint = checkpoint_name(state_.step);
+    }
+    outcome_.patience_ended = patience_over() && state_.step < inputs_.total_steps;
+    outcome_.state = state_;
+    progress_.reset();
+    return outcome_;
+}
+
+void Trainer::train_step() {
+    const Recipe& recipe = inputs_.recipe;
+    const StepPlan::Step planned = inputs_.plan->step(state_.step);
+    const double rate =
+        recipe.optimizer.adamw.lr * schedule_factor(recipe.schedule, state_.updates, inputs_.total_steps);
     const auto begin = Clock::now();
-    Metrics::Evaluation record{step, epoch, {}, 0};
+    const Stepper::Result result = stepper_->step(
+        static_cast<std::int64_t>(planned.leaves.size()),
+        [&](std::int64_t leaf) {
+            return make_batch(inputs_.train.examples, inputs_.rows, planned.leaves[static_cast<std::size_t>(leaf)],
+                              static_cast<std::uint64_t>(recipe.training.seed), planned.epoch);
+        },
+        *optimizer_, rate);
+    step_seconds_ = seconds_since(begin);
+
+    ++state_.step;
+    state_.epoch = state_.step / inputs_.plan->steps_per_epoch();
+    state_.index = state_.step % inputs_.plan->steps_per_epoch();
+    state_.input_tokens += result.sums.input_tokens;
+    state_.trained_tokens += result.sums.count;
+    outcome_.training_seconds += step_seconds_;
+    outcome_.input_tokens += result.sums.input_tokens;
+    if (speaks()) output_->keep();
+    metrics_->step({state_.step, planned.epoch_after, result, rate, state_.input_tokens, step_seconds_,
+                    memory_use(Place::cpu()), ranks_.size()});
+    if (progress_)
+        progress_->step({state_.step, result.sums.mean_loss(), rate, result.gradient_norm,
+                         static_cast<double>(result.sums.input_tokens) / step_seconds_, step_seconds_});
+    if (result.applied) {
+        ++state_.updates;
+        state_.skipped_in_a_row = 0;
+    } else {
+        complain_of_skipped_step(result);
+    }
+}
+
+void Trainer::complain_of_skipped_step(const Stepper::Result& result) {
+    ++state_.skipped;
+    ++state_.skipped_in_a_row;
+    const std::string what =
+        format("step {}: loss {}, gradient norm {}", state_.step, result.sums.mean_loss(), result.gradient_norm);
+    if (state_.skipped_in_a_row < inputs_.recipe.training.nonfinite_steps)
+        return say(what + ": not finite, the step is skipped");
+    progress_.reset();
+    checkpoints_->poll(true);
+    throw AgreedError(
+        Exit::diverged,
+        format("the run diverged: {}; {} in a row were not finite (training.nonfinite_steps). Lower "
+               "optimizer.lr or check the data",
+               what, state_.skipped_in_a_row == 1 ? "1 step" : format("{} steps", state_.skipped_in_a_row)));
+}
+
+bool Trainer::evaluation_due() const {
+    if (inputs_.valid.empty() || state_.evaluated_step >= state_.step) return false;
+    const std::int64_t interval = steps_between(inputs_.recipe.eval.every, *inputs_.plan, inputs_.total_steps);
+    return state_.step % interval == 0 || state_.step == inputs_.total_steps;
+}
+
+void Trainer::after_step() {
+    const bool evaluated = evaluation_due();
+    if (evaluated) evaluate();
+    const bool better = evaluated && state_.best_step == state_.step && state_.evaluated_step == state_.step;
+    if (checkpoint_due(better)) save();
+}
+
+void Trainer::evaluate() {
+    const auto begin = Clock::now();
+    Metrics::Evaluation record{state_.step, epoch(), {}, 0};
     Sums all;
     for (const ValidationSet& set : inputs_.valid) {
         const auto sums = evaluate(set);
-        if (!sums) return std::nullopt;
+        if (!sums) return;
         all.add(*sums);
         record.sets.emplace_back(set.name, *sums);
     }
     record.seconds = seconds_since(begin);
-    outcome.evaluation_seconds += record.seconds;
+    outcome_.evaluation_seconds += record.seconds;
     metrics_->evaluation(record);
-    std::string text = format("validation at step {}:", step);
+    std::string text = format("validation at step {}:", state_.step);
     for (const auto& [name, sums] : record.sets)
         text +=
             format(" {}loss {} ({} tokens)", name.empty() ? "" : name + " ", four_digits(sums.mean_loss()), sums.count);
-    progress_->line(text);
-    return all.mean_loss();
+    say(text);
+    note_loss(all.mean_loss());
 }
 
 std::optional<Sums> Trainer::evaluate(const ValidationSet& set) {
     const auto leaves = leaves_in_order(static_cast<std::int64_t>(set.rows.size()), evaluation_batch(inputs_.recipe));
     const LeafRange range = leaves_of_rank(static_cast<std::int64_t>(leaves.size()), ranks_.rank(), ranks_.size());
     std::vector<LeafResult> mine;
-    for (std::int64_t i = range.begin; i < range.end && !InterruptGuard::requested(); ++i)
-        mine.push_back(
-            {i, evaluate_leaf(*declared_.model, *objective_,
-                              make_batch(set.data.examples, set.rows, leaves[static_cast<std::size_t>(i)], 0, 0))});
+    for (std::int64_t i = range.begin; i < range.end && !StopRequests::signalled(); ++i) {
+        const Batch batch = make_batch(set.data.examples, set.rows, leaves[static_cast<std::size_t>(i)], 0, 0);
+        mine.push_back({i, evaluate_leaf(*declared_.model, *objective_, batch)});
+    }
     const std::vector<LeafResult> all = gather_results(ranks_, mine);
     if (all.size() < leaves.size()) return std::nullopt;
     Sums sums;
@@ -100,88 +226,93 @@ std::optional<Sums> Trainer::evaluate(const ValidationSet& set) {
     return sums;
 }
 
-Trainer::Outcome Trainer::run() {
-    const Recipe& recipe = inputs_.recipe;
-    const InterruptGuard guard;
-    output_.create();
-    output_.write("recipe.yaml", to_yaml(resolved(recipe)));
-    metrics_ = std::make_unique<Metrics>(output_.path() / "metrics.jsonl");
-    progress_ = std::make_unique<Progress>(inputs_.total_steps, recipe.logging.every);
-    const std::int64_t interval = evaluation_interval(recipe, *inputs_.plan, inputs_.total_steps);
-
-    Outcome outcome;
-    double epoch = 0;
-    if (!inputs_.valid.empty()) outcome.first_validation_loss = evaluate(0, 0, outcome);
-    while (outcome.steps < inputs_.total_steps && !InterruptGuard::requested()) {
-        const StepPlan::Step planned = inputs_.plan->step(outcome.steps);
-        const double rate =
-            recipe.optimizer.adamw.lr * schedule_factor(recipe.schedule, outcome.steps, inputs_.total_steps);
-        const auto begin = Clock::now();
-        const Stepper::Result result = stepper_->step(
-            static_cast<std::int64_t>(planned.leaves.size()),
-            [&](std::int64_t leaf) {
-                return make_batch(inputs_.train.examples, inputs_.rows, planned.leaves[static_cast<std::size_t>(leaf)],
-                                  static_cast<std::uint64_t>(recipe.training.seed), planned.epoch);
-            },
-            *optimizer_, rate);
-        require(result.applied, Exit::diverged,
-                "the run diverged: loss {}, gradient norm {}; lower optimizer.lr or check the data",
-                result.sums.mean_loss(), result.gradient_norm);
-        const double seconds = seconds_since(begin);
-
-        output_.keep();
-        ++outcome.steps;
-        epoch = planned.epoch_after;
-        outcome.training_seconds += seconds;
-        outcome.input_tokens += result.sums.input_tokens;
-        metrics_->step({outcome.steps, epoch, result, rate, outcome.input_tokens, seconds, memory_use(Place::cpu())});
-        progress_->step({outcome.steps, result.sums.mean_loss(), rate, result.gradient_norm,
-                         static_cast<double>(result.sums.input_tokens) / seconds, seconds});
-        const bool last = outcome.steps == inputs_.total_steps;
-        if (!inputs_.valid.empty() && (last || outcome.steps % interval == 0) && !InterruptGuard::requested())
-            outcome.last_validation_loss = evaluate(outcome.steps, epoch, outcome);
+void Trainer::note_loss(double loss) {
+    state_.evaluated_step = state_.step;
+    safe_step_ = -1;
+    if (!state_.first_validation_loss) state_.first_validation_loss = loss;
+    state_.last_validation_loss = loss;
+    if (!state_.best_validation_loss || loss < *state_.best_validation_loss) {
+        state_.best_validation_loss = loss;
+        state_.best_step = state_.step;
+        state_.evaluations_since_best = 0;
+    } else {
+        ++state_.evaluations_since_best;
     }
-    outcome.interrupted = outcome.steps < inputs_.total_steps;
-    outcome.memory = memory_use(Place::cpu());
-
-    progress_.reset();
-    if (!outcome.interrupted) {
-        write_model(output_.path());
-        write_state(output_.path(), epoch, outcome);
-    } else if (outcome.steps > 0) {
-        OutputFolder checkpoint((output_.path() / format("checkpoint-{}", outcome.steps)).string());
-        checkpoint.create();
-        write_model(checkpoint.path());
-        write_state(checkpoint.path(), epoch, outcome);
-        checkpoint.keep();
-    }
-    return outcome;
 }
 
-void Trainer::write_model(const std::filesystem::path& folder) const {
-    const ModelOutput model{inputs_, *declared_.model, declared_.peft.get()};
-    model.write(folder);
+bool Trainer::checkpoint_due(bool better) const {
+    const CheckpointOptions& options = inputs_.recipe.checkpoint;
+    if (state_.step == 0 || safe_step_ == state_.step || !options.every) return false;
+    if (better && options.best) return true;
+    return state_.step % steps_between(*options.every, *inputs_.plan, inputs_.total_steps) == 0;
 }
 
-void Trainer::write_state(const std::filesystem::path& folder, double epoch, const Outcome& outcome) const {
+void Trainer::save() {
+    safe_step_ = state_.step;
+    checkpoints_->save(state_, trainer_state_text(), metrics_->bytes());
+}
+
+void Trainer::announce(const std::optional<std::string>& checkpoint) const {
+    if (checkpoint) say(format("saved {}", *checkpoint));
+}
+
+bool Trainer::patience_over() const {
+    const auto patience = inputs_.recipe.eval.patience;
+    return patience && state_.evaluations_since_best >= *patience;
+}
+
+Stop Trainer::after_requests() {
+    announce(checkpoints_->poll(false));
+    const Stop stop = requests_.agreed(step_seconds_, checkpoints_->seconds());
+    if (stop == Stop::save && state_.step > 0 && safe_step_ != state_.step) save();
+    return stop;
+}
+
+double Trainer::epoch() const { return state_.step == 0 ? 0 : inputs_.plan->step(state_.step - 1).epoch_after; }
+
+std::string Trainer::trainer_state_text() const {
     const Recipe& recipe = inputs_.recipe;
     TrainerState state;
-    state.epoch = epoch;
-    state.eval_steps = evaluation_interval(recipe, *inputs_.plan, inputs_.total_steps);
-    state.global_step = outcome.steps;
+    if (state_.best_validation_loss && state_.best_step > 0) {
+        state.best_global_step = state_.best_step;
+        state.best_metric = state_.best_validation_loss;
+        if (recipe.checkpoint.best && recipe.checkpoint.every)
+            state.best_model_checkpoint =
+                (std::filesystem::path(recipe.output) / checkpoint_name(state_.best_step)).string();
+    }
+    state.epoch = epoch();
+    state.eval_steps = steps_between(recipe.eval.every, *inputs_.plan, inputs_.total_steps);
+    state.global_step = state_.step;
     state.log_history = metrics_->history();
     state.logging_steps = 1;
     state.max_steps = inputs_.total_steps;
-    state.num_input_tokens_seen = outcome.input_tokens;
+    state.num_input_tokens_seen = state_.input_tokens;
     state.num_train_epochs = static_cast<std::int64_t>(
         std::ceil(static_cast<double>(inputs_.total_steps) / static_cast<double>(inputs_.plan->steps_per_epoch())));
-    state.save_steps = inputs_.total_steps;
-    state.should_training_stop = !outcome.interrupted;
+    state.save_steps = recipe.checkpoint.every
+                           ? steps_between(*recipe.checkpoint.every, *inputs_.plan, inputs_.total_steps)
+                           : inputs_.total_steps;
+    state.should_training_stop = state_.step == inputs_.total_steps;
     const CausalLmShape& shape = declared_.model->shape();
     const auto without_embeddings = declared_.model->parameters().elements(false) - shape.vocabulary * shape.hidden;
-    state.total_flos = 6.0 * static_cast<double>(outcome.input_tokens) * static_cast<double>(without_embeddings);
+    state.total_flos = 6.0 * static_cast<double>(state_.input_tokens) * static_cast<double>(without_embeddings);
     state.train_batch_size = recipe.training.micro_batch;
-    write_trainer_state(folder / "trainer_state.json", state);
+    return trainer::trainer_state_text(state);
+}
+
+void Trainer::finish() {
+    announce(checkpoints_->poll(true));
+    together(ranks_, [&] {
+        if (!speaks()) return;
+        StagedFolder staged(output_->path(), "final", new_run_id());
+        const ModelOutput model{inputs_, *declared_.model, declared_.peft.get(),
+                                [](const Parameter& parameter) { return parameter.value.data<float>(); }};
+        staged.reserve(model.bytes());
+        model.write(staged.path());
+        write_file(staged.path() / "trainer_state.json", trainer_state_text());
+        write_file(staged.path() / receipt_name, receipt_text(inputs_, identity_, staged.path(), state_));
+        staged.move_into_parent({"trainer_state.json", receipt_name});
+    });
 }
 
 }   // namespace trainer

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "autograd/place.h"
 #include "autograd/tensor.h"
@@ -23,6 +24,9 @@ struct MatrixView {
 void gemm(Cpu, Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate);
 void gemm(Cpu, const MatrixView& c, const MatrixView& a, bool transpose_a, const MatrixView& b, bool transpose_b,
           bool accumulate);
+
+// What computes the tiles, with all that their bits depend on: "oneDNN 2.6.3 with instruction set 0x7ef".
+std::string gemm_library();
 
 // The readable twin: three loops, f32 sums in index order.
 void gemm_reference(Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate);

@@ -255,6 +255,13 @@ bool is_native(const TileShape& shape) {
 
 }   // namespace
 
+std::string gemm_library() {
+    engine();
+    const dnnl_version_t* version = dnnl_version();
+    return format("oneDNN {}.{}.{} with instruction set {:#x}", version->major, version->minor, version->patch,
+                  static_cast<unsigned>(dnnl::get_effective_cpu_isa()));
+}
+
 void prepare_tile(const TileShape& shape) { plan_of(is_native(shape) ? shape : widened(shape)); }
 
 void run_tile(const TileShape& shape, void* c, const void* a, const void* b) {

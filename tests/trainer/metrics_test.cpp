@@ -13,7 +13,7 @@ TEST(Metrics, NumbersReadBackToTheSameBits) {
     const ScratchFolder folder;
     const double odd = 0.1 + 0.2;
     Metrics metrics(folder / "metrics.jsonl");
-    Metrics::Step step{1, 1.0 / 3, {{7 * odd, 3, 14, 7, 9}, 1e-300, 9, true}, 5e-324, 9, 2.0, {}};
+    Metrics::Step step{1, 1.0 / 3, {{7 * odd, 3, 14, 7, 9}, 1e-300, 9, true}, 5e-324, 9, 2.0, {}, 1};
     metrics.step(step);
     step.result.gradient_norm = std::nan("");
     metrics.step(step);

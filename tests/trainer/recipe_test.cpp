@@ -83,7 +83,7 @@ TEST(Recipe, ValuesInTheirSeveralSpellings) {
     const Recipe one = read(minimal + "peft: {}\neval: {every: epoch}\n");
     ASSERT_TRUE(one.peft);
     EXPECT_EQ(one.peft->lora.targets.pattern, "all-linear");
-    EXPECT_EQ(one.eval.every, (EvalEvery{EvalEvery::Unit::epoch, 1}));
+    EXPECT_EQ(one.eval.every, (Interval{Interval::Unit::epoch, 1}));
 
     const Recipe two = read(R"(
 model: {base: m, dtype: f16, hub_id: a/b, config: {rope_theta: 1e4}}
@@ -115,7 +115,7 @@ output: o
     EXPECT_EQ(two.training.micro_batch, 3);   // at most batch
     EXPECT_EQ(two.optimizer.adamw.betas[0], 0.8);
     EXPECT_EQ(two.schedule.name, ScheduleKind::linear);
-    EXPECT_EQ(two.eval.every, (EvalEvery{EvalEvery::Unit::fraction, 0.25}));
+    EXPECT_EQ(two.eval.every, (Interval{Interval::Unit::fraction, 0.25}));
 
     for (const Recipe& recipe : {one, two}) {
         const Node node = resolved(recipe);

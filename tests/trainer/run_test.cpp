@@ -6,6 +6,7 @@
 #include "configs/json.h"
 #include "tests/trainer/program.h"
 #include "tests/trainer/training.h"
+#include "trainer/identity.h"
 
 namespace trainer::test {
 namespace {
@@ -147,10 +148,12 @@ TEST(Run, TheResolvedRecipeGivesTheSameRun) {
     TinyProject project;
     const FinishedRun first = project.run();
     const auto saved = project.last_output() / "recipe.yaml";
-    std::unique_ptr<OutputFolder> output;
-    const Inputs again = check_inputs(load_recipe(saved, {"output=" + (project.path() / "again").string()}), output);
-    Trainer(again, *output, *make_solo()).run();
-    EXPECT_TRUE(get_text(output->path() / "adapter_model.safetensors") == first.weights);
+    const Inputs again = check_inputs(load_recipe(saved, {"output=" + (project.path() / "again").string()}), [] {});
+    OutputFolder output(again.recipe.output);
+    output.open();
+    const auto ranks = make_solo();
+    Trainer(again, *ranks, &output, identity_of(again)).run();
+    EXPECT_TRUE(get_text(output.path() / "adapter_model.safetensors") == first.weights);
 }
 
 TEST(Run, NamedValidationSets) {

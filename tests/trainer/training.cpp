@@ -7,6 +7,7 @@
 
 #include "comm/solo.h"
 #include "configs/json.h"
+#include "trainer/identity.h"
 
 namespace trainer::test {
 
@@ -27,8 +28,7 @@ Inputs TinyProject::inputs(const std::vector<std::string>& overrides, const std:
                                        "schedule: {warmup: 1}\n"
                                        "output: " +
                                        root + output + "\n");
-    std::unique_ptr<OutputFolder> proved;
-    return check_inputs(load_recipe(root + "recipe.yaml", overrides), proved);
+    return check_inputs(load_recipe(root + "recipe.yaml", overrides), [] {});
 }
 
 FinishedRun TinyProject::run(const std::vector<std::string>& overrides) {
@@ -40,7 +40,8 @@ FinishedRun TinyProject::run(const std::vector<std::string>& overrides) {
     finished.planned_bytes = plan_memory(made, *ranks).total();
     reset_memory_peak(Place::cpu());
     {
-        Trainer trainer(made, output, *ranks);
+        output.open();
+        Trainer trainer(made, *ranks, &output, identity_of(made));
         finished.outcome = trainer.run();
     }
     for (Node& line : json_lines(get_text(output.path() / "metrics.jsonl")))

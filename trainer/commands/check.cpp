@@ -49,8 +49,9 @@ Node data_node(const Inputs& inputs) {
 }
 
 Inputs checked_inputs(const RecipeArguments& arguments) {
-    std::unique_ptr<OutputFolder> proved;
-    return check_inputs(load_recipe(arguments.path, arguments.overrides), proved);
+    Recipe recipe = load_recipe(arguments.path, arguments.overrides);
+    const std::string output = recipe.output;
+    return check_inputs(std::move(recipe), [&] { OutputFolder proved(output); });
 }
 
 int check_as_json(const RecipeArguments& arguments) {

@@ -1,4 +1,5 @@
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
@@ -6,10 +7,14 @@
 #include <memory>
 #include <optional>
 
+#include "autograd/cpu/isa.h"
+#include "comm/collective.h"
 #include "comm/launch.h"
-#include "comm/solo.h"
+#include "comm/open.h"
+#include "comm/together.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/recipe_arguments.h"
+#include "trainer/identity.h"
 #include "trainer/log.h"
 #include "trainer/run_options.h"
 #include "trainer/trainer.h"
@@ -17,6 +22,13 @@
 namespace trainer {
 
 namespace {
+
+struct RunArguments : RecipeArguments {
+    std::optional<int> processes;
+    bool resume = false;
+    std::string resume_from;   // "": the newest of the recipe's output
+    bool numerics_may_change = false;
+};
 
 std::size_t peak_resident_bytes() {
     rusage usage{};
@@ -46,39 +58,143 @@ void print_start(const Inputs& inputs, const MemoryPlan& plan) {
 void print_end(const MemoryPlan& plan, const Trainer::Outcome& outcome) {
     std::printf("memory: planned %s, tensors at their peak %s, whole process %s\n", bytes_text(plan.total()).c_str(),
                 bytes_text(outcome.memory.peak_total()).c_str(), bytes_text(peak_resident_bytes()).c_str());
-    if (outcome.first_validation_loss && outcome.last_validation_loss)
-        std::printf("validation loss: %.4f before, %.4f after (%+.1f %%)\n", *outcome.first_validation_loss,
-                    *outcome.last_validation_loss,
-                    100 * (*outcome.last_validation_loss / *outcome.first_validation_loss - 1));
+    const TrainingState& state = outcome.state;
+    if (state.first_validation_loss && state.last_validation_loss)
+        std::printf("validation loss: %.4f before, %.4f after (%+.1f %%)\n", *state.first_validation_loss,
+                    *state.last_validation_loss,
+                    100 * (*state.last_validation_loss / *state.first_validation_loss - 1));
     std::printf(
         "training took %s, evaluation %s: %.0f tokens/s\n", duration_text(outcome.training_seconds).c_str(),
         duration_text(outcome.evaluation_seconds).c_str(),
         outcome.training_seconds > 0 ? static_cast<double>(outcome.input_tokens) / outcome.training_seconds : 0);
 }
 
-int run(const RecipeArguments& arguments) {
-    std::unique_ptr<OutputFolder> output;
-    const Inputs inputs = check_inputs(load_recipe(arguments.path, arguments.overrides), output);
-    for (const std::string& warning : warnings_of(inputs)) log_warning(warning);
-    const auto ranks = make_solo();
-    const MemoryPlan plan = plan_memory(inputs, *ranks);
-    print_start(inputs, plan);
+// Everything that is known before the weights are read.
+struct Start {
+    Inputs inputs;
+    std::unique_ptr<OutputFolder> output;   // rank 0
+    std::map<std::string, std::string> identity;
+};
 
-    Trainer trainer(inputs, *output, *ranks);
-    const Trainer::Outcome outcome = trainer.run();
-    print_end(plan, outcome);
-    if (outcome.interrupted) {
-        if (outcome.steps > 0)
-            log_error(format("interrupted after step {} of {}; what was learned lies in {}/checkpoint-{}",
-                             outcome.steps, inputs.total_steps, inputs.recipe.output, outcome.steps));
-        else
-            log_error("interrupted before the first step; nothing was learned");
-        return static_cast<int>(Exit::interrupted);
+// All ranks compute with the instruction set that the oldest of them has.
+void agree_on_isa(Communicator& ranks) {
+    Isa lowest = isa();
+    for (const double one : gather_values(ranks, {static_cast<double>(isa())}))
+        lowest = std::min(lowest, static_cast<Isa>(static_cast<int>(one)));
+    if (lowest != isa()) force_isa(lowest);
+}
+
+void agree_on_identity(Communicator& ranks, const std::map<std::string, std::string>& identity) {
+    for (const auto& [name, digest] : identity) {
+        const std::string expected = gather_texts(ranks, digest)[0];
+        together(ranks, [&] {
+            require(digest == expected, Exit::bad_recipe, "{} differs from rank 0's: found {}, expected {}", name,
+                    digest, expected);
+        });
     }
-    if (!inputs.valid.empty() && !outcome.last_validation_loss)
-        log_warning("the last evaluation was interrupted; everything else is complete");
-    std::printf("%s: %s\n", inputs.recipe.peft ? "adapter" : "model", inputs.recipe.output.c_str());
+}
+
+Start prepare(Communicator& ranks, const RunArguments& arguments) {
+    Start start;
+    agree_on_isa(ranks);
+    together(ranks, [&] {
+        Recipe recipe = load_recipe(arguments.path, arguments.overrides);
+        const std::string output = recipe.output;
+        const auto use = arguments.resume ? OutputFolder::Use::resume : OutputFolder::Use::fresh;
+        start.inputs = check_inputs(std::move(recipe), [&] {
+            if (ranks.rank() == 0) start.output = std::make_unique<OutputFolder>(output, use);
+        });
+        check_ranks(start.inputs, ranks.size());
+        start.identity = identity_of(start.inputs);
+    });
+    agree_on_identity(ranks, start.identity);
+    return start;
+}
+
+// Whether the run has come to its end before; says so.
+bool already_finished(Communicator& ranks, const Start& start) {
+    if (!any(ranks, start.output && start.output->finished())) return false;
+    together(ranks, [&] {
+        if (!start.output) return;
+        const std::string changes = changes_text(start.output->path() / "recipe.yaml", start.inputs);
+        require(changes.empty(), Exit::incompatible_resume,
+                "{} holds a finished run of another recipe:{}\nchoose another output", start.output->path().string(),
+                changes);
+        std::printf("%s: this run is finished; there is nothing to do\n", start.output->path().c_str());
+    });
+    return true;
+}
+
+void introduce(Communicator& ranks, const Start& start, const MemoryPlan& plan) {
+    if (!start.output) return;
+    for (const std::string& warning : warnings_of(start.inputs)) log_warning(warning);
+    for (int rank = 0; rank < ranks.size() && ranks.size() > 1; ++rank)
+        std::printf("%s\n", ranks.name_of(rank).c_str());
+    print_start(start.inputs, plan);
+}
+
+void resume(Trainer& trainer, Communicator& ranks, const Start& start, const RunArguments& arguments) {
+    const auto point = find_resume_point(ranks, start.inputs.recipe.output, arguments.resume_from, log_warning);
+    if (!point) {
+        if (start.output) std::printf("no checkpoint to resume from; starting from the beginning\n");
+        return;
+    }
+    together(ranks, [&] { check_resumable(*point, start.inputs, start.identity, arguments.numerics_may_change); });
+    trainer.resume(*point);
+    if (start.output)
+        std::printf("resuming from %s: step %lld of %lld\n", point->folder.filename().c_str(),
+                    static_cast<long long>(point->state.step), static_cast<long long>(start.inputs.total_steps));
+}
+
+int report_stop(const Start& start, const Trainer::Outcome& outcome) {
+    if (start.output) {
+        if (outcome.checkpoint.empty())
+            log_error("stopped before the first step; nothing was learned");
+        else
+            log_error(format("stopped after step {} of {}; go on with --resume from {}/{}", outcome.state.step,
+                             start.inputs.total_steps, start.inputs.recipe.output, outcome.checkpoint));
+    }
+    return static_cast<int>(outcome.stop == Stop::interrupted ? Exit::interrupted : Exit::preempted);
+}
+
+int run_as_rank(Communicator& ranks, const RunArguments& arguments) {
+    const Start start = prepare(ranks, arguments);
+    if (arguments.resume && already_finished(ranks, start)) return 0;
+    const MemoryPlan plan = plan_memory(start.inputs, ranks);
+    introduce(ranks, start, plan);
+    together(ranks, [&] {
+        if (start.output) start.output->open();
+    });
+    Trainer trainer(start.inputs, ranks, start.output.get(), start.identity);
+    if (arguments.resume) resume(trainer, ranks, start, arguments);
+    const Trainer::Outcome outcome = trainer.run();
+    if (start.output) print_end(plan, outcome);
+    if (outcome.stop != Stop::no) return report_stop(start, outcome);
+    if (start.output)
+        std::printf("%s: %s\n", start.inputs.recipe.peft ? "adapter" : "model", start.inputs.recipe.output.c_str());
     return 0;
+}
+
+// Another rank is gone: nothing can be saved that is not safe already.
+void end_at_once(int exit_code, const std::string& message) {
+    log_error(message);
+    _exit(exit_code);
+}
+
+int run(const RunArguments& arguments) {
+    const auto ranks = open_communicator(end_at_once);
+    try {
+        return run_as_rank(*ranks, arguments);
+    } catch (const AgreedError& error) {
+        if (ranks->rank() == 0) log_error(error.what());
+        return static_cast<int>(error.code());
+    } catch (const Error& error) {
+        ranks->abandon(static_cast<int>(error.code()), error.what());
+        throw;
+    } catch (const std::exception& error) {
+        ranks->abandon(static_cast<int>(Exit::internal), error.what());
+        throw;
+    }
 }
 
 int launch(int processes) {
@@ -87,14 +203,40 @@ int launch(int processes) {
     return outcome.exit_code;
 }
 
+// `--resume [DIR]` takes the word behind it; one that is an override or the recipe is given back.
+void take_back(RunArguments& arguments, const std::vector<std::string>& words) {
+    for (const std::string& word : words) {
+        if (word.find('=') != std::string::npos)
+            arguments.overrides.push_back(word);
+        else if (arguments.path.empty())
+            arguments.path = word;
+        else
+            arguments.resume_from = word;
+    }
+    require(!arguments.path.empty(), Exit::usage, "RECIPE is missing; see trainer run --help");
+}
+
 }   // namespace
 
 std::function<int()> define_run(CLI::App& app) {
-    const auto arguments = std::make_shared<RecipeArguments>();
+    const auto arguments = std::make_shared<RunArguments>();
+    const auto words = std::make_shared<std::vector<std::string>>();
     arguments->declare(app);
-    const auto processes = std::make_shared<std::optional<int>>();
-    app.add_option("--nproc", *processes, "start so many processes on this machine, which share the work");
-    return [arguments, processes] { return *processes ? launch(**processes) : run(*arguments); };
+    app.get_option("RECIPE")->required(false);
+    app.add_option("--nproc", arguments->processes, "start so many processes on this machine, which share the work");
+    CLI::Option* resume =
+        app.add_option("--resume", *words,
+                       "go on from the newest valid checkpoint of the recipe's output, or from this one of its "
+                       "checkpoints; start from the beginning when there is none")
+            ->expected(0, 1)
+            ->type_name("[DIR]");
+    app.add_flag("--allow-numerics-change", arguments->numerics_may_change,
+                 "resume although this machine computes other bits");
+    return [arguments, words, resume] {
+        arguments->resume = resume->count() > 0;
+        take_back(*arguments, *words);
+        return arguments->processes ? launch(*arguments->processes) : run(*arguments);
+    };
 }
 
 }   // namespace trainer

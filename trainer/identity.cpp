@@ -1,0 +1,105 @@
+#include "trainer/identity.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "autograd/cpu/gemm.h"
+#include "autograd/cpu/isa.h"
+#include "configs/json.h"
+#include "hub/sha256.h"
+
+namespace trainer {
+
+namespace {
+
+// Keys, or sections, that leave weights and losses as they are. Strict sums do not depend on sharding.
+constexpr std::string_view harmless[] = {"device",
+                                         "model.base",
+                                         "model.revision",
+                                         "model.hub_id",
+                                         "data.train.*.path",
+                                         "data.valid.path",
+                                         "data.valid.*.path",
+                                         "data.template",
+                                         "training.recompute",
+                                         "training.sharding",
+                                         "training.nonfinite_steps",
+                                         "eval.every",
+                                         "eval.patience",
+                                         "checkpoint",
+                                         "logging",
+                                         "output"};
+
+// Whether a dotted path is the pattern, or lies below it; * stands for one part.
+bool matches(std::string_view pattern, std::string_view path) {
+    while (!pattern.empty()) {
+        const std::string_view part = pattern.substr(0, pattern.find('.'));
+        const std::string_view found = path.substr(0, path.find('.'));
+        if (part != "*" && part != found) return false;
+        pattern.remove_prefix(std::min(pattern.size(), part.size() + 1));
+        path.remove_prefix(std::min(path.size(), found.size() + 1));
+    }
+    return true;
+}
+
+using Values = std::map<std::string, std::string>;
+
+void collect(const Node& node, const std::string& path, Values& values) {
+    const std::string dot = path.empty() ? "" : ".";
+    if (node.is_map()) {
+        for (const Node::Entry& entry : node.as_map()) collect(entry.value, path + dot + entry.key, values);
+    } else if (node.is_list() && path == "data.train") {
+        for (std::size_t i = 0; i < node.as_list().size(); ++i)
+            collect(node.as_list()[i], path + dot + std::to_string(i), values);
+    } else if (std::none_of(std::begin(harmless), std::end(harmless),
+                            [&](std::string_view pattern) { return matches(pattern, path); })) {
+        values[path] = to_json(node);
+    }
+}
+
+Values values_of(const Node& recipe) {
+    Values values;
+    collect(recipe, "", values);
+    return values;
+}
+
+std::string digest_of_files(const std::vector<std::filesystem::path>& files) {
+    Sha256 all;
+    for (const std::filesystem::path& file : files) all.update(sha256_of_file(file));
+    return all.finish();
+}
+
+}   // namespace
+
+std::string numerics_fingerprint() { return format("{}, {}", isa_name(), gemm_library()); }
+
+std::map<std::string, std::string> identity_of(const Inputs& inputs) {
+    const Recipe& recipe = inputs.recipe;
+    std::vector<std::filesystem::path> data;
+    for (const TrainSource& source : recipe.data.train) data.emplace_back(source.path);
+    for (const ValidSource& source : recipe.data.valid) data.emplace_back(source.path);
+    if (recipe.data.chat_template != "tokenizer") data.emplace_back(recipe.data.chat_template);
+    Sha256 keys;
+    for (const auto& [key, value] : values_of(resolved(recipe))) keys.update(key + "=" + value + "\n");
+    return {{"program", sha256_of_file("/proc/self/exe")},
+            {"recipe", keys.finish()},
+            {"data", digest_of_files(data)},
+            {"base", digest_of_files(inputs.base.snapshot.files)},
+            {"numerics", numerics_fingerprint()}};
+}
+
+std::vector<RecipeChange> changes_of_result(const Node& before, const Node& now) {
+    const Values old_values = values_of(before);
+    Values new_values = values_of(now);
+    std::vector<RecipeChange> changes;
+    for (const auto& [key, value] : old_values) {
+        const auto found = new_values.find(key);
+        const std::string other = found == new_values.end() ? "nothing" : found->second;
+        if (other != value) changes.push_back({key, value, other});
+        if (found != new_values.end()) new_values.erase(found);
+    }
+    for (const auto& [key, value] : new_values) changes.push_back({key, "nothing", value});
+    return changes;
+}
+
+}   // namespace trainer

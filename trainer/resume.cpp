@@ -1,0 +1,103 @@
+#include "trainer/resume.h"
+
+#include <chrono>
+#include <thread>
+
+#include "comm/collective.h"
+#include "comm/together.h"
+#include "configs/json.h"
+#include "configs/yaml.h"
+#include "hub/sha256.h"
+#include "trainer/identity.h"
+
+namespace trainer {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::chrono::seconds patience{30};   // with a file system that shows another host old data
+
+std::optional<Checkpoint> newest(const fs::path& run_folder, const std::function<void(const std::string&)>& say) {
+    NewestCheckpoint newest = find_newest_checkpoint(run_folder);
+    for (const SkippedCheckpoint& skipped : newest.skipped) say(format("skipped {}: {}", skipped.name, skipped.reason));
+    return std::move(newest.found);
+}
+
+std::optional<Checkpoint> chosen(const fs::path& run_folder, const std::string& asked,
+                                 const std::function<void(const std::string&)>& say) {
+    std::error_code ignored;
+    if (asked.empty() || fs::equivalent(asked, run_folder, ignored)) return newest(run_folder, say);
+    require(fs::exists(asked, ignored), Exit::no_input, "--resume: there is no folder {}", asked);
+    const fs::path folder = fs::weakly_canonical(asked, ignored);
+    require(fs::equivalent(folder.parent_path(), run_folder, ignored) && checkpoint_step(folder.filename().string()),
+            Exit::usage, "--resume: {} is neither the recipe's output {} nor a checkpoint in it; set output to its run",
+            asked, run_folder.string());
+    return verify_checkpoint(folder);
+}
+
+std::string manifest_digest(const fs::path& folder) {
+    std::error_code ignored;
+    const fs::path file = folder / manifest_name;
+    return fs::exists(file, ignored) ? sha256_of_file(file) : "";
+}
+
+void wait_for(const fs::path& folder, const std::string& digest) {
+    const auto end = std::chrono::steady_clock::now() + patience;
+    while (manifest_digest(folder) != digest) {
+        require(std::chrono::steady_clock::now() < end, Exit::bad_checkpoint,
+                "{}: this host does not see the manifest that rank 0 sees; is the folder shared?", folder.string());
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    }
+}
+
+}   // namespace
+
+std::optional<ResumePoint> find_resume_point(Communicator& ranks, const fs::path& run_folder, const std::string& asked,
+                                             const std::function<void(const std::string&)>& say) {
+    std::optional<Checkpoint> found;
+    together(ranks, [&] {
+        if (ranks.rank() == 0) found = chosen(run_folder, asked, say);
+    });
+    const std::string folder = gather_texts(ranks, found ? found->folder.string() : "")[0];
+    if (folder.empty()) return std::nullopt;
+    const std::string digest = gather_texts(ranks, found ? manifest_digest(folder) : "")[0];
+    ResumePoint point;
+    together(ranks, [&] {
+        wait_for(folder, digest);
+        point.folder = folder;
+        point.manifest = read_manifest(folder);
+        point.state = read_fields<TrainingState>(read_json(point.folder / "training_state.json"), Exit::bad_checkpoint);
+        point.history = read_json(point.folder / "trainer_state.json").at("log_history");
+    });
+    return point;
+}
+
+std::string changes_text(const fs::path& recipe, const Inputs& inputs) {
+    std::string text;
+    for (const RecipeChange& change : changes_of_result(read_yaml(recipe), resolved(inputs.recipe)))
+        text += format("\n  {}: {} before, {} now", change.key, change.before, change.now);
+    return text;
+}
+
+void check_resumable(const ResumePoint& point, const Inputs& inputs, const std::map<std::string, std::string>& identity,
+                     bool numerics_may_change) {
+    const std::string changes = changes_text(point.folder / "recipe.yaml", inputs);
+    require(changes.empty(), Exit::incompatible_resume,
+            "{}: the recipe would give another result:{}\ntake the changes back, or start a new run in another output",
+            point.folder.string(), changes);
+    const auto differs = [&](const std::string& name) {
+        const auto before = point.manifest.digests.find(name);
+        return before == point.manifest.digests.end() || before->second != identity.at(name);
+    };
+    for (const auto& [name, what] : {std::pair("data", "the data files"), std::pair("base", "the base model's files")})
+        require(!differs(name), Exit::incompatible_resume,
+                "{}: {} are not those the run began with (SHA-256 {} before, {} now)", point.folder.string(), what,
+                point.manifest.digests.at(name), identity.at(name));
+    require(numerics_may_change || !differs("numerics"), Exit::incompatible_resume,
+            "{}: computed with {}, here it would be {}; the result would have other bits. Go on there, or allow it "
+            "with --allow-numerics-change",
+            point.folder.string(), point.manifest.digests.at("numerics"), identity.at("numerics"));
+}
+
+}   // namespace trainer

@@ -1,0 +1,96 @@
+#include "trainer/run_checkpoints.h"
+
+#include "comm/collective.h"
+#include "comm/together.h"
+#include "configs/error.h"
+#include "configs/json.h"
+#include "configs/yaml.h"
+#include "hub/output_file.h"
+#include "trainer/checkpoint/store.h"
+#include "trainer/version.h"
+
+namespace trainer {
+
+namespace {
+
+constexpr std::uint64_t small_files = 8 << 20;   // tokenizer, card, recipe, states
+
+// The values of all trainable parameters as they are now.
+std::map<const Parameter*, Tensor> copy_values(CausalLm& model) {
+    const PurposeScope purpose(Purpose::workspace);
+    std::map<const Parameter*, Tensor> copies;
+    for (const Parameter* parameter : model.parameters().trainable()) {
+        Tensor& values = copies[parameter] = Tensor::empty(parameter->shape, DType::f32);
+        copy(parameter->value, values);
+    }
+    return copies;
+}
+
+std::string shared_run_id(Communicator& ranks) { return gather_texts(ranks, ranks.rank() == 0 ? new_run_id() : "")[0]; }
+
+}   // namespace
+
+RunCheckpoints::RunCheckpoints(Run run, std::string parent)
+    : run_(std::move(run)),
+      folder_(run_.inputs.recipe.output),
+      slices_(run_.stepper.layout().owned(run_.ranks.rank())),
+      writer_(run_.ranks, folder_, shared_run_id(run_.ranks)),
+      parent_(std::move(parent)) {}
+
+std::uint64_t RunCheckpoints::bytes() const {
+    const ModelOutput model{run_.inputs, run_.model, run_.peft, {}};
+    const auto trained = static_cast<std::uint64_t>(run_.model.parameters().elements(true));
+    return trained * sizeof(float) * (1 + run_.optimizer.state_names().size()) + model.bytes() + small_files;
+}
+
+std::function<void(const std::filesystem::path&)> RunCheckpoints::file_writer(const TrainingState& state,
+                                                                              const std::string& trainer_state) const {
+    if (run_.ranks.rank() != 0) return {};
+    return [this, state, trainer_state, values = copy_values(run_.model)](const std::filesystem::path& folder) {
+        const ModelOutput model{run_.inputs, run_.model, run_.peft,
+                                [&](const Parameter& parameter) { return values.at(&parameter).data<float>(); }};
+        model.write(folder);
+        write_file(folder / "recipe.yaml", to_yaml(resolved(run_.inputs.recipe)));
+        write_file(folder / "trainer_state.json", trainer_state);
+        write_file(folder / "training_state.json", to_json(write_fields(state), {.indent = 2}) + "\n");
+    };
+}
+
+Manifest RunCheckpoints::manifest(std::int64_t step, std::uint64_t metrics_bytes) const {
+    Manifest manifest;
+    manifest.step = step;
+    manifest.world_size = run_.ranks.size();
+    manifest.trainer_version = version_text;
+    manifest.parent = parent_;
+    manifest.digests = run_.identity;
+    manifest.digests["metrics_bytes"] = std::to_string(metrics_bytes);
+    return manifest;
+}
+
+void RunCheckpoints::save(const TrainingState& state, const std::string& trainer_state, std::uint64_t metrics_bytes) {
+    poll(true);
+    CheckpointWriter::Content content;
+    content.name = checkpoint_name(state.step);
+    content.manifest = manifest(state.step, metrics_bytes);
+    content.layout = state_layout(run_.model.parameters().trainable(), run_.optimizer.state_names());
+    content.state = copy_state(run_.optimizer, slices_);
+    content.write_files = file_writer(state, trainer_state);
+    content.other_bytes = ModelOutput{run_.inputs, run_.model, run_.peft, {}}.bytes() + small_files;
+    writing_ = content.name;
+    best_step_ = state.best_step;
+    writer_.start(std::move(content));
+}
+
+std::optional<std::string> RunCheckpoints::poll(bool wait) {
+    if (!writer_.poll(wait)) return std::nullopt;
+    parent_ = writing_;
+    together(run_.ranks, [&] {
+        const CheckpointOptions& options = run_.inputs.recipe.checkpoint;
+        std::set<std::int64_t> always;
+        if (options.best && best_step_ > 0) always.insert(best_step_);
+        if (run_.lock) rotate_checkpoints(*run_.lock, options.keep, always);
+    });
+    return writing_;
+}
+
+}   // namespace trainer

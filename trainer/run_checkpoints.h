@@ -1,0 +1,59 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "trainer/checkpoint/run_lock.h"
+#include "trainer/checkpoint/writer.h"
+#include "trainer/model_output.h"
+#include "trainer/stepper.h"
+#include "trainer/training_state.h"
+
+namespace trainer {
+
+// The checkpoints of one run: what goes into them, when they are committed, and which stay.
+class RunCheckpoints {
+public:
+    struct Run {
+        const Inputs& inputs;
+        Communicator& ranks;
+        CausalLm& model;
+        const PeftMethod* peft;
+        Optimizer& optimizer;
+        const Stepper& stepper;
+        std::map<std::string, std::string> identity;
+        const RunLock* lock;   // rank 0
+    };
+    RunCheckpoints(Run run, std::string parent);   // `parent`: the checkpoint the run went on from, or ""
+
+    // Collective. Copies everything and writes it behind the loop; one that is still being written is waited for.
+    // `trainer_state`: of the moment; `metrics_bytes`: of metrics.jsonl.
+    void save(const TrainingState& state, const std::string& trainer_state, std::uint64_t metrics_bytes);
+    // Collective; to be called between steps: commits what has been written (`wait`: waits for it) and removes old
+    // ones. Returns the name of a checkpoint that is safe now.
+    std::optional<std::string> poll(bool wait);
+
+    double seconds() const { return writer_.seconds(); }   // the longest so far, from copying to safety
+    // Bytes of one checkpoint.
+    std::uint64_t bytes() const;
+
+private:
+    std::function<void(const std::filesystem::path&)> file_writer(const TrainingState& state,
+                                                                  const std::string& trainer_state) const;
+    Manifest manifest(std::int64_t step, std::uint64_t metrics_bytes) const;
+
+    Run run_;
+    std::filesystem::path folder_;
+    std::vector<ParameterSlice> slices_;   // this rank's part of the state file
+    CheckpointWriter writer_;
+    std::string run_id_;
+    std::string parent_;
+    std::string writing_;   // name of the one under way
+    std::int64_t best_step_ = 0;
+};
+
+}   // namespace trainer
