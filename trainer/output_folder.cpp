@@ -21,6 +21,16 @@ bool holds_run(const fs::path& folder) {
     return false;
 }
 
+// A folder cannot be made where a link leads nowhere; the link is the user's and stays.
+void refuse_dangling_links(fs::path path) {
+    std::error_code error;
+    for (; path.has_relative_path(); path = path.parent_path())
+        if (fs::is_symlink(path, error) && !fs::exists(path, error))
+            fail(Exit::cannot_create,
+                 "output: {} is a link to {}, which is not there; make that folder or choose another", path.string(),
+                 fs::read_symlink(path, error).string());
+}
+
 }   // namespace
 
 OutputFolder::OutputFolder(const std::string& path) : path_(path) {
@@ -36,6 +46,7 @@ OutputFolder::OutputFolder(const std::string& path) : path_(path) {
         return;
     }
     require(!error, Exit::cannot_create, "output: {}: {}", path, error.message());
+    refuse_dangling_links(path_);
     fs::path missing = fs::absolute(path_).lexically_normal();
     if (!missing.has_filename()) missing = missing.parent_path();   // "out/"
     while (!fs::exists(missing, error) && !error) {

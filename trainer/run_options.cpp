@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "configs/error.h"
+
 namespace trainer {
 
 DType compute_dtype(const Recipe& recipe) {
@@ -26,6 +28,11 @@ std::string_view task_name(Task task) {
     for (const auto& [name, value] : EnumTable<Task>::names)
         if (value == task) return name;
     return "";
+}
+
+std::string rows_text(const Inputs& inputs) {
+    const char* word = inputs.recipe.data.packing == PackingStrategy::none ? "row" : "pack";
+    return format("{} {}{}", inputs.rows.size(), word, inputs.rows.size() == 1 ? "" : "s");
 }
 
 std::int64_t evaluation_interval(const Recipe& recipe, const StepPlan& plan, std::int64_t total_steps) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "trainer/inputs.h"
@@ -16,6 +17,8 @@ std::int64_t evaluation_batch(const Recipe& recipe);
 std::string_view task_name(Task task);
 // Steps between evaluations.
 std::int64_t evaluation_interval(const Recipe& recipe, const StepPlan& plan, std::int64_t total_steps);
+// "211 packs" with packing, else "889 rows": what an epoch goes over.
+std::string rows_text(const Inputs& inputs);
 // Tokens of the longest document of all data.
 std::int64_t longest_document(const Inputs& inputs);
 

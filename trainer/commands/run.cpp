@@ -30,11 +30,10 @@ void print_start(const Inputs& inputs, const MemoryPlan& plan) {
     std::printf("model %s: %lld parameters, %lld trained%s\n", recipe.model.base.c_str(),
                 static_cast<long long>(plan.parameters), static_cast<long long>(plan.trainable),
                 recipe.peft ? (" (" + recipe.peft->method + ")").c_str() : "");
-    std::printf("data: %lld rows kept of %lld (%lld cut), %lld tokens, %lld trained, %lld packs or rows a pass\n",
+    std::printf("data: %lld rows kept of %lld (%lld cut), %lld tokens, %lld trained, %s an epoch\n",
                 static_cast<long long>(data.kept), static_cast<long long>(data.rows), static_cast<long long>(data.cut),
-                static_cast<long long>(data.tokens), static_cast<long long>(data.targets),
-                static_cast<long long>(inputs.rows.size()));
-    std::printf("steps: %lld, %lld a pass; sums are %s\n", static_cast<long long>(inputs.total_steps),
+                static_cast<long long>(data.tokens), static_cast<long long>(data.targets), rows_text(inputs).c_str());
+    std::printf("steps: %lld, %lld an epoch; sums are %s\n", static_cast<long long>(inputs.total_steps),
                 static_cast<long long>(inputs.plan->steps_per_epoch()),
                 determinism(recipe) == Determinism::strict
                     ? "strict: the same bits whatever the number of ranks and threads"

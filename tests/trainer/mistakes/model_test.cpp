@@ -111,11 +111,11 @@ TEST(Mistakes, ModelFolder) {
          with_file(weights, safetensors(R"({"a":{"dtype":"F32","shape":[9],"data_offsets":[0,4]}})", "1234")), 65,
          "error: ./model/model.safetensors: tensor a: shape [9] of F32 needs 36 bytes, the header gives it 4"},
         {"tensor missing", run_recipe, tensors([](auto& list) { list.erase(list.begin() + 3); }), 65,
-         "error: ./model: 1 tensors of the model are missing: model.layers.0.self_attn.k_proj.weight"},
+         "error: ./model: 1 tensor of the model is missing: model.layers.0.self_attn.k_proj.weight"},
         {"tensor too many", run_recipe, tensors([](auto& list) {
              list.push_back({"model.extra", {3}});
          }),
-         65, "error: ./model: 1 tensors are not part of the model: model.extra"},
+         65, "error: ./model: 1 tensor is not part of the model: model.extra"},
         {"wrong shape", run_recipe, tensors([](auto& list) {
              list[2].second = {32, 16};
          }),

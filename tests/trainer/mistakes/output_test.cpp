@@ -30,6 +30,15 @@ TEST(Mistakes, Output) {
         {"a file", run_recipe, with_file("out", "mine"), 73, "error: output: out is there already and is no folder"},
         {"below a file", run_recipe, with_recipe("output: out", "output: train.jsonl/out"), 73,
          "error: output: train.jsonl/out cannot be created: Not a directory"},
+        {"a link to nowhere", run_recipe,
+         [](const fs::path& folder) { fs::create_symlink("gone/runs", folder / "out"); }, 73,
+         "error: output: out is a link to gone/runs, which is not there; make that folder or choose another"},
+        {"below a link to nowhere", run_recipe,
+         [](const fs::path& folder) {
+             fs::create_symlink("gone", folder / "runs");
+             with_recipe("output: out", "output: ./runs/a/b/")(folder);
+         },
+         73, "error: output: ./runs is a link to gone, which is not there; make that folder or choose another"},
         {"name too long", run_recipe, with_recipe("output: out", "output: " + std::string(300, 'x')), 73,
          "error: output: " + std::string(300, 'x') + ": File name too long"},
         {"in a folder that is not ours", run_recipe, locked("locked/a/b"), 73,
