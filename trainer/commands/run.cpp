@@ -3,12 +3,14 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
+#include <limits>
 #include <memory>
 #include <optional>
 
 #include "comm/launch.h"
 #include "comm/solo.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/ranges.h"
 #include "trainer/commands/recipe_arguments.h"
 #include "trainer/log.h"
 #include "trainer/run_options.h"
@@ -92,7 +94,8 @@ std::function<int()> define_run(CLI::App& app) {
     const auto arguments = std::make_shared<RecipeArguments>();
     arguments->declare(app);
     const auto processes = std::make_shared<std::optional<int>>();
-    app.add_option("--nproc", *processes, "start so many processes on this machine, which share the work");
+    app.add_option("--nproc", *processes, "start so many processes on this machine, which share the work")
+        ->check(count_from(1, std::numeric_limits<int>::max()));
     return [arguments, processes] { return *processes ? launch(**processes) : run(*arguments); };
 }
 

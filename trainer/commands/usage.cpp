@@ -35,7 +35,7 @@ std::string count_message(const CLI::App& app, const std::string& sentence) {
                      : format("{}: expected a value, found nothing; ", name);
 }
 
-// "Could not convert: --json = foo": values of other options than flags are checked by validators of ours.
+// "Could not convert: --json = foo" of a flag: the values of other options are checked by validators of ours.
 std::string conversion_message(const std::string& sentence) {
     const std::string pair = sentence.substr(std::min(sentence.size(), sentence.find(": ") + 2));
     const std::size_t equals = std::min(pair.size(), pair.find(" = "));
