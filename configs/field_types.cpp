@@ -13,6 +13,14 @@ Node typed(std::string_view type) {
     return schema;
 }
 
+// For who went beyond what an integer can be.
+std::string all_of_int64(const Limits& limits) {
+    constexpr std::int64_t lowest = std::numeric_limits<std::int64_t>::min();
+    const bool bounded = limits.low > static_cast<double>(lowest);
+    return format("an integer from {} to {}", bounded ? static_cast<std::int64_t>(limits.low) : lowest,
+                  std::numeric_limits<std::int64_t>::max());
+}
+
 }   // namespace
 
 void FieldType<bool>::read(const Node& node, bool& out, const Where& where) {
@@ -30,6 +38,8 @@ void FieldType<std::int64_t>::read(const Node& node, std::int64_t& out, const Wh
                                              std::abs(node.as_number()) <= exact);
     if (whole && where.limits.allows(node.as_number()))
         out = node.as_integer();
+    else if (node.is_number() && std::abs(node.as_number()) > exact && where.limits.high > exact)
+        where.expected(node, all_of_int64(where.limits));
     else
         where.expected(node, expects(where.limits));
 }

@@ -78,8 +78,12 @@ std::string unknown_filter(std::string_view name) {
     for (const auto* table : {&string_filters(), &sequence_filters()})
         for (const Filter& filter : *table) names.emplace_back(filter.name);
     std::sort(names.begin(), names.end());
+    return unknown_name("filter", name, names);
+}
+
+std::string unknown_name(std::string_view kind, std::string_view name, const std::vector<std::string>& names) {
     const std::string hint = nearest(name, names);
-    return format("there is no filter '{}'{}; supported are {}", name,
+    return format("there is no {} '{}'{}; supported are {}", kind, name,
                   hint.empty() ? "" : ", did you mean '" + hint + "'", trainer::join(names));
 }
 

@@ -32,8 +32,10 @@ private:
 
 bool filter_exists(std::string_view name);
 bool test_exists(std::string_view name);
-std::string unknown_filter(std::string_view name);   // the message, with the nearest name
+std::string unknown_filter(std::string_view name);   // the message, with the nearest name and all names
 std::string unknown_test(std::string_view name);
+// The same for a `kind` of thing whose names are `names`, in order.
+std::string unknown_name(std::string_view kind, std::string_view name, const std::vector<std::string>& names);
 
 Value apply_filter(Evaluator& evaluator, std::string_view name, const Value& input, Arguments arguments);
 bool apply_test(Evaluator& evaluator, std::string_view name, const Value& input, Arguments arguments);

@@ -127,9 +127,7 @@ bool test_exists(std::string_view name) { return find_test(name) != nullptr; }
 std::string unknown_test(std::string_view name) {
     std::vector<std::string> names;
     for (const Test& test : tests) names.emplace_back(test.name);
-    const std::string hint = nearest(name, names);
-    return format("there is no test '{}'{}; supported are {}", name,
-                  hint.empty() ? "" : ", did you mean '" + hint + "'", trainer::join(names));
+    return unknown_name("test", name, names);
 }
 
 bool apply_test(Evaluator& evaluator, std::string_view name, const Value& input, Arguments arguments) {

@@ -41,8 +41,7 @@ bool is_lora_part(std::string_view name) {
 }   // namespace
 
 void write_adapter(const fs::path& folder, const AdapterConfig& config,
-                   const std::vector<AdapterModuleToWrite>& modules,
-                   const std::vector<AdapterParameterToWrite>& parameters) {
+                   const std::vector<AdapterModuleToWrite>& modules) {
     std::vector<TensorToWrite> tensors;
     const auto add = [&tensors](std::string name, FileShape shape, const float* values) {
         const std::int64_t count = element_count(shape);
@@ -53,7 +52,6 @@ void write_adapter(const fs::path& folder, const AdapterConfig& config,
         add(module.name + std::string(suffix_a), {module.rank, module.in}, entry.a);
         add(module.name + std::string(suffix_b), {module.out, module.rank}, entry.b);
     }
-    for (const AdapterParameterToWrite& parameter : parameters) add(parameter.name, parameter.shape, parameter.values);
     write_safetensors(folder / weights_name, tensors);
     write_file(folder / config_name, adapter_config_text(config));
 }
@@ -90,7 +88,7 @@ AdapterFile::AdapterFile(const fs::path& folder) {
         } else if (name.ends_with(suffix_b)) {
             pairs[std::string(name.substr(0, name.size() - suffix_b.size()))].b = &tensor;
         } else {
-            parameters_.emplace_back(name, tensor.shape);
+            parameters_.emplace_back(name);
         }
     }
     require(!pairs.empty(), Exit::bad_data, "{}: holds no LoRA tensors", where);
@@ -114,10 +112,6 @@ void AdapterFile::read(const AdapterModule& module, float* a, float* b) const {
     const std::string stem = std::string(prefix) + module.name;
     file_->read(file_->at(stem + std::string(suffix_a)), DType::f32, a);
     file_->read(file_->at(stem + std::string(suffix_b)), DType::f32, b);
-}
-
-void AdapterFile::read_parameter(const std::string& name, float* values) const {
-    file_->read(file_->at(std::string(prefix) + name), DType::f32, values);
 }
 
 }   // namespace trainer

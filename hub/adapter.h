@@ -50,17 +50,9 @@ struct AdapterModuleToWrite {
     const float* b = nullptr;
 };
 
-// A parameter saved whole, e.g. "lm_head.weight" of modules_to_save.
-struct AdapterParameterToWrite {
-    std::string name;
-    FileShape shape;
-    const float* values = nullptr;
-};
-
 // Writes adapter_config.json and adapter_model.safetensors into an existing folder.
 void write_adapter(const std::filesystem::path& folder, const AdapterConfig& config,
-                   const std::vector<AdapterModuleToWrite>& modules,
-                   const std::vector<AdapterParameterToWrite>& parameters = {});
+                   const std::vector<AdapterModuleToWrite>& modules);
 
 // The text of adapter_config.json.
 std::string adapter_config_text(const AdapterConfig& config);
@@ -73,19 +65,19 @@ public:
     explicit AdapterFile(const std::filesystem::path& folder);
 
     const AdapterConfig& config() const { return config_; }
-    const std::vector<AdapterModule>& modules() const { return modules_; }                             // sorted by name
-    const std::vector<std::pair<std::string, FileShape>>& parameters() const { return parameters_; }   // saved whole
+    const std::vector<AdapterModule>& modules() const { return modules_; }   // sorted by name
+    // Names of parameters saved whole, e.g. "lm_head.weight" of modules_to_save.
+    const std::vector<std::string>& parameters() const { return parameters_; }
     const std::vector<std::string>& notes() const { return notes_; }   // unknown keys, for the log
 
     // a: rank × in, b: out × rank elements.
     void read(const AdapterModule& module, float* a, float* b) const;
-    void read_parameter(const std::string& name, float* values) const;
 
 private:
     AdapterConfig config_;
     std::unique_ptr<SafetensorsFile> file_;
     std::vector<AdapterModule> modules_;
-    std::vector<std::pair<std::string, FileShape>> parameters_;
+    std::vector<std::string> parameters_;
     std::vector<std::string> notes_;
 };
 

@@ -120,9 +120,21 @@ void write_weights(const fs::path& folder, const std::vector<TensorToWrite>& ten
     for (const fs::path& path : stale) fs::remove(path);
 }
 
-void write_generation_config(const fs::path& folder, const Snapshot& base) {
+// The eos_token_id of a config with `id` among those that were there; `id` alone when there were none.
+Node with_end(const Node* present, std::int64_t id) {
+    if (!present) return id;
+    Node::List ids{Node(id)};
+    for (const Node& other : present->is_list() ? present->as_list() : Node::List{*present}) {
+        if (other == ids.front()) return *present;
+        ids.push_back(other);
+    }
+    return ids;
+}
+
+void write_generation_config(const fs::path& folder, const Snapshot& base, std::optional<std::int64_t> eos_token_id) {
     if (base.generation_config.is_null()) return;
     Node config = base.generation_config;
+    if (eos_token_id) config.set("eos_token_id", with_end(config.find_value("eos_token_id"), *eos_token_id));
     const auto differs = [&config](const char* key, double plain) {
         const Node* node = config.find(key);
         return node && node->is_number() && node->as_number() != plain;
@@ -162,8 +174,13 @@ void export_model(const fs::path& folder, const Snapshot& base, const std::vecto
     config.set("torch_dtype", config_dtype(options.dtype));
     config.erase("quantization_config");   // of the base; these weights are plain
     config.erase("transformers_weights");
+    if (options.eos_token_id) {
+        const Node* present = config.find("eos_token_id");
+        const bool several = present && present->is_list();
+        config.set("eos_token_id", with_end(several ? present : nullptr, *options.eos_token_id));
+    }
     write_weights(folder, tensors, options.max_shard_bytes);
-    write_generation_config(folder, base);
+    write_generation_config(folder, base, options.eos_token_id);
     export_tokenizer(folder, base);
     write_file(folder / "config.json", to_json(config, config_style) + "\n");
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <vector>
 
 #include "hub/safetensors.h"
@@ -12,12 +13,14 @@ namespace trainer {
 struct ExportOptions {
     FileDType dtype = FileDType::bf16;                // F32, BF16 or F16; written into config.json
     std::uint64_t max_shard_bytes = 50'000'000'000;   // decimal, as transformers counts
+    std::optional<std::int64_t> eos_token_id;         // an end of text other than the base's, for both configs
 };
 
 // A full model in hub format into an existing folder: config.json, generation_config.json, the tokenizer files, and
 // model.safetensors or numbered shards with their index. `tensors` are in state-dict order, without a tied head; those
 // of a floating type must already have options.dtype. Weight files of an earlier export that are not rewritten are
-// removed.
+// removed. `eos_token_id` replaces that of config.json and joins a list there and whatever generation_config.json has,
+// any of which ends a generation (transformers' align_special_tokens); a generation_config.json is never made.
 void export_model(const std::filesystem::path& folder, const Snapshot& base, const std::vector<TensorToWrite>& tensors,
                   const ExportOptions& options);
 

@@ -38,10 +38,13 @@ void check_parameters(const ParameterSet& parameters, const WeightSource& source
     }
     for (const std::string& name : source.names())
         if (!parameters.find(name)) unused.push_back(name);
+    const auto tensors_are = [](std::size_t count, const char* whose) {
+        return count == 1 ? format("1 tensor{} is", whose) : format("{} tensors{} are", count, whose);
+    };
     if (!missing.empty())
-        report(format("{}: {} tensors of the model are missing: {}", where, missing.size(), join(missing)));
+        report(format("{}: {} missing: {}", where, tensors_are(missing.size(), " of the model"), join(missing)));
     if (!unused.empty())
-        report(format("{}: {} tensors are not part of the model: {}", where, unused.size(), join(unused)));
+        report(format("{}: {} not part of the model: {}", where, tensors_are(unused.size(), ""), join(unused)));
     if (errors.size() == 1) throw errors.front();
     if (!errors.empty()) throw Errors(std::move(errors));
 }

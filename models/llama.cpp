@@ -176,4 +176,23 @@ private:
 
 std::unique_ptr<CausalLm> make_llama(const Node& config) { return std::make_unique<Llama>(read_config(config)); }
 
+std::vector<std::string> llama_config_keys() {
+    std::vector<std::string> keys = {"vocab_size",
+                                     "hidden_size",
+                                     "num_hidden_layers",
+                                     "num_attention_heads",
+                                     "num_key_value_heads",
+                                     "head_dim",
+                                     "max_position_embeddings",
+                                     "tie_word_embeddings",
+                                     "intermediate_size",
+                                     "attention_bias",
+                                     "mlp_bias",
+                                     "rms_norm_eps",
+                                     "hidden_act",
+                                     "attention_dropout"};
+    keys.insert(keys.end(), rope_config_keys.begin(), rope_config_keys.end());
+    return keys;
+}
+
 }   // namespace trainer

@@ -4,16 +4,17 @@
 
 namespace trainer {
 
-const Registry<MakeCausalLm>& causal_lms() {
-    static const Registry<MakeCausalLm> table(
-        "model_type", {
-                          {"llama", "Llama 2 and 3, SmolLM2 and others of the same build", make_llama},
-                      });
+const Registry<Architecture>& causal_lms() {
+    static const Registry<Architecture> table(
+        "model_type",
+        {
+            {"llama", "Llama 2 and 3, SmolLM2 and others of the same build", {make_llama, llama_config_keys}},
+        });
     return table;
 }
 
 std::unique_ptr<CausalLm> make_causal_lm(const Node& config) {
-    return causal_lms().at(config.at("model_type").as_string(), Exit::bad_data, "config.json: ")(config);
+    return causal_lms().at(config.at("model_type").as_string(), Exit::bad_data, "config.json: ").make(config);
 }
 
 }   // namespace trainer

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "configs/node.h"
 #include "configs/registry.h"
@@ -8,10 +10,13 @@
 
 namespace trainer {
 
-using MakeCausalLm = std::unique_ptr<CausalLm> (*)(const Node& config);
+struct Architecture {
+    std::unique_ptr<CausalLm> (*make)(const Node& config);
+    std::vector<std::string> (*config_keys)();   // all that `make` reads
+};
 
 // Architectures by config.json's model_type.
-const Registry<MakeCausalLm>& causal_lms();
+const Registry<Architecture>& causal_lms();
 
 // The model a config.json describes; Error(bad_data) when its model_type is missing or not supported.
 std::unique_ptr<CausalLm> make_causal_lm(const Node& config);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <string_view>
 #include <vector>
 
 #include "configs/node.h"
@@ -8,7 +10,10 @@ namespace trainer {
 
 // Inverse frequencies of the rotary embedding, one per pair of dimensions, with the config's scaling applied
 // (rope_type default, linear, llama3; transformers' modeling_rope_utils). `config` is the model's config.json;
-// Error(bad_data) for a scaling that is not supported or lacks a key.
+// Error(bad_data) for a scaling that is not supported or lacks a key. Beside max_position_embeddings it reads these
+// keys.
+inline constexpr std::array<std::string_view, 4> rope_config_keys = {"rope_theta", "rope_scaling", "rope_parameters",
+                                                                     "original_max_position_embeddings"};
 std::vector<float> rope_frequencies(const Node& config, int head_dim);
 
 }   // namespace trainer

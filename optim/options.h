@@ -1,6 +1,8 @@
 #pragma once
 
 #include <array>
+#include <iterator>
+#include <string_view>
 
 #include "configs/fields.h"
 
@@ -30,6 +32,9 @@ template <>
 struct EnumTable<ScheduleKind> {
     static constexpr std::pair<std::string_view, ScheduleKind> names[] = {
         {"constant", ScheduleKind::constant}, {"linear", ScheduleKind::linear}, {"cosine", ScheduleKind::cosine}};
+    static constexpr std::string_view help[] = {"the full rate after warm-up", "falls in a straight line after warm-up",
+                                                "falls along half a cosine after warm-up"};   // in the order of names
+    static_assert(std::size(help) == std::size(names));
 };
 
 struct ScheduleOptions {

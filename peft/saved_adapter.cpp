@@ -14,7 +14,7 @@ SavedAdapter::SavedAdapter(const std::filesystem::path& folder) : folder_(folder
     require(config.rank_pattern.empty() && config.alpha_pattern.empty(), Exit::bad_data,
             "{}: rank_pattern and alpha_pattern are not supported", folder_);
     require(file_.parameters().empty(), Exit::bad_data, "{}: weights saved whole are not supported, found {}", folder_,
-            file_.parameters().empty() ? "" : file_.parameters().front().first);
+            file_.parameters().empty() ? "" : file_.parameters().front());
     LoraOptions options;
     options.rank = config.rank;
     // rsLoRA scales by α/√r instead of α/r

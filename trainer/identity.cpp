@@ -1,6 +1,8 @@
 #include "trainer/identity.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "autograd/cpu/gemm.h"
@@ -63,6 +65,21 @@ Values values_of(const Node& recipe) {
     return values;
 }
 
+template <typename Element>
+void add(const std::vector<Element>& values, Sha256& hash) {
+    hash.update(std::as_bytes(std::span(values)));
+}
+
+void add(const std::vector<Example>& examples, Sha256& hash) {
+    for (const Example& example : examples) {
+        add(std::vector<std::int64_t>{example.source, example.row, example.occurrence,
+                                      static_cast<std::int64_t>(example.ids.size())},
+            hash);
+        add(example.ids, hash);
+        add(example.trained, hash);
+    }
+}
+
 std::string digest_of_files(const std::vector<std::filesystem::path>& files) {
     Sha256 all;
     for (const std::filesystem::path& file : files) all.update(sha256_of_file(file));
@@ -74,16 +91,14 @@ std::string digest_of_files(const std::vector<std::filesystem::path>& files) {
 std::string numerics_fingerprint() { return format("{}, {}", isa_name(), gemm_library()); }
 
 std::map<std::string, std::string> identity_of(const Inputs& inputs) {
-    const Recipe& recipe = inputs.recipe;
-    std::vector<std::filesystem::path> data;
-    for (const TrainSource& source : recipe.data.train) data.emplace_back(source.path);
-    for (const ValidSource& source : recipe.data.valid) data.emplace_back(source.path);
-    if (recipe.data.chat_template != "tokenizer") data.emplace_back(recipe.data.chat_template);
+    Sha256 data;
+    add(inputs.train.examples, data);
+    for (const ValidationSet& set : inputs.valid) add(set.data.examples, data);
     Sha256 keys;
-    for (const auto& [key, value] : values_of(resolved(recipe))) keys.update(key + "=" + value + "\n");
+    for (const auto& [key, value] : values_of(resolved(inputs.recipe))) keys.update(key + "=" + value + "\n");
     return {{"program", sha256_of_file("/proc/self/exe")},
             {"recipe", keys.finish()},
-            {"data", digest_of_files(data)},
+            {"data", data.finish()},
             {"base", digest_of_files(inputs.base.snapshot.files)},
             {"numerics", numerics_fingerprint()}};
 }

@@ -12,7 +12,7 @@ namespace trainer {
 // What a run's result depends on, as digests by name:
 //   program   SHA-256 of the executable
 //   recipe    of the resolved recipe without the keys that change no result
-//   data      of all data files and the template, in the recipe's order
+//   data      of all rows, training and validation, as tokens with what is trained of them
 //   base      of the base model's files
 //   numerics  the fingerprint: instruction set and libraries, in words
 std::map<std::string, std::string> identity_of(const Inputs& inputs);

@@ -101,14 +101,34 @@ void read_data(Inputs& inputs) {
                                               longest_document(inputs), positions->as_integer()));
 }
 
+// The recipe's model.config on top of the base's config.json. A key that neither has nor the model reads would be
+// without effect: Errors(bad_recipe).
+void override_config(Node& config, const Node& overrides, const std::string& base) {
+    if (!overrides.is_map()) return;
+    std::vector<std::string> known = {"bos_token_id", "eos_token_id", "pad_token_id"};
+    for (const Node::Entry& entry : config.as_map()) known.push_back(entry.key);
+    const Node* type = overrides.find("model_type") ? overrides.find("model_type") : config.find("model_type");
+    if (const Architecture* model = type && type->is_string() ? causal_lms().find(type->as_string()) : nullptr)
+        for (std::string& key : model->config_keys()) known.push_back(std::move(key));
+    Complaints complaints;
+    for (const Node::Entry& entry : overrides.as_map()) {
+        if (std::find(known.begin(), known.end(), entry.key) == known.end())
+            complaints.add(entry.mark,
+                           format("model.config.{}: unknown key; {}neither the config.json of {} has it nor "
+                                  "does the model read it",
+                                  entry.key, did_you_mean(entry.key, known), base));
+        config.set(entry.key, entry.value);
+    }
+    complaints.raise();
+}
+
 }   // namespace
 
 BaseModel open_base_model(const std::string& base, const std::string& revision, const Node& config_overrides,
                           const std::string& template_path, const std::string& eos_override) {
     BaseModel out;
     out.snapshot = open_snapshot(base, revision);
-    if (config_overrides.is_map())
-        for (const Node::Entry& entry : config_overrides.as_map()) out.snapshot.config.set(entry.key, entry.value);
+    override_config(out.snapshot.config, config_overrides, base);
     require(!out.snapshot.tokenizer.is_null(), Exit::bad_data, "{}: there is no tokenizer.json", base);
     out.tokenizer = make_tokenizer(out.snapshot.tokenizer);
     out.chat = open_template(out.snapshot.tokenizer_config, template_path);

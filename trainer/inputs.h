@@ -34,8 +34,8 @@ struct BaseModel {
     std::vector<std::string> warnings;
 };
 
-// Error(no_input, unavailable, bad_data). `eos_override` and `template_path` ("tokenizer": the model's own) as in the
-// recipe's data section.
+// Error(no_input, unavailable, bad_data; bad_recipe for an unknown key of config_overrides). `eos_override` and
+// `template_path` ("tokenizer": the model's own) as in the recipe's data section.
 BaseModel open_base_model(const std::string& base, const std::string& revision, const Node& config_overrides,
                           const std::string& template_path, const std::string& eos_override);
 

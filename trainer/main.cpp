@@ -1,5 +1,4 @@
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -8,6 +7,7 @@
 #include "autograd/cpu/isa.h"
 #include "configs/error.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/usage.h"
 #include "trainer/log.h"
 #include "trainer/version.h"
 
@@ -28,18 +28,6 @@ const std::vector<Command>& commands() {
 
 namespace {
 
-// CLI11's own sentence, and what the user may have meant instead of an unknown command.
-std::string usage_message(const CLI::ParseError& error, int count, char** words) {
-    std::vector<std::string> names;
-    for (const Command& command : commands()) names.push_back(command.name);
-    const std::string first = count > 1 ? words[1] : "";
-    const bool known = std::find(names.begin(), names.end(), first) != names.end();
-    if (first.empty()) return "no command; available: " + join(names);
-    if (!known && !first.starts_with("-"))
-        return format("there is no command \"{}\"; {}available: {}", first, did_you_mean(first, names), join(names));
-    return format("{}; see trainer {} --help", error.what(), known ? first : "");
-}
-
 int run_program(int count, char** words) {
     isa();   // an instruction set asked for by the environment is checked before anything else
     CLI::App app("Fine-tunes language models from a recipe.", "trainer");
@@ -55,7 +43,7 @@ int run_program(int count, char** words) {
     } catch (const CLI::Success& success) {   // --help, --version
         return app.exit(success);
     } catch (const CLI::ParseError& error) {
-        fail(Exit::usage, "{}", usage_message(error, count, words));
+        fail(Exit::usage, "{}", usage_message(app, error, count, words));
     }
     for (const auto& [sub, action] : actions)
         if (sub->parsed()) return action();

@@ -6,6 +6,7 @@
 
 #include "configs/error.h"
 #include "optim/registry.h"
+#include "trainer/checkpoint/state_file.h"
 #include "trainer/objectives/registry.h"
 #include "trainer/run_options.h"
 #include "trainer/stepper.h"
@@ -123,8 +124,14 @@ MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks) {
         const LargestLeaf largest = largest_training_leaf(inputs);
         const std::int64_t batch_rows = std::min(recipe.training.batch, static_cast<std::int64_t>(inputs.rows.size()));
         const std::int64_t leaves = (batch_rows + recipe.training.micro_batch - 1) / recipe.training.micro_batch;
-        stepper.step(
-            leaves, [&](std::int64_t) { return largest.on_meta(); }, *optimizer, 0.0);
+        const auto leaf = [&](std::int64_t) { return largest.on_meta(); };
+        stepper.step(leaves, leaf, *optimizer, 0.0);
+        if (const auto checkpoint = first_checkpoint(inputs)) {
+            ValueCopies values;
+            if (ranks.rank() == 0) values = copy_values(model.parameters().trainable());
+            const StateCopy copies = copy_state(*optimizer, stepper.layout().owned(ranks.rank()), values);
+            if (*checkpoint < inputs.total_steps) stepper.step(leaves, leaf, *optimizer, 0.0);
+        }
         plan.use = memory_use(Place::meta());
     }
     return plan;

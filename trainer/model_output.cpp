@@ -51,6 +51,7 @@ void write_whole_model(const std::filesystem::path& folder, const Inputs& inputs
                        const Values& values) {
     ExportOptions options;
     options.dtype = saved_dtype(inputs);
+    if (inputs.recipe.data.eos_token) options.eos_token_id = inputs.base.special.eos;
     std::vector<TensorToWrite> tensors;
     for (const auto& parameter : model.parameters().all())
         tensors.push_back(
@@ -58,17 +59,22 @@ void write_whole_model(const std::filesystem::path& folder, const Inputs& inputs
     export_model(folder, inputs.base.snapshot, tensors, options);
 }
 
-// A template or end of text that the recipe chose goes with the model, so that it is used as it was trained.
+// A template or end of text that the recipe chose goes with the tokenizer, so that it is used as it was trained.
 void save_own_format(const std::filesystem::path& folder, const DataOptions& data) {
     if (data.chat_template != "tokenizer")
         write_file(folder / "chat_template.jinja", read_text_file(data.chat_template));
     if (!data.eos_token) return;
-    const std::filesystem::path path = folder / "tokenizer_config.json";
-    Node config = std::filesystem::exists(path) ? read_json(path) : Node::map();
-    config.set("eos_token", *data.eos_token);
     JsonStyle style;
     style.indent = 2;
-    write_file(path, to_json(config, style) + "\n");
+    for (const char* name :
+         {"tokenizer_config.json", "special_tokens_map.json"}) {   // the second may win when it is there
+        const std::filesystem::path path = folder / name;
+        const bool present = std::filesystem::exists(path);
+        if (!present && name != std::string_view("tokenizer_config.json")) continue;
+        Node config = present ? read_json(path) : Node::map();
+        config.set("eos_token", *data.eos_token);
+        write_file(path, to_json(config, style) + "\n");
+    }
 }
 
 std::string card(const Inputs& inputs, bool adapter) {

@@ -23,16 +23,26 @@ bool holds_run(const fs::path& folder) {
     return false;
 }
 
+// A folder cannot be made where a link leads nowhere; the link is the user's and stays.
+void refuse_dangling_links(fs::path path) {
+    std::error_code error;
+    for (; path.has_relative_path(); path = path.parent_path())
+        if (fs::is_symlink(path, error) && !fs::exists(path, error))
+            fail(Exit::cannot_create,
+                 "output: {} is a link to {}, which is not there; make that folder or choose another", path.string(),
+                 fs::read_symlink(path, error).string());
+}
+
 }   // namespace
 
 OutputFolder::OutputFolder(const std::string& path, Use use) : path_(path) {
     std::error_code error;
-    if (fs::exists(fs::symlink_status(path_, error))) {
+    if (fs::exists(path_, error)) {
         prove(use);
         return;
     }
-    require(!error || error == std::errc::no_such_file_or_directory, Exit::cannot_create, "output: {}: {}", path,
-            error.message());
+    require(!error, Exit::cannot_create, "output: {}: {}", path, error.message());
+    refuse_dangling_links(path_);
     fs::path missing = fs::absolute(path_).lexically_normal();
     if (!missing.has_filename()) missing = missing.parent_path();   // "out/"
     while (!fs::exists(missing, error) && !error) {
@@ -46,7 +56,6 @@ OutputFolder::OutputFolder(const std::string& path, Use use) : path_(path) {
 void OutputFolder::prove(Use use) {
     std::error_code error;
     const std::string path = path_.string();
-    require(fs::exists(path_, error), Exit::cannot_create, "output: {} is a link to something that is not there", path);
     require(fs::is_directory(path_), Exit::cannot_create, "output: {} is there already and is no folder", path);
     if (access(path_.c_str(), R_OK | W_OK | X_OK) != 0)
         fail(Exit::cannot_create, "output: {} cannot be written: {}", path, std::strerror(errno));

@@ -29,7 +29,8 @@ struct ModelOptions {
         field("revision", revision, "branch, tag or commit of a hub id", not_empty());
         field("hub_id", hub_id, "what the adapter names as its base when that is a folder or file", not_empty());
         field("dtype", dtype, "of frozen weights; null: the checkpoint's, bf16 for GGUF");
-        field("config", config, "keys that replace those of the model's config.json", only_map());
+        field("config", config, "keys that replace those of the model's config.json, or that the model reads",
+              only_map());
         field.later("quantize", "leave the key out");
     }
 };

@@ -90,7 +90,8 @@ void check_resumable(const ResumePoint& point, const Inputs& inputs, const std::
         const auto before = point.manifest.digests.find(name);
         return before == point.manifest.digests.end() || before->second != identity.at(name);
     };
-    for (const auto& [name, what] : {std::pair("data", "the data files"), std::pair("base", "the base model's files")})
+    for (const auto& [name, what] :
+         {std::pair("data", "the rows of the data, as tokens,"), std::pair("base", "the base model's files")})
         require(!differs(name), Exit::incompatible_resume,
                 "{}: {} are not those the run began with (SHA-256 {} before, {} now)", point.folder.string(), what,
                 point.manifest.digests.at(name), identity.at(name));

@@ -13,18 +13,7 @@ namespace trainer {
 
 namespace {
 
-constexpr std::uint64_t small_files = 8 << 20;   // tokenizer, card, recipe, states
-
-// The values of all trainable parameters as they are now.
-std::map<const Parameter*, Tensor> copy_values(CausalLm& model) {
-    const PurposeScope purpose(Purpose::workspace);
-    std::map<const Parameter*, Tensor> copies;
-    for (const Parameter* parameter : model.parameters().trainable()) {
-        Tensor& values = copies[parameter] = Tensor::empty(parameter->shape, DType::f32);
-        copy(parameter->value, values);
-    }
-    return copies;
-}
+constexpr std::uint64_t small_files = 64 << 10;   // card, recipe, states
 
 std::string shared_run_id(Communicator& ranks) { return gather_texts(ranks, ranks.rank() == 0 ? new_run_id() : "")[0]; }
 
@@ -44,9 +33,10 @@ std::uint64_t RunCheckpoints::bytes() const {
 }
 
 std::function<void(const std::filesystem::path&)> RunCheckpoints::file_writer(const TrainingState& state,
-                                                                              const std::string& trainer_state) const {
+                                                                              const std::string& trainer_state,
+                                                                              ValueCopies values) const {
     if (run_.ranks.rank() != 0) return {};
-    return [this, state, trainer_state, values = copy_values(run_.model)](const std::filesystem::path& folder) {
+    return [this, state, trainer_state, values = std::move(values)](const std::filesystem::path& folder) {
         const ModelOutput model{run_.inputs, run_.model, run_.peft,
                                 [&](const Parameter& parameter) { return values.at(&parameter).data<float>(); }};
         model.write(folder);
@@ -73,8 +63,10 @@ void RunCheckpoints::save(const TrainingState& state, const std::string& trainer
     content.name = checkpoint_name(state.step);
     content.manifest = manifest(state.step, metrics_bytes);
     content.layout = state_layout(run_.model.parameters().trainable(), run_.optimizer.state_names());
-    content.state = copy_state(run_.optimizer, slices_);
-    content.write_files = file_writer(state, trainer_state);
+    ValueCopies values;
+    if (run_.ranks.rank() == 0) values = copy_values(run_.model.parameters().trainable());
+    content.state = copy_state(run_.optimizer, slices_, values);
+    content.write_files = file_writer(state, trainer_state, std::move(values));
     content.other_bytes = ModelOutput{run_.inputs, run_.model, run_.peft, {}}.bytes() + small_files;
     writing_ = content.name;
     best_step_ = state.best_step;

@@ -43,7 +43,8 @@ public:
 
 private:
     std::function<void(const std::filesystem::path&)> file_writer(const TrainingState& state,
-                                                                  const std::string& trainer_state) const;
+                                                                  const std::string& trainer_state,
+                                                                  ValueCopies values) const;
     Manifest manifest(std::int64_t step, std::uint64_t metrics_bytes) const;
 
     Run run_;

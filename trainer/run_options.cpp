@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "configs/error.h"
+
 namespace trainer {
 
 DType compute_dtype(const Recipe& recipe) {
@@ -28,6 +30,11 @@ std::string_view task_name(Task task) {
     return "";
 }
 
+std::string rows_text(const Inputs& inputs) {
+    const char* word = inputs.recipe.data.packing == PackingStrategy::none ? "row" : "pack";
+    return format("{} {}{}", inputs.rows.size(), word, inputs.rows.size() == 1 ? "" : "s");
+}
+
 std::int64_t steps_between(const Interval& every, const StepPlan& plan, std::int64_t total_steps) {
     switch (every.unit) {
         case Interval::Unit::steps:
@@ -39,6 +46,16 @@ std::int64_t steps_between(const Interval& every, const StepPlan& plan, std::int
     }
     return std::max<std::int64_t>(1,
                                   static_cast<std::int64_t>(std::ceil(every.value * static_cast<double>(total_steps))));
+}
+
+std::optional<std::int64_t> first_checkpoint(const Inputs& inputs) {
+    const CheckpointOptions& options = inputs.recipe.checkpoint;
+    if (!options.every) return std::nullopt;
+    const std::int64_t total = inputs.total_steps;
+    std::int64_t first = steps_between(*options.every, *inputs.plan, total);
+    if (options.best && !inputs.valid.empty())
+        first = std::min({first, total, steps_between(inputs.recipe.eval.every, *inputs.plan, total)});
+    return first <= total ? std::optional(first) : std::nullopt;
 }
 
 std::int64_t longest_document(const Inputs& inputs) {

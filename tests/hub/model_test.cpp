@@ -258,8 +258,8 @@ TEST(Load, FillsParametersAndReportsAllAtOnce) {
     EXPECT_EQ(code_of([&] { load_parameters(bad, *snapshot.weights, "tiny"); }, &message), Exit::bad_data);
     EXPECT_EQ(message,
               "tiny: tensor model.a.weight has shape [2], expected [3]\n"
-              "tiny: 1 tensors of the model are missing: model.b.weight\n"
-              "tiny: 1 tensors are not part of the model: lm_head.weight");
+              "tiny: 1 tensor of the model is missing: model.b.weight\n"
+              "tiny: 1 tensor is not part of the model: lm_head.weight");
 }
 
 }   // namespace

@@ -118,6 +118,21 @@ TEST(Llama, ConfigsThatAreRefused) {
     EXPECT_NE(refused(config(R"({"rope_scaling": {"rope_type": "yarn"}})")).find("yarn"), std::string::npos);
 }
 
+// Each key that is listed is read: a list in its place is refused.
+TEST(Llama, ReadsTheKeysItLists) {
+    for (const std::string& key : llama_config_keys()) {
+        Node changed = config(R"({"rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1,
+            "high_freq_factor": 4, "original_max_position_embeddings": 64}})");
+        ASSERT_EQ(refused(changed), "");
+        if (key == "rope_parameters") changed.erase("rope_scaling");
+        if (key == "rope_parameters" || key == "rope_scaling")
+            changed.set(key, parse_json(R"({"rope_type": "yarn"})", "config.json"));
+        else
+            changed.set(key, Node::list());
+        EXPECT_NE(refused(changed), "") << key;
+    }
+}
+
 TEST(Llama, NullMeansTheDefault) {
     EXPECT_EQ(refused(config(R"({"rms_norm_eps": null, "hidden_act": null, "attention_dropout": null,
         "max_position_embeddings": null, "tie_word_embeddings": null, "rope_theta": null})")),

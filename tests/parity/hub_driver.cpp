@@ -87,13 +87,7 @@ void copy_adapter(const Node& request) {
         file.read(module, a, b);
         modules.push_back({module, a, b});
     }
-    std::vector<AdapterParameterToWrite> parameters;
-    for (const auto& [name, shape] : file.parameters()) {
-        memory.emplace_back(element_count(shape));
-        file.read_parameter(name, memory.back().data());
-        parameters.push_back({name, shape, memory.back().data()});
-    }
-    write_adapter(request.at("out").as_string(), file.config(), modules, parameters);
+    write_adapter(request.at("out").as_string(), file.config(), modules);
 }
 
 void trainer_state(const Node& request) {

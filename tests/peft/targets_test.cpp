@@ -84,6 +84,23 @@ TEST_F(TargetsTest, WhatMatchesNothingIsRefusedWithTheNearestName) {
     EXPECT_EQ(refused([&] { names({"embed_tokens"}); }),
               "peft.targets: \"embed_tokens\" matches no linear layer of the model; it has k_proj, lm_head, q_proj, "
               "up_proj");
+    const std::string has = "it has k_proj, lm_head, q_proj, up_proj";
+    const std::pair<const char*, const char*> cases[] = {
+        {"q_proj", "did you mean [q_proj]? "},
+        {"self_attn.q_proj", "did you mean [self_attn.q_proj]? "},
+        {"q_porj", "did you mean [q_proj]? "},
+        {"q_proj, k_proj", "did you mean [q_proj, k_proj]? "},
+        {"(q_proj|up_prj)", "did you mean [q_proj, up_proj]? "},
+        {"all_linear", "did you mean all-linear? "},
+        {"all linear", "did you mean all-linear? "},
+        {"q_proj|attention", ""},
+        {"|", ""},
+    };
+    for (const auto& [text, hint] : cases)
+        EXPECT_EQ(refused([&, text = text] { pattern(text); }),
+                  "peft.targets: the regular expression \"" + std::string(text) +
+                      "\" matches no linear layer of the model as a whole, such as " + model_.linears[0]->name + "; " +
+                      hint + has);
     const std::string broken = refused([&] { pattern("(q_proj"); });
     EXPECT_EQ(broken.rfind("peft.targets: \"(q_proj\" is no regular expression: ", 0), 0u) << broken;
 }

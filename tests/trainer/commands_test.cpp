@@ -96,6 +96,11 @@ TEST_F(Commands, CheckForPeople) {
     EXPECT_EQ(result.code, 0) << result.err;
     EXPECT_THAT(result.out, HasSubstr("training data: 12 rows, 12 kept, 0 cut"));
     EXPECT_THAT(result.out, HasSubstr("recipe.yaml: no mistakes found\n"));
+    EXPECT_THAT(result.out, HasSubstr("steps: 3, 2 an epoch over 5 packs\n"));
+    EXPECT_THAT(run({"check", "recipe.yaml", "data.packing=false"}).out,
+                HasSubstr("steps: 3, 3 an epoch over 12 rows\n"));
+    EXPECT_THAT(run({"check", "recipe.yaml", "data.max_length=100000"}).out,
+                HasSubstr("steps: 3, 1 an epoch over 1 pack\n"));
 }
 
 TEST_F(Commands, GenerateAsJson) {

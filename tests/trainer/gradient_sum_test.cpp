@@ -61,7 +61,7 @@ struct RankParameters {
         for (const auto& unit : units)
             for (Parameter* parameter : unit) {
                 const Values values = gradient(leaf, index++);
-                if (!values.empty()) parameter->gradient = Tensor::from<float>(values, parameter->shape);
+                if (!values.empty()) parameter->add_gradient(Tensor::from<float>(values, parameter->shape));
             }
         for (std::size_t unit = units.size() - 1; unit-- > 0;) sum.unit_done(unit);
         sum.add_leaf();

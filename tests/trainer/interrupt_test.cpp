@@ -49,13 +49,13 @@ TEST(Interrupt, WhileTrainingWritesACheckpoint) {
         ASSERT_TRUE(wait_for(program, [&] { return lines_of(folder / "out/metrics.jsonl") >= 4; }));
         program.signal(number);
         const ProgramResult result = program.wait();
-        EXPECT_EQ(result.code, 130);
+        EXPECT_EQ(result.code, number == SIGINT ? 130 : 75);
 
         const auto metrics = json_lines(get_text(folder / "out/metrics.jsonl"));
         const std::int64_t steps = metrics.back().at("step").as_integer();
         const std::string checkpoint = "out/checkpoint-" + std::to_string(steps);
-        EXPECT_EQ(result.err, "error: interrupted after step " + std::to_string(steps) +
-                                  " of 1000000; what was learned lies in " + checkpoint + "\n");
+        EXPECT_EQ(result.err, "error: stopped after step " + std::to_string(steps) +
+                                  " of 1000000; go on with --resume from " + checkpoint + "\n");
         EXPECT_EQ(read_json(folder / (checkpoint + "/trainer_state.json")).at("global_step").as_integer(), steps);
         EXPECT_FALSE(fs::exists(folder / "out/adapter_model.safetensors"));
         expect_no_temporary_files(folder.path());
@@ -76,7 +76,7 @@ TEST(Interrupt, BeforeTheFirstStepLeavesNothing) {
         program.signal(SIGINT);
         const ProgramResult result = program.wait();
         EXPECT_EQ(result.code, 130);
-        EXPECT_EQ(result.err, "error: interrupted before the first step; nothing was learned\n");
+        EXPECT_EQ(result.err, "error: stopped before the first step; nothing was learned\n");
         EXPECT_EQ(fs::exists(folder / "out"), existed);
         EXPECT_TRUE(!existed || fs::is_empty(folder / "out"));
     }
@@ -108,7 +108,8 @@ TEST(FullDisk, IsAnErrorOfItsOwn) {
         EXPECT_EQ(result.code, 74) << result.out;
         EXPECT_TRUE(result.err.starts_with("error: disk/out/")) << result.err;
         EXPECT_TRUE(result.err.ends_with(": No space left on device\n") ||
-                    result.err.ends_with(": writing failed; is the disk full?\n"))
+                    result.err.ends_with(": writing failed; is the disk full?\n") ||
+                    result.err.find("needs ") != std::string::npos)
             << result.err;
         expect_no_temporary_files(disk);
         ::umount(disk.c_str());

@@ -33,7 +33,7 @@ TEST(Metrics, HistoryHoldsTransformersKeysAlone) {
     const ScratchFolder folder;
     Metrics metrics(folder / "metrics.jsonl");
     metrics.evaluation({0, 0, {{"", {6, 1, 2, 3, 3}}}, 0.5});
-    metrics.step({1, 0.5, {{1, 1, 1, 1, 1}, 1}, 1e-4, 1, 1.0, {}});
+    metrics.step({1, 0.5, {{1, 1, 1, 1, 1}, 1}, 1e-4, 1, 1.0, {}, 1});
     const auto& history = metrics.history().as_list();
     ASSERT_EQ(history.size(), 2u);
     EXPECT_EQ(history[0].at("eval_loss").as_number(), 2.0);

@@ -14,7 +14,7 @@ TEST(OutputFolder, ProvingItLeavesNothing) {
     const std::string wanted = (folder / "a/b/c/").string();
     OutputFolder output(wanted);
     EXPECT_FALSE(fs::exists(folder / "a"));
-    output.create();
+    output.open();
     EXPECT_TRUE(fs::is_directory(wanted));
 }
 
@@ -24,7 +24,7 @@ TEST(OutputFolder, WithoutKeepWhatWasMadeIsRemoved) {
     fs::create_directory(folder / "empty");
     for (const std::string name : {"mine/a/b", "empty"}) {
         OutputFolder output((folder / name).string());
-        output.create();
+        output.open();
         output.write("recipe.yaml", "a");
         fs::create_directory(output.path() / "checkpoint-1");
     }
@@ -37,7 +37,7 @@ TEST(OutputFolder, KeepKeeps) {
     const ScratchFolder folder;
     {
         OutputFolder output((folder / "a").string());
-        output.create();
+        output.open();
         output.write("recipe.yaml", "text");
         output.keep();
     }
@@ -60,8 +60,8 @@ TEST(OutputFolder, TheRunBesideIsNotRemoved) {
     const ScratchFolder folder;
     {
         OutputFolder first((folder / "runs/a").string()), second((folder / "runs/b").string());
-        first.create();
-        second.create();
+        first.open();
+        second.open();
         second.write("metrics.jsonl", "{}");
         second.keep();
     }

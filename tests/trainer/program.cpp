@@ -31,11 +31,16 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
 
 }   // namespace
 
-Program::Program(const std::vector<std::string>& arguments, const std::filesystem::path& folder, bool as_nobody) {
+Program::Program(const std::vector<std::string>& arguments, const std::filesystem::path& folder, bool as_nobody,
+                 const std::string& input) {
     const int program = ::open(TRAINER_PROGRAM, O_RDONLY | O_CLOEXEC);
     if (program < 0) throw std::runtime_error("cannot open " TRAINER_PROGRAM);
     out_ = ::memfd_create("out", MFD_CLOEXEC);
     err_ = ::memfd_create("err", MFD_CLOEXEC);
+    const int in = ::memfd_create("in", MFD_CLOEXEC);
+    if (::write(in, input.data(), input.size()) != static_cast<ssize_t>(input.size()))
+        throw std::runtime_error("cannot write the input");
+    ::lseek(in, 0, SEEK_SET);
     std::vector<std::string> words = {"trainer"};
     words.insert(words.end(), arguments.begin(), arguments.end());
     // no hub cache but an empty one, no colours
@@ -46,8 +51,7 @@ Program::Program(const std::vector<std::string>& arguments, const std::filesyste
 
     process_ = ::fork();
     if (process_ == 0) {
-        const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-        ::dup2(nothing, STDIN_FILENO);
+        ::dup2(in, STDIN_FILENO);
         ::dup2(out_, STDOUT_FILENO);
         ::dup2(err_, STDERR_FILENO);
         if (::chdir(folder.c_str()) != 0) ::_exit(126);
@@ -56,6 +60,7 @@ Program::Program(const std::vector<std::string>& arguments, const std::filesyste
         ::_exit(127);
     }
     ::close(program);
+    ::close(in);
     if (process_ < 0) throw std::runtime_error("cannot start the program");
 }
 
@@ -85,8 +90,8 @@ ProgramResult Program::wait() {
 }
 
 ProgramResult run_program(const std::vector<std::string>& arguments, const std::filesystem::path& folder,
-                          bool as_nobody) {
-    return Program(arguments, folder, as_nobody).wait();
+                          bool as_nobody, const std::string& input) {
+    return Program(arguments, folder, as_nobody, input).wait();
 }
 
 }   // namespace trainer::test

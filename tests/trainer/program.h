@@ -16,11 +16,12 @@ struct ProgramResult {
     std::string err;
 };
 
-// A started program. It sees no hub cache, two threads and an empty standard input.
+// A started program. It sees no hub cache, two threads and `input` as its standard input.
 class Program {
 public:
     // `folder`: working directory. `as_nobody`: as the user nobody (only when we are root).
-    Program(const std::vector<std::string>& arguments, const std::filesystem::path& folder, bool as_nobody = false);
+    Program(const std::vector<std::string>& arguments, const std::filesystem::path& folder, bool as_nobody = false,
+            const std::string& input = "");
     ~Program();   // kills it when it still runs
     Program(const Program&) = delete;
     Program& operator=(const Program&) = delete;
@@ -37,6 +38,6 @@ private:
 };
 
 ProgramResult run_program(const std::vector<std::string>& arguments, const std::filesystem::path& folder,
-                          bool as_nobody = false);
+                          bool as_nobody = false, const std::string& input = "");
 
 }   // namespace trainer::test

@@ -96,6 +96,59 @@ TEST(Run, FullFineTuningIsSavedAsAModel) {
     EXPECT_EQ(second.evaluations[0].at("eval_loss").as_number(), first.evaluations[1].at("eval_loss").as_number());
 }
 
+// Whoever generates with the saved model must stop at the recipe's end of text: transformers reads eos_token_id of
+// generation_config.json, else of config.json; any of a list counts.
+class SavedEnd : public ::testing::Test {
+protected:
+    TinyProject project;   // <|im_end|> (260) ends the model's texts
+    std::filesystem::path base() const { return project.path() / "model"; }
+    void set(const char* file, const char* key, Node value) const {
+        Node document = std::filesystem::exists(base() / file) ? read_json(base() / file) : Node::map();
+        document.set(key, std::move(value));
+        put_text(base() / file, to_json(document));
+    }
+    Node saved(const char* file) const { return read_json(project.last_output() / file); }
+    void run() {
+        project.run({"peft=null", "training.steps=1", "data.eos_token=<|endoftext|>", "data.valid=null"});   // 258
+    }
+};
+
+TEST_F(SavedEnd, IsInEveryConfig) {
+    set("generation_config.json", "eos_token_id", 260);
+    set("special_tokens_map.json", "eos_token", "<|im_end|>");
+    run();
+    EXPECT_EQ(saved("config.json").at("eos_token_id"), Node(258));
+    EXPECT_EQ(saved("generation_config.json").at("eos_token_id"), Node(Node::List{258, 260}));
+    EXPECT_EQ(saved("tokenizer_config.json").at("eos_token"), Node("<|endoftext|>"));
+    EXPECT_EQ(saved("special_tokens_map.json").at("eos_token"), Node("<|endoftext|>"));
+}
+
+TEST_F(SavedEnd, JoinsAList) {
+    set("config.json", "eos_token_id", Node(Node::List{260, 1}));
+    set("generation_config.json", "eos_token_id", Node(Node::List{260, 258}));
+    run();
+    EXPECT_EQ(saved("config.json").at("eos_token_id"), Node(Node::List{258, 260, 1}));
+    EXPECT_EQ(saved("generation_config.json").at("eos_token_id"), Node(Node::List{260, 258}));   // it is one of them
+}
+
+TEST_F(SavedEnd, MakesNoFileThatWasNotThere) {
+    set("generation_config.json", "max_length", 99);
+    run();
+    EXPECT_EQ(saved("generation_config.json").at("eos_token_id"), Node(258));
+    EXPECT_FALSE(std::filesystem::exists(project.last_output() / "special_tokens_map.json"));
+    std::filesystem::remove(base() / "generation_config.json");
+    run();
+    EXPECT_FALSE(std::filesystem::exists(project.last_output() / "generation_config.json"));
+    EXPECT_EQ(saved("config.json").at("eos_token_id"), Node(258));
+}
+
+TEST_F(SavedEnd, StaysTheBasesWithoutOne) {
+    set("generation_config.json", "eos_token_id", 260);
+    project.run({"peft=null", "training.steps=1"});
+    EXPECT_EQ(saved("config.json").at("eos_token_id"), Node(260));
+    EXPECT_EQ(saved("generation_config.json").at("eos_token_id"), Node(260));
+}
+
 TEST(Run, TheAdapterAnswersWhatItLearned) {
     TinyProject project;
     put_text(

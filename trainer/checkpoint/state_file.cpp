@@ -57,16 +57,28 @@ SafetensorsLayout state_layout(const std::vector<Parameter*>& trainable, const s
     return lay_out_safetensors(state_file_name, tensors);
 }
 
-StateCopy copy_state(Optimizer& optimizer, const std::vector<ParameterSlice>& slices) {
+ValueCopies copy_values(const std::vector<Parameter*>& parameters) {
+    const PurposeScope purpose(Purpose::workspace);
+    ValueCopies copies;
+    for (const Parameter* parameter : parameters) {
+        Tensor& values = copies[parameter] = Tensor::empty(parameter->shape, DType::f32, parameter->value.place());
+        copy(parameter->value, values);
+    }
+    return copies;
+}
+
+StateCopy copy_state(Optimizer& optimizer, const std::vector<ParameterSlice>& slices, const ValueCopies& copied) {
     const PurposeScope purpose(Purpose::workspace);
     StateCopy out;
     for (const ParameterSlice& slice : slices) {
         const std::size_t index = slice_around(optimizer, slice);
         const std::int64_t offset = slice.begin - optimizer.slices()[index].begin;
-        out.pieces.push_back({value_name(*slice.parameter), slice.begin, copy_of(slice.value())});
-        for (const auto& [state, values] : optimizer.state(index))
+        const auto values = copied.find(slice.parameter);
+        out.pieces.push_back({value_name(*slice.parameter), slice.begin,
+                              values == copied.end() ? copy_of(slice.value()) : slice.part_of(values->second)});
+        for (const auto& [state, tensor] : optimizer.state(index))
             out.pieces.push_back({state + "." + slice.parameter->name, slice.begin,
-                                  copy_of(values.row_range(offset, offset + slice.elements()))});
+                                  copy_of(tensor.row_range(offset, offset + slice.elements()))});
     }
     return out;
 }

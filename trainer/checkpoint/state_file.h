@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,10 @@ inline constexpr const char* state_file_name = "optimizer.safetensors";
 // state tensor of the optimizer "<state>.<name>", all in the parameter's shape. The layout knows no ranks.
 SafetensorsLayout state_layout(const std::vector<Parameter*>& trainable, const std::vector<std::string>& state_names);
 
+// The values of parameters at one moment, in f32.
+using ValueCopies = std::map<const Parameter*, Tensor>;
+ValueCopies copy_values(const std::vector<Parameter*>& parameters);
+
 // A copy of some slices with their state, taken at one moment, to be written while training goes on.
 struct StateCopy {
     struct Piece {
@@ -26,8 +31,8 @@ struct StateCopy {
     std::vector<Piece> pieces;
 };
 
-// `slices` must lie in the optimizer's own.
-StateCopy copy_state(Optimizer& optimizer, const std::vector<ParameterSlice>& slices);
+// `slices` must lie in the optimizer's own. Values that `copied` holds are shared with it.
+StateCopy copy_state(Optimizer& optimizer, const std::vector<ParameterSlice>& slices, const ValueCopies& copied);
 
 // Writes the pieces into the shared file; exactly one process writes its head. Errors: those of the range writer.
 WrittenRanges write_state(const std::filesystem::path& file, const SafetensorsLayout& layout, const StateCopy& copy,

@@ -10,6 +10,7 @@
 #include "trainer/log.h"
 #include "trainer/memory_plan.h"
 #include "trainer/output_folder.h"
+#include "trainer/run_options.h"
 
 namespace trainer {
 
@@ -81,8 +82,8 @@ int check_for_people(const RecipeArguments& arguments) {
     print_report("training data", inputs.train.report);
     for (const ValidationSet& set : inputs.valid)
         print_report(set.name.empty() ? "validation data" : "validation data " + set.name, set.data.report);
-    std::printf("steps: %lld, %lld a pass over %lld rows or packs\n", static_cast<long long>(inputs.total_steps),
-                static_cast<long long>(inputs.plan->steps_per_epoch()), static_cast<long long>(inputs.rows.size()));
+    std::printf("steps: %lld, %lld an epoch over %s\n", static_cast<long long>(inputs.total_steps),
+                static_cast<long long>(inputs.plan->steps_per_epoch()), rows_text(inputs).c_str());
     const MemoryPlan plan = plan_memory(inputs, *make_solo());
     std::printf("parameters: %lld, %lld trained\n%s\n%s: no mistakes found\n", static_cast<long long>(plan.parameters),
                 static_cast<long long>(plan.trainable), plan.table().c_str(), arguments.path.c_str());

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <iostream>
+#include <limits>
 #include <memory>
 
 #include "configs/error.h"
@@ -116,6 +117,7 @@ int chat(Session& session, const GenerateOptions& options) {
     const bool terminal = isatty(STDIN_FILENO);
     Node messages = first_messages(options.system);
     std::string line;
+    std::int64_t line_number = 0;
     const auto room = static_cast<std::size_t>(std::min(session.max_positions(), longest_chat)) - 1;
     while (!InterruptGuard::requested()) {
         if (terminal) {
@@ -123,6 +125,9 @@ int chat(Session& session, const GenerateOptions& options) {
             std::fflush(stdout);
         }
         if (!std::getline(std::cin, line)) break;
+        ++line_number;
+        require(first_invalid_utf8(line) == line.size(), Exit::usage,
+                "generate: line {} of the input is not valid UTF-8", line_number);
         if (line.empty()) continue;
         messages.push_back(message_node("user", line));
         std::vector<std::int32_t> prompt = session.chat_ids(messages);
@@ -139,6 +144,8 @@ int generate(const GenerateOptions& options) {
     const int asked = !options.prompt.empty() + !options.message.empty() + options.chat;
     require(asked == 1, Exit::usage, "generate: give one of --prompt, --message, --chat");
     require(!(options.chat && options.json), Exit::usage, "generate: --chat and --json exclude each other");
+    require(options.system.empty() || options.prompt.empty(), Exit::usage,
+            "generate: --system goes with --message or --chat; a --prompt is continued as it is");
     for (const auto& [name, text] : {std::pair("--prompt", options.prompt), std::pair("--message", options.message),
                                      std::pair("--system", options.system)})
         require(first_invalid_utf8(text) == text.size(), Exit::usage, "generate: {} is not valid UTF-8", name);
@@ -152,12 +159,17 @@ int generate(const GenerateOptions& options) {
 
 std::function<int()> define_generate(CLI::App& app) {
     const auto options = std::make_shared<GenerateOptions>();
-    app.add_option("MODEL", options->model, "hub id, model folder or .gguf file")->required();
-    app.add_option("--revision", options->revision, "branch, tag or commit of a hub id");
-    app.add_option("--adapter", options->adapter, "folder of a PEFT adapter");
-    app.add_option("--prompt", options->prompt, "text to continue");
-    app.add_option("--message", options->message, "what the user says, through the chat template");
-    app.add_option("--system", options->system, "system message");
+    app.add_option("MODEL", options->model, "hub id, model folder or .gguf file")
+        ->required()
+        ->check(not_blank("a hub id, model folder or .gguf file"));
+    app.add_option("--revision", options->revision, "branch, tag or commit of a hub id")
+        ->check(not_blank("a branch, tag or commit"));
+    app.add_option("--adapter", options->adapter, "folder of a PEFT adapter")
+        ->check(not_blank("the folder of an adapter"));
+    app.add_option("--prompt", options->prompt, "text to continue")->check(not_blank("a text to continue"));
+    app.add_option("--message", options->message, "what the user says, through the chat template")
+        ->check(not_blank("what the user says"));
+    app.add_option("--system", options->system, "system message")->check(not_blank("a system message"));
     app.add_flag("--chat", options->chat, "talk: one message a line");
     app.add_flag("--json", options->json, "one JSON object: prompt, input_ids, output_ids, text");
     app.add_option("--max-tokens", options->sampling.max_tokens, "most tokens to add")
@@ -172,7 +184,9 @@ std::function<int()> define_generate(CLI::App& app) {
     app.add_option("--top-k", options->sampling.top_k, "only the k likeliest tokens; 0: all")
         ->check(count_from(0))
         ->capture_default_str();
-    app.add_option("--seed", options->sampling.seed, "of the random numbers")->capture_default_str();
+    app.add_option("--seed", options->sampling.seed, "of the random numbers")
+        ->check(count_from(0, std::numeric_limits<std::int64_t>::max()))
+        ->capture_default_str();
     return [options] { return generate(*options); };
 }
 

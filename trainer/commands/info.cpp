@@ -7,6 +7,7 @@
 #include "autograd/cpu/isa.h"
 #include "models/registry.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/ranges.h"
 #include "trainer/inputs.h"
 #include "trainer/log.h"
 #include "trainer/memory_plan.h"
@@ -47,7 +48,8 @@ int describe_model(const std::string& base) {
 
 std::function<int()> define_info(CLI::App& app) {
     const auto model = std::make_shared<std::string>();
-    app.add_option("MODEL", *model, "hub id, model folder or .gguf file; without it the machine is described");
+    app.add_option("MODEL", *model, "hub id, model folder or .gguf file; without it the machine is described")
+        ->check(not_blank("a hub id, model folder or .gguf file"));
     return [model] { return model->empty() ? describe_machine() : describe_model(*model); };
 }
 

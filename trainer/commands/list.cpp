@@ -27,6 +27,15 @@ std::vector<Line> lines_of(const Registry<Value>& registry) {
     return lines;
 }
 
+template <typename Choice>
+std::vector<Line> lines_of() {
+    using Names = EnumTable<Choice>;
+    std::vector<Line> lines;
+    for (std::size_t i = 0; i < std::size(Names::names); ++i)
+        lines.push_back({std::string(Names::names[i].first), std::string(Names::help[i])});
+    return lines;
+}
+
 template <typename Options>
 std::string explained() {
     std::vector<FieldNote> notes;
@@ -45,13 +54,7 @@ const std::vector<Table>& tables() {
         {"models", [] { return lines_of(causal_lms()); }, nullptr},
         {"methods", [] { return lines_of(peft_methods()); }, explained<LoraOptions>},
         {"optimizers", [] { return lines_of(optimizers()); }, explained<AdamWOptions>},
-        {"schedules",
-         [] {
-             return std::vector<Line>{{"constant", "the full rate after warm-up"},
-                                      {"linear", "falls in a straight line after warm-up"},
-                                      {"cosine", "falls along half a cosine after warm-up"}};
-         },
-         explained<ScheduleOptions>},
+        {"schedules", lines_of<ScheduleKind>, explained<ScheduleOptions>},
         {"formats", [] { return lines_of(data_formats()); }, nullptr},
         {"objectives", [] { return lines_of(objectives()); }, nullptr},
         {"recipe",

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
+#include <limits>
 #include <memory>
 #include <optional>
 
@@ -13,6 +14,7 @@
 #include "comm/open.h"
 #include "comm/together.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/ranges.h"
 #include "trainer/commands/recipe_arguments.h"
 #include "trainer/identity.h"
 #include "trainer/log.h"
@@ -42,11 +44,10 @@ void print_start(const Inputs& inputs, const MemoryPlan& plan) {
     std::printf("model %s: %lld parameters, %lld trained%s\n", recipe.model.base.c_str(),
                 static_cast<long long>(plan.parameters), static_cast<long long>(plan.trainable),
                 recipe.peft ? (" (" + recipe.peft->method + ")").c_str() : "");
-    std::printf("data: %lld rows kept of %lld (%lld cut), %lld tokens, %lld trained, %lld packs or rows a pass\n",
+    std::printf("data: %lld rows kept of %lld (%lld cut), %lld tokens, %lld trained, %s an epoch\n",
                 static_cast<long long>(data.kept), static_cast<long long>(data.rows), static_cast<long long>(data.cut),
-                static_cast<long long>(data.tokens), static_cast<long long>(data.targets),
-                static_cast<long long>(inputs.rows.size()));
-    std::printf("steps: %lld, %lld a pass; sums are %s\n", static_cast<long long>(inputs.total_steps),
+                static_cast<long long>(data.tokens), static_cast<long long>(data.targets), rows_text(inputs).c_str());
+    std::printf("steps: %lld, %lld an epoch; sums are %s\n", static_cast<long long>(inputs.total_steps),
                 static_cast<long long>(inputs.plan->steps_per_epoch()),
                 determinism(recipe) == Determinism::strict
                     ? "strict: the same bits whatever the number of ranks and threads"
@@ -213,7 +214,7 @@ void take_back(RunArguments& arguments, const std::vector<std::string>& words) {
         else
             arguments.resume_from = word;
     }
-    require(!arguments.path.empty(), Exit::usage, "RECIPE is missing; see trainer run --help");
+    require(!arguments.path.empty(), Exit::usage, "RECIPE is required; see trainer run --help");
 }
 
 }   // namespace
@@ -223,7 +224,8 @@ std::function<int()> define_run(CLI::App& app) {
     const auto words = std::make_shared<std::vector<std::string>>();
     arguments->declare(app);
     app.get_option("RECIPE")->required(false);
-    app.add_option("--nproc", arguments->processes, "start so many processes on this machine, which share the work");
+    app.add_option("--nproc", arguments->processes, "start so many processes on this machine, which share the work")
+        ->check(count_from(1, std::numeric_limits<int>::max()));
     CLI::Option* resume =
         app.add_option("--resume", *words,
                        "go on from the newest valid checkpoint of the recipe's output, or from this one of its "

@@ -88,7 +88,8 @@ void check_mistakes(const std::vector<Mistake>& mistakes) {
         fs::permissions(folder, fs::perms(0755));
         if (mistake.spoil) mistake.spoil(folder);
         const auto before = files_of(folder);
-        const ProgramResult result = run_program(mistake.arguments, folder, mistake.as_nobody && ::geteuid() == 0);
+        const ProgramResult result =
+            run_program(mistake.arguments, folder, mistake.as_nobody && ::geteuid() == 0, mistake.input);
         EXPECT_EQ(result.code, mistake.code);
         EXPECT_EQ(without_last_break(result.err), mistake.message);
         if (mistake.after_plan)

@@ -20,6 +20,7 @@ struct Mistake {
     std::string message;   // all of standard error, without its last line break
     bool as_nobody = false;
     bool after_plan = false;   // found while weights are read, when the plan of the run has been printed
+    std::string input = {};    // standard input
 };
 
 inline const std::vector<std::string> run_recipe = {"run", "recipe.yaml"};

@@ -66,6 +66,20 @@ TEST(Mistakes, ModelFolder) {
          "error: config.json: hidden_act \"gelu\" is not supported for llama, expected \"silu\""},
         {"activation by the recipe", run_recipe, with_recipe("./model", "./model, config: {hidden_act: relu}"), 65,
          "error: config.json: hidden_act \"relu\" is not supported for llama, expected \"silu\""},
+        {"config key unknown", run_recipe, with_recipe("./model", "./model, config: {rope_tetha: 5e5}"), 78,
+         "error: recipe.yaml:1:33: model.config.rope_tetha: unknown key; did you mean \"rope_theta\"? neither the "
+         "config.json of ./model has it nor does the model read it"},
+        {"config keys unknown, one on the command line",
+         {"check", "recipe.yaml", "model.config.zzz=1"},
+         with_recipe("./model", "./model, config: {sliding_windows: 5, head_dim: 8}"),
+         78,
+         "error: recipe.yaml:1:33: model.config.sliding_windows: unknown key; neither the config.json of ./model has "
+         "it nor does the model read it\nerror: command line: model.config.zzz=1: model.config.zzz: unknown key; "
+         "neither the config.json of ./model has it nor does the model read it"},
+        {"config key of an unknown model", run_recipe,
+         with_recipe("./model", "./model, config: {model_type: mamba, head_dmi: 8}"), 78,
+         "error: recipe.yaml:1:52: model.config.head_dmi: unknown key; neither the config.json of ./model has it nor "
+         "does the model read it"},
         {"attention dropout", run_recipe, config("attention_dropout", 0.1), 65,
          "error: config.json: attention_dropout 0.1 is not supported, expected 0"},
         {"rope scaling", run_recipe,
@@ -97,11 +111,11 @@ TEST(Mistakes, ModelFolder) {
          with_file(weights, safetensors(R"({"a":{"dtype":"F32","shape":[9],"data_offsets":[0,4]}})", "1234")), 65,
          "error: ./model/model.safetensors: tensor a: shape [9] of F32 needs 36 bytes, the header gives it 4"},
         {"tensor missing", run_recipe, tensors([](auto& list) { list.erase(list.begin() + 3); }), 65,
-         "error: ./model: 1 tensors of the model are missing: model.layers.0.self_attn.k_proj.weight"},
+         "error: ./model: 1 tensor of the model is missing: model.layers.0.self_attn.k_proj.weight"},
         {"tensor too many", run_recipe, tensors([](auto& list) {
              list.push_back({"model.extra", {3}});
          }),
-         65, "error: ./model: 1 tensors are not part of the model: model.extra"},
+         65, "error: ./model: 1 tensor is not part of the model: model.extra"},
         {"wrong shape", run_recipe, tensors([](auto& list) {
              list[2].second = {32, 16};
          }),

@@ -19,17 +19,26 @@ TEST(Mistakes, Output) {
     };
     check_mistakes({
         {"holds a run", run_recipe, with_file("out/metrics.jsonl", "{}\n"), 73,
-         "error: output: out already holds a run; choose another folder or remove it"},
+         "error: output: out already holds a run; go on with it with --resume, choose another folder or remove it"},
         {"holds an adapter",
          {"check", "recipe.yaml"},
          with_file("out/adapter_model.safetensors", "x"),
          73,
-         "error: output: out already holds a run; choose another folder or remove it"},
+         "error: output: out already holds a run; go on with it with --resume, choose another folder or remove it"},
         {"not empty", run_recipe, with_file("out/notes.txt", "mine"), 73,
          "error: output: out is not empty; choose a new or an empty folder"},
         {"a file", run_recipe, with_file("out", "mine"), 73, "error: output: out is there already and is no folder"},
         {"below a file", run_recipe, with_recipe("output: out", "output: train.jsonl/out"), 73,
          "error: output: train.jsonl/out cannot be created: Not a directory"},
+        {"a link to nowhere", run_recipe,
+         [](const fs::path& folder) { fs::create_symlink("gone/runs", folder / "out"); }, 73,
+         "error: output: out is a link to gone/runs, which is not there; make that folder or choose another"},
+        {"below a link to nowhere", run_recipe,
+         [](const fs::path& folder) {
+             fs::create_symlink("gone", folder / "runs");
+             with_recipe("output: out", "output: ./runs/a/b/")(folder);
+         },
+         73, "error: output: ./runs is a link to gone, which is not there; make that folder or choose another"},
         {"name too long", run_recipe, with_recipe("output: out", "output: " + std::string(300, 'x')), 73,
          "error: output: " + std::string(300, 'x') + ": File name too long"},
         {"in a folder that is not ours", run_recipe, locked("locked/a/b"), 73,
@@ -48,7 +57,7 @@ TEST(Mistakes, SeveralAtOnce) {
              put_text(folder / "train.jsonl", "{\"text\": 3}\n");
          },
          73,
-         "error: output: out already holds a run; choose another folder or remove it\n"
+         "error: output: out already holds a run; go on with it with --resume, choose another folder or remove it\n"
          "error: train.jsonl:1: field \"messages\" is missing"},
         {"a missing file and an unknown target",
          {"run", "recipe.yaml", "data.train.path=gone.jsonl", "peft.targets=[q_prj]"},
