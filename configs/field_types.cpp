@@ -13,12 +13,13 @@ Node typed(std::string_view type) {
     return schema;
 }
 
-// For who went beyond what an integer can be.
-std::string all_of_int64(const Limits& limits) {
+// For who went beyond what a double can be exactly.
+std::string all_of_int64(const Limits& limits, double found) {
     constexpr std::int64_t lowest = std::numeric_limits<std::int64_t>::min();
     const bool bounded = limits.low > static_cast<double>(lowest);
-    return format("an integer from {} to {}", bounded ? static_cast<std::int64_t>(limits.low) : lowest,
-                  std::numeric_limits<std::int64_t>::max());
+    const bool inside = std::abs(found) < -static_cast<double>(lowest);   // 1e17: exact only in digits
+    return format("an integer from {} to {}{}", bounded ? static_cast<std::int64_t>(limits.low) : lowest,
+                  std::numeric_limits<std::int64_t>::max(), inside ? " in digits" : "");
 }
 
 }   // namespace
@@ -33,13 +34,13 @@ void FieldType<bool>::read(const Node& node, bool& out, const Where& where) {
 Node FieldType<bool>::schema(const Limits&) { return typed("boolean"); }
 
 void FieldType<std::int64_t>::read(const Node& node, std::int64_t& out, const Where& where) {
-    constexpr double exact = 9007199254740992.0;   // 2^53: beyond it a double is no exact integer
+    constexpr double exact = 9007199254740992.0;   // 2^53: from it on a double may stand for another integer
     const bool whole = node.is_integer() || (node.is_number() && std::floor(node.as_number()) == node.as_number() &&
-                                             std::abs(node.as_number()) <= exact);
+                                             std::abs(node.as_number()) < exact);
     if (whole && where.limits.allows(node.as_number()))
         out = node.as_integer();
-    else if (node.is_number() && std::abs(node.as_number()) > exact && where.limits.high > exact)
-        where.expected(node, all_of_int64(where.limits));
+    else if (node.is_number() && std::abs(node.as_number()) >= exact && where.limits.high > exact)
+        where.expected(node, all_of_int64(where.limits, node.as_number()));
     else
         where.expected(node, expects(where.limits));
 }

@@ -31,7 +31,8 @@ bool Node::as_bool() const {
 std::int64_t Node::as_integer() const {
     if (const auto* value = std::get_if<std::int64_t>(&value_)) return *value;
     if (const auto* value = std::get_if<double>(&value_))
-        if (*value == std::floor(*value) && std::abs(*value) < 9.0e15) return static_cast<std::int64_t>(*value);
+        if (*value == std::floor(*value) && std::abs(*value) < 9007199254740992.0)
+            return static_cast<std::int64_t>(*value);
     mismatch("an integer");
 }
 

@@ -28,7 +28,8 @@ std::vector<std::string> last_parts(const std::vector<Linear*>& linears) {
 [[noreturn]] void no_match(const std::vector<Linear*>& linears, const std::string& entry) {
     const std::vector<std::string> names = last_parts(linears);
     fail(Exit::bad_recipe, "peft.targets: \"{}\" matches no linear layer of the model; {}it has {}", entry,
-         did_you_mean(last_part(entry), names), join(names));
+         entry == all_linear ? "did you mean all-linear without brackets? " : did_you_mean(last_part(entry), names),
+         join(names));
 }
 
 bool is_suffix_of_any(const std::vector<Linear*>& linears, const std::string& entry) {

@@ -113,10 +113,9 @@ void override_config(Node& config, const Node& overrides, const std::string& bas
     Complaints complaints;
     for (const Node::Entry& entry : overrides.as_map()) {
         if (std::find(known.begin(), known.end(), entry.key) == known.end())
-            complaints.add(entry.mark,
-                           format("model.config.{}: unknown key; {}neither the config.json of {} has it nor "
-                                  "does the model read it",
-                                  entry.key, did_you_mean(entry.key, known), base));
+            complaints.add(entry.mark, format("model.config.{}: unknown key; {}neither the config of {} has it nor "
+                                              "does the model read it",
+                                              entry.key, did_you_mean(entry.key, known), base));
         config.set(entry.key, entry.value);
     }
     complaints.raise();

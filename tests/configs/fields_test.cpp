@@ -113,6 +113,20 @@ raw: {deep: [1]}
     EXPECT_EQ(outer.needed.path, "p");
 }
 
+TEST(Fields, IntegersBeyondADouble) {
+    const auto count = [](const std::string& text) { return complaints_of(minimal + "count: " + text + "\n"); };
+    const std::string range = "r.yaml:2:8: count: expected an integer from 0 to 9223372036854775807";
+    EXPECT_EQ(count("9223372036854775807"), "");
+    EXPECT_EQ(count("9223372036854775808"), range + ", found the number 9223372036854775808\n");
+    EXPECT_EQ(count("1e17"), range + " in digits, found the number 1e+17\n");
+    EXPECT_EQ(count("9007199254740991.0"), "");
+    EXPECT_EQ(count("9007199254740992.0"), range + " in digits, found the number 9007199254740992\n");
+    EXPECT_EQ(count("-1e30"), range + ", found the number -1e+30\n");
+    EXPECT_EQ(count("0.5"), "r.yaml:2:8: count: expected an integer of at least 0, found the number 0.5\n");
+    EXPECT_EQ(complaints_of(minimal + "rank: 1e30\n"),
+              "r.yaml:2:7: rank: expected an integer from 1 to 100000000, found the number 1e+30\n");
+}
+
 TEST(Fields, EveryKindOfMistake) {
     const std::pair<std::string, std::string> cases[] = {
         {"rnak: 1", "2:1: rnak: unknown key; did you mean rank?"},

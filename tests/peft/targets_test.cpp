@@ -84,6 +84,9 @@ TEST_F(TargetsTest, WhatMatchesNothingIsRefusedWithTheNearestName) {
     EXPECT_EQ(refused([&] { names({"embed_tokens"}); }),
               "peft.targets: \"embed_tokens\" matches no linear layer of the model; it has k_proj, lm_head, q_proj, "
               "up_proj");
+    EXPECT_EQ(refused([&] { names({"all-linear"}); }),
+              "peft.targets: \"all-linear\" matches no linear layer of the model; did you mean all-linear without "
+              "brackets? it has k_proj, lm_head, q_proj, up_proj");
     const std::string has = "it has k_proj, lm_head, q_proj, up_proj";
     const std::pair<const char*, const char*> cases[] = {
         {"q_proj", "did you mean [q_proj]? "},

@@ -68,17 +68,17 @@ TEST(Mistakes, ModelFolder) {
          "error: config.json: hidden_act \"relu\" is not supported for llama, expected \"silu\""},
         {"config key unknown", run_recipe, with_recipe("./model", "./model, config: {rope_tetha: 5e5}"), 78,
          "error: recipe.yaml:1:33: model.config.rope_tetha: unknown key; did you mean \"rope_theta\"? neither the "
-         "config.json of ./model has it nor does the model read it"},
+         "config of ./model has it nor does the model read it"},
         {"config keys unknown, one on the command line",
          {"check", "recipe.yaml", "model.config.zzz=1"},
          with_recipe("./model", "./model, config: {sliding_windows: 5, head_dim: 8}"),
          78,
-         "error: recipe.yaml:1:33: model.config.sliding_windows: unknown key; neither the config.json of ./model has "
+         "error: recipe.yaml:1:33: model.config.sliding_windows: unknown key; neither the config of ./model has "
          "it nor does the model read it\nerror: command line: model.config.zzz=1: model.config.zzz: unknown key; "
-         "neither the config.json of ./model has it nor does the model read it"},
+         "neither the config of ./model has it nor does the model read it"},
         {"config key of an unknown model", run_recipe,
          with_recipe("./model", "./model, config: {model_type: mamba, head_dmi: 8}"), 78,
-         "error: recipe.yaml:1:52: model.config.head_dmi: unknown key; neither the config.json of ./model has it nor "
+         "error: recipe.yaml:1:52: model.config.head_dmi: unknown key; neither the config of ./model has it nor "
          "does the model read it"},
         {"attention dropout", run_recipe, config("attention_dropout", 0.1), 65,
          "error: config.json: attention_dropout 0.1 is not supported, expected 0"},
