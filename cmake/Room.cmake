@@ -40,9 +40,9 @@ function(add_simd_variant name isa flags sources)
   set(TRAINER_ROOMS ${TRAINER_ROOMS} room_${name}_${isa} CACHE INTERNAL "")
 endfunction()
 
-# Links an executable with every room.
+# Links an executable with every room. Its functions can be seen by the modules that it loads.
 function(target_link_rooms target)
-  set_target_properties(${target} PROPERTIES ENABLE_EXPORTS ON)
+  target_link_options(${target} PRIVATE -rdynamic)
   target_link_libraries(${target} PRIVATE trainer_warnings ${TRAINER_ROOMS} OpenMP::OpenMP_CXX yaml-cpp
     spdlog::spdlog $<TARGET_NAME_IF_EXISTS:Dnnl::dnnl> Pcre2::pcre2)
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
