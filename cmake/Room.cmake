@@ -67,6 +67,7 @@ function(add_mpi_module)
   set_target_properties(trainer_mpi PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
   target_include_directories(trainer_mpi PRIVATE ${CMAKE_SOURCE_DIR})
   target_compile_options(trainer_mpi PRIVATE -march=x86-64-v2)
+  target_compile_definitions(trainer_mpi PRIVATE OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX)   # the C interface only
   target_link_libraries(trainer_mpi PRIVATE trainer_warnings MPI::MPI_C)
   add_custom_command(TARGET trainer_mpi POST_BUILD
     COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/tests

@@ -131,6 +131,7 @@ void Watch::serve_request() {
     }
     if (!request || abandoned_) return;
     if (request->kind == Note::Kind::goodbye) {
+        left_ = request->calls;
         for (WatchLink& link : links_) link.write(*request, in(longest_write));
         request_served();
         return;
@@ -171,14 +172,22 @@ void Watch::look_for_losses() {
 }
 
 void Watch::look_for_early_leavers() {
-    for (const WatchLink& leaver : links_) {
-        if (!leaver.left) continue;
-        std::uint64_t most = calls_;
-        for (const WatchLink& link : links_) most = std::max(most, link.calls);
-        if (most > *leaver.left)
-            judge(lost_code,
-                  names_[static_cast<std::size_t>(leaver.rank())] + " was lost: it ended while others still needed it",
-                  true);
+    if (over_) return;
+    std::uint64_t most = calls_;
+    for (const WatchLink& link : links_) most = std::max(most, link.calls);
+    const auto judge_leaver = [&](int rank) {
+        judge(lost_code, names_[static_cast<std::size_t>(rank)] + " was lost: it ended while others still needed it",
+              true);
+    };
+    if (rank_ == 0 && left_ && most > *left_) judge_leaver(0);
+    for (WatchLink& leaver : links_) {
+        if (!leaver.left || most <= *leaver.left) continue;
+        // Rank 0 may still be there, and then tells all at once when it hears how far this rank is.
+        if (!patience_) {
+            patience_ = in(heartbeat_interval);
+            leaver.write({Note::Kind::heartbeat, 0, calls_, ""}, in(milliseconds(0)));
+        }
+        if (rank_ == 0 || !leaver.is_open() || steady_clock::now() >= *patience_) judge_leaver(leaver.rank());
     }
 }
 

@@ -60,8 +60,10 @@ private:
     std::atomic<bool> stopping_{false};
     Socket wake_;   // an eventfd
 
-    bool abandoned_ = false;   // by this rank
-    bool over_ = false;        // OnLost was called, or the run was abandoned
+    std::optional<std::uint64_t> left_;   // this rank has said goodbye, after so many calls
+    std::optional<Deadline> patience_;    // with rank 0, which has left too early
+    bool abandoned_ = false;              // by this rank
+    bool over_ = false;                   // OnLost was called, or the run was abandoned
     std::thread thread_;
 };
 

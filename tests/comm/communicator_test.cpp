@@ -27,7 +27,7 @@ TEST_P(Collectives, BringTheRightBytes) {
 
 // A rank may leave long before or after the others: no loss, no hang.
 TEST_P(Collectives, EndInGoodOrder) {
-    for (const int seed : {1, 2, 3, 4, 5}) {
+    for (const int seed : {1, 2, 3}) {
         const RanksOutcome outcome = run_ranks(GetParam(), 3, {"depart", std::to_string(seed)});
         EXPECT_EQ(outcome.exit_code, 0) << outcome.errors;
         for (const RankResult& rank : outcome.ranks) EXPECT_EQ(rank.code, 0) << rank.message;

@@ -27,7 +27,7 @@ protected:
 
 TEST_P(Loss, ByKillInEveryCall) {
     std::mt19937 random(GetParam() == Launcher::sockets ? 1 : 2);
-    const int times = GetParam() == Launcher::sockets ? 6 : 2;
+    const int times = GetParam() == Launcher::sockets ? 6 : 1;
     for (int i = 0; i < times; ++i)
         for (const std::string& call : calls) {
             const int lost = static_cast<int>(random() % 3);
@@ -89,9 +89,11 @@ TEST(Watch, HearsSilence) {
         EXPECT_EQ(result.code, 82);
         EXPECT_TRUE(result.message.ends_with(" was lost: nothing was heard from it for 2.5 s")) << result.message;
         EXPECT_LT(result.time - ranks.result(stopped).time, 3.5);
+        if (stopped == 0) continue;
         const RanksOutcome outcome = ranks.wait(3);   // the launcher kills what still stands after 5 s
         EXPECT_EQ(outcome.exit_code, 82);
         EXPECT_EQ(outcome.left_behind, 0);
+        EXPECT_LT(outcome.seconds, 12);
     }
 }
 

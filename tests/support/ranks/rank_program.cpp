@@ -260,8 +260,6 @@ int run(const std::string& scenario, const Arguments& arguments) {
     try {
         const auto launched = launched_from_environment();
         rank = launched ? launched->rank : 0;
-        // As the trainer does: mpirun ends the others of a lost rank with SIGTERM.
-        std::signal(SIGTERM, on_signal);
         ranks = open_communicator([rank](int code, const std::string& message) {
             report(rank, code, message);
             ::_exit(code);
