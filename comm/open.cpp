@@ -61,7 +61,9 @@ std::unique_ptr<Communicator> open_communicator(OnLost on_lost) {
     if (!launched) return make_solo();
     end_with_the_launcher();
     if (launched->size == 1) return make_solo();
-    return watched(connect(*launched), launched->address, std::move(on_lost));
+    // mpirun (4.1.4) hangs or crashes when a rank ends while another is in MPI_Finalize.
+    const Leave leave = launched->by == Launched::By::mpi ? Leave::together : Leave::alone;
+    return watched(connect(*launched), launched->address, leave, std::move(on_lost));
 }
 
 }   // namespace trainer

@@ -50,6 +50,11 @@ Watch::~Watch() {
 
 void Watch::say_goodbye() { ask({Note::Kind::goodbye, 0, calls_, ""}); }
 
+void Watch::await_goodbyes() {
+    std::unique_lock lock(mutex_);
+    news_.wait(lock, [this] { return all_left_; });
+}
+
 void Watch::abandon(int exit_code, const std::string& reason) noexcept {
     try {
         ask({Note::Kind::abandon, exit_code, 0, reason});
@@ -61,7 +66,7 @@ void Watch::ask(Note note) {
     std::unique_lock lock(mutex_);
     request_ = std::move(note);
     ::eventfd_write(wake_.descriptor(), 1);
-    served_.wait_for(lock, longest_request, [this] { return !request_; });
+    news_.wait_for(lock, longest_request, [this] { return !request_; });
 }
 
 void Watch::run() {
@@ -78,6 +83,7 @@ void Watch::run() {
         serve_request();
         look_for_losses();
         look_for_early_leavers();
+        look_for_goodbyes();
     }
     serve_request();
     linger();
@@ -120,6 +126,9 @@ void Watch::hear(WatchLink& link, const Note& note) {
             if (abandoned_) request_served();   // rank 0 has told the others what this rank said
             lose(note.code, note.text);
             break;
+        case Note::Kind::farewell:
+            everyone_left();
+            break;
     }
 }
 
@@ -152,7 +161,7 @@ void Watch::serve_request() {
 void Watch::request_served() {
     const std::lock_guard lock(mutex_);
     request_.reset();
-    served_.notify_all();
+    news_.notify_all();
 }
 
 void Watch::look_for_losses() {
@@ -169,6 +178,22 @@ void Watch::look_for_losses() {
                   true);
         }
     }
+}
+
+void Watch::look_for_goodbyes() {
+    const bool farewell = rank_ == 0 ? left_ && std::all_of(links_.begin(), links_.end(),
+                                                            [](const WatchLink& link) { return link.left.has_value(); })
+                                     : !links_[0].is_open();
+    if (farewell || over_) everyone_left();
+}
+
+void Watch::everyone_left() {
+    const std::lock_guard lock(mutex_);
+    if (all_left_) return;
+    if (rank_ == 0)
+        for (WatchLink& link : links_) link.write({Note::Kind::farewell, 0, 0, ""}, in(longest_write));
+    all_left_ = true;
+    news_.notify_all();
 }
 
 void Watch::look_for_early_leavers() {
