@@ -231,6 +231,23 @@ void wait_for_signal(Communicator& ranks, const Arguments&) {
     throw Error(Exit::preempted, "signal");
 }
 
+// BYTES: one message from rank 0 to rank 1, by hand for more than 2 GiB.
+void large(Communicator& ranks, const Arguments& arguments) {
+    const auto size = static_cast<std::size_t>(ranks.size());
+    std::vector<std::uint64_t> words(std::stoull(arguments.at(0)) / 8);
+    std::vector<std::span<const std::byte>> send(size);
+    std::vector<std::span<std::byte>> receive(size);
+    if (ranks.rank() == 0) {
+        for (std::size_t i = 0; i < words.size(); ++i) words[i] = i * 0x9e3779b97f4a7c15;
+        send.at(1) = std::as_bytes(std::span(words));
+    }
+    if (ranks.rank() == 1) receive.at(0) = std::as_writable_bytes(std::span(words));
+    ranks.all_to_all(send, receive);
+    bool right = true;
+    for (std::size_t i = 0; i < words.size(); ++i) right = right && words[i] == i * 0x9e3779b97f4a7c15;
+    expect(right || ranks.rank() > 1, "large", 0);
+}
+
 // BYTES TIMES: how long all_reduce takes, for comparisons by hand.
 void bench(Communicator& ranks, const Arguments& arguments) {
     std::vector<float> values(std::stoull(arguments.at(0)) / sizeof(float));
@@ -252,7 +269,8 @@ const std::map<std::string, void (*)(Communicator&, const Arguments&)> scenarios
                                                                                     {"depart", depart},
                                                                                     {"differ", differ},
                                                                                     {"wait", wait_for_signal},
-                                                                                    {"bench", bench}};
+                                                                                    {"bench", bench},
+                                                                                    {"large", large}};
 
 int run(const std::string& scenario, const Arguments& arguments) {
     int rank = 0;
