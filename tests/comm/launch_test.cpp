@@ -1,7 +1,9 @@
 // `--nproc N`: processes, signals, exit codes, and nobody left behind.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 
 #include "tests/comm/ranks.h"
 
@@ -65,6 +67,23 @@ TEST(Launch, RefusesWrongCountsAndLaunchesWithinLaunches) {
         outcome.errors,
         "error: --nproc 2 starts ranks itself, but another launcher has started this process as rank 0 of 1; use one "
         "of the two\n");
+}
+
+// The program starts without MPI; only a run under mpirun needs it.
+TEST(Launch, SaysThatMpiIsMissing) {
+    const std::filesystem::path folder =
+        std::filesystem::temp_directory_path() / ("no-mpi-" + std::to_string(::getpid()));
+    std::filesystem::create_directory(folder);
+    std::filesystem::copy_file(RANK_PROGRAM, folder / "program");
+    StartedRanks ranks({folder / "program", "wait"}, {"OMPI_COMM_WORLD_RANK=0", "OMPI_COMM_WORLD_SIZE=2"});
+    const RanksOutcome outcome = ranks.wait(1);
+    std::filesystem::remove_all(folder);
+    EXPECT_EQ(outcome.exit_code, 71);
+    EXPECT_NE(
+        outcome.ranks[0].message.find("trainer_mpi.so do not exist: this program was built without MPI; build it with "
+                                      "-DTRAINER_MPI=ON, or start the ranks with `--nproc`"),
+        std::string::npos)
+        << outcome.ranks[0].message;
 }
 
 }   // namespace

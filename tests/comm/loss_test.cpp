@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <random>
+#include <tuple>
 
 #include "tests/comm/ranks.h"
 
@@ -80,21 +81,21 @@ INSTANTIATE_TEST_SUITE_P(Over, Loss, testing::Values(Launcher::sockets, Launcher
 
 // A stopped process still has its connections; only its silence is seen.
 TEST(Watch, HearsSilence) {
-    for (const int stopped : {0, 1}) {
-        StartedRanks ranks =
-            start_ranks(Launcher::sockets, 3, {"signal", std::to_string(stopped), std::to_string(SIGSTOP)});
-        const int other = stopped == 0 ? 2 : 0;
-        ASSERT_TRUE(ranks.await_result(other, 10));
-        const RankResult result = ranks.result(other);
+    const auto stop = [](int rank) {
+        return start_ranks(Launcher::sockets, 3, {"signal", std::to_string(rank), std::to_string(SIGSTOP)});
+    };
+    StartedRanks first = stop(0), second = stop(1);
+    for (const auto& [ranks, stopped, other] : {std::tuple(&first, 0, 2), std::tuple(&second, 1, 0)}) {
+        ASSERT_TRUE(ranks->await_result(other, 10));
+        const RankResult result = ranks->result(other);
         EXPECT_EQ(result.code, 82);
         EXPECT_TRUE(result.message.ends_with(" was lost: nothing was heard from it for 2.5 s")) << result.message;
-        EXPECT_LT(result.time - ranks.result(stopped).time, 3.5);
-        if (stopped == 0) continue;
-        const RanksOutcome outcome = ranks.wait(3);   // the launcher kills what still stands after 5 s
-        EXPECT_EQ(outcome.exit_code, 82);
-        EXPECT_EQ(outcome.left_behind, 0);
-        EXPECT_LT(outcome.seconds, 12);
+        EXPECT_LT(result.time - ranks->result(stopped).time, 3.5);
     }
+    const RanksOutcome outcome = second.wait(3);   // the launcher kills what still stands after 5 s
+    EXPECT_EQ(outcome.exit_code, 82);
+    EXPECT_EQ(outcome.left_behind, 0);
+    EXPECT_LT(outcome.seconds, 12);
 }
 
 }   // namespace

@@ -165,7 +165,8 @@ StartedRanks start_ranks(Launcher launcher, int count, const std::vector<std::st
         command = {"mpirun", "--oversubscribe", "--bind-to", "none", "-np", std::to_string(count), RANK_PROGRAM};
     command.insert(command.end(), scenario.begin(), scenario.end());
     return StartedRanks(command, {"OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1", "OMP_NUM_THREADS=1",
-                                  "OMPI_MCA_btl_base_warn_component_unused=0"});
+                                  "OMPI_MCA_mpi_yield_when_idle=1", "OMPI_MCA_btl_base_warn_component_unused=0",
+                                  "ASAN_OPTIONS=detect_leaks=0"});   // Open MPI leaves memory behind
 }
 
 RanksOutcome run_ranks(Launcher launcher, int count, const std::vector<std::string>& scenario, double limit) {
