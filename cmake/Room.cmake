@@ -40,9 +40,9 @@ function(add_simd_variant name isa flags sources)
   set(TRAINER_ROOMS ${TRAINER_ROOMS} room_${name}_${isa} CACHE INTERNAL "")
 endfunction()
 
-# Links an executable with every room.
+# Links an executable with every room. Its functions can be seen by the modules that it loads.
 function(target_link_rooms target)
-  set_target_properties(${target} PROPERTIES ENABLE_EXPORTS ON)
+  target_link_options(${target} PRIVATE -rdynamic)
   target_link_libraries(${target} PRIVATE trainer_warnings ${TRAINER_ROOMS} OpenMP::OpenMP_CXX yaml-cpp
     spdlog::spdlog $<TARGET_NAME_IF_EXISTS:Dnnl::dnnl> Pcre2::pcre2 OpenSSL::Crypto)
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
@@ -67,6 +67,7 @@ function(add_mpi_module)
   set_target_properties(trainer_mpi PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
   target_include_directories(trainer_mpi PRIVATE ${CMAKE_SOURCE_DIR})
   target_compile_options(trainer_mpi PRIVATE -march=x86-64-v2)
+  target_compile_definitions(trainer_mpi PRIVATE OMPI_SKIP_MPICXX MPICH_SKIP_MPICXX)   # the C interface only
   target_link_libraries(trainer_mpi PRIVATE trainer_warnings MPI::MPI_C)
   add_custom_command(TARGET trainer_mpi POST_BUILD
     COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/tests

@@ -1,8 +1,10 @@
 #include "comm/open.h"
 
-#include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
+
+#include <csignal>
+#include <ctime>
 
 #include "comm/mpi_module.h"
 #include "comm/rendezvous.h"
@@ -21,8 +23,30 @@ void end_with_the_launcher() {
     if (::getppid() != launcher) ::_exit(static_cast<int>(Exit::peer_lost));   // it ended before the system knew
 }
 
+constexpr timespec grace{0, 600'000'000};
+timer_t second_termination;
+
+extern "C" void postpone_termination(int) {
+    std::signal(SIGTERM, SIG_DFL);
+    const itimerspec once{{0, 0}, grace};
+    ::timer_settime(second_termination, 0, &once, nullptr);
+}
+
+// mpirun answers the loss of a rank with SIGTERM to the others, which may come before the watch has said whom they
+// lost. Where the program has no answer of its own to that signal, it takes effect a little later.
+void give_the_watch_time() {
+    struct sigaction before {};
+    ::sigaction(SIGTERM, nullptr, &before);
+    if (before.sa_handler != SIG_DFL) return;
+    sigevent event{};
+    event.sigev_notify = SIGEV_SIGNAL;
+    event.sigev_signo = SIGTERM;
+    if (::timer_create(CLOCK_MONOTONIC, &event, &second_termination) == 0) std::signal(SIGTERM, postpone_termination);
+}
+
 std::unique_ptr<Communicator> connect(const Launched& launched) {
     if (launched.by == Launched::By::sockets) return make_tcp(launched.rank, meet_ranks(launched));
+    give_the_watch_time();
     std::unique_ptr<Communicator> ranks = open_mpi();
     require(ranks->rank() == launched.rank && ranks->size() == launched.size, Exit::system,
             "the environment says rank {} of {}, MPI says rank {} of {}: the launcher belongs to another MPI than {}",
@@ -37,7 +61,9 @@ std::unique_ptr<Communicator> open_communicator(OnLost on_lost) {
     if (!launched) return make_solo();
     end_with_the_launcher();
     if (launched->size == 1) return make_solo();
-    return watched(connect(*launched), launched->address, std::move(on_lost));
+    // mpirun (4.1.4) hangs or crashes when a rank ends while another is in MPI_Finalize.
+    const Leave leave = launched->by == Launched::By::mpi ? Leave::together : Leave::alone;
+    return watched(connect(*launched), launched->address, leave, std::move(on_lost));
 }
 
 }   // namespace trainer

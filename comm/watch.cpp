@@ -50,6 +50,11 @@ Watch::~Watch() {
 
 void Watch::say_goodbye() { ask({Note::Kind::goodbye, 0, calls_, ""}); }
 
+void Watch::await_goodbyes() {
+    std::unique_lock lock(mutex_);
+    news_.wait(lock, [this] { return all_left_; });
+}
+
 void Watch::abandon(int exit_code, const std::string& reason) noexcept {
     try {
         ask({Note::Kind::abandon, exit_code, 0, reason});
@@ -61,7 +66,7 @@ void Watch::ask(Note note) {
     std::unique_lock lock(mutex_);
     request_ = std::move(note);
     ::eventfd_write(wake_.descriptor(), 1);
-    served_.wait_for(lock, longest_request, [this] { return !request_; });
+    news_.wait_for(lock, longest_request, [this] { return !request_; });
 }
 
 void Watch::run() {
@@ -78,6 +83,7 @@ void Watch::run() {
         serve_request();
         look_for_losses();
         look_for_early_leavers();
+        look_for_goodbyes();
     }
     serve_request();
     linger();
@@ -120,6 +126,9 @@ void Watch::hear(WatchLink& link, const Note& note) {
             if (abandoned_) request_served();   // rank 0 has told the others what this rank said
             lose(note.code, note.text);
             break;
+        case Note::Kind::farewell:
+            everyone_left();
+            break;
     }
 }
 
@@ -131,6 +140,7 @@ void Watch::serve_request() {
     }
     if (!request || abandoned_) return;
     if (request->kind == Note::Kind::goodbye) {
+        left_ = request->calls;
         for (WatchLink& link : links_) link.write(*request, in(longest_write));
         request_served();
         return;
@@ -151,7 +161,7 @@ void Watch::serve_request() {
 void Watch::request_served() {
     const std::lock_guard lock(mutex_);
     request_.reset();
-    served_.notify_all();
+    news_.notify_all();
 }
 
 void Watch::look_for_losses() {
@@ -170,15 +180,39 @@ void Watch::look_for_losses() {
     }
 }
 
+void Watch::look_for_goodbyes() {
+    const bool farewell = rank_ == 0 ? left_ && std::all_of(links_.begin(), links_.end(),
+                                                            [](const WatchLink& link) { return link.left.has_value(); })
+                                     : !links_[0].is_open();
+    if (farewell || over_) everyone_left();
+}
+
+void Watch::everyone_left() {
+    const std::lock_guard lock(mutex_);
+    if (all_left_) return;
+    if (rank_ == 0)
+        for (WatchLink& link : links_) link.write({Note::Kind::farewell, 0, 0, ""}, in(longest_write));
+    all_left_ = true;
+    news_.notify_all();
+}
+
 void Watch::look_for_early_leavers() {
-    for (const WatchLink& leaver : links_) {
-        if (!leaver.left) continue;
-        std::uint64_t most = calls_;
-        for (const WatchLink& link : links_) most = std::max(most, link.calls);
-        if (most > *leaver.left)
-            judge(lost_code,
-                  names_[static_cast<std::size_t>(leaver.rank())] + " was lost: it ended while others still needed it",
-                  true);
+    if (over_) return;
+    std::uint64_t most = calls_;
+    for (const WatchLink& link : links_) most = std::max(most, link.calls);
+    const auto judge_leaver = [&](int rank) {
+        judge(lost_code, names_[static_cast<std::size_t>(rank)] + " was lost: it ended while others still needed it",
+              true);
+    };
+    if (rank_ == 0 && left_ && most > *left_) judge_leaver(0);
+    for (WatchLink& leaver : links_) {
+        if (!leaver.left || most <= *leaver.left) continue;
+        // Rank 0 may still be there, and then tells all at once when it hears how far this rank is.
+        if (!patience_) {
+            patience_ = in(heartbeat_interval);
+            leaver.write({Note::Kind::heartbeat, 0, calls_, ""}, in(milliseconds(0)));
+        }
+        if (rank_ == 0 || !leaver.is_open() || steady_clock::now() >= *patience_) judge_leaver(leaver.rank());
     }
 }
 

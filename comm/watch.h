@@ -30,6 +30,8 @@ public:
 
     void enter_call() { ++calls_; }   // of the communicator: the same calls at every rank
     void say_goodbye();               // no call will follow; it is on its way to the others when this returns
+    // After say_goodbye: until all ranks have said it. Returns too when no rank is left to be waited for.
+    void await_goodbyes();
     // The others have been told when this returns, or cannot be told.
     void abandon(int exit_code, const std::string& reason) noexcept;
 
@@ -43,6 +45,8 @@ private:
     void serve_request();
     void request_served();
     void look_for_losses();
+    void look_for_goodbyes();
+    void everyone_left();
     void look_for_early_leavers();
     void judge(int code, const std::string& text, bool tell_oneself);
     void lose(int code, const std::string& text);
@@ -55,13 +59,16 @@ private:
     std::atomic<std::uint64_t> calls_{0};
 
     std::mutex mutex_;
-    std::condition_variable served_;
-    std::optional<Note> request_;   // of the owner to the thread
+    std::condition_variable news_;   // for the owner
+    std::optional<Note> request_;    // of the owner to the thread
+    bool all_left_ = false;
     std::atomic<bool> stopping_{false};
     Socket wake_;   // an eventfd
 
-    bool abandoned_ = false;   // by this rank
-    bool over_ = false;        // OnLost was called, or the run was abandoned
+    std::optional<std::uint64_t> left_;   // this rank has said goodbye, after so many calls
+    std::optional<Deadline> patience_;    // with rank 0, which has left too early
+    bool abandoned_ = false;              // by this rank
+    bool over_ = false;                   // OnLost was called, or the run was abandoned
     std::thread thread_;
 };
 

@@ -11,7 +11,13 @@ namespace trainer {
 
 // What watches tell each other.
 struct Note {
-    enum class Kind : std::uint32_t { heartbeat = 1, goodbye, abandon, verdict };
+    enum class Kind : std::uint32_t {
+        heartbeat = 1,
+        goodbye,
+        abandon,
+        verdict,
+        farewell
+    };   // farewell: rank 0 has heard all goodbyes
     Kind kind = Kind::heartbeat;
     int code = 0;              // abandon, verdict: the exit code
     std::uint64_t calls = 0;   // heartbeat, goodbye: collective calls that the sender has entered

@@ -13,13 +13,16 @@ namespace {
 
 class Watched : public Communicator {
 public:
-    Watched(std::unique_ptr<Communicator> ranks, const std::string& host, OnLost on_lost)
-        : ranks_(std::move(ranks)), watch_(*ranks_, host, std::move(on_lost)) {}
+    Watched(std::unique_ptr<Communicator> ranks, const std::string& host, Leave leave, OnLost on_lost)
+        : leave_(leave), ranks_(std::move(ranks)), watch_(*ranks_, host, std::move(on_lost)) {}
 
     ~Watched() override {
         if (std::uncaught_exceptions() > exceptions_) abandon(static_cast<int>(Exit::peer_lost), "it failed");
-        if (!abandoned_) watch_.say_goodbye();
-        ranks_.reset();   // MPI waits here for the others, which is watched too
+        if (!abandoned_) {
+            watch_.say_goodbye();
+            if (leave_ == Leave::together) watch_.await_goodbyes();
+        }
+        ranks_.reset();   // still watched
     }
 
     int rank() const override { return ranks_->rank(); }
@@ -64,6 +67,7 @@ private:
         }
     }
 
+    Leave leave_;
     int exceptions_ = std::uncaught_exceptions();
     bool abandoned_ = false;
     std::unique_ptr<Communicator> ranks_;
@@ -72,8 +76,9 @@ private:
 
 }   // namespace
 
-std::unique_ptr<Communicator> watched(std::unique_ptr<Communicator> ranks, const std::string& host, OnLost on_lost) {
-    return std::make_unique<Watched>(std::move(ranks), host, std::move(on_lost));
+std::unique_ptr<Communicator> watched(std::unique_ptr<Communicator> ranks, const std::string& host, Leave leave,
+                                      OnLost on_lost) {
+    return std::make_unique<Watched>(std::move(ranks), host, leave, std::move(on_lost));
 }
 
 }   // namespace trainer

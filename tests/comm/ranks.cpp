@@ -1,0 +1,194 @@
+#include "tests/comm/ranks.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <thread>
+
+#include "configs/error.h"
+
+namespace trainer::test {
+
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+std::vector<char*> pointers(std::vector<std::string>& words) {
+    std::vector<char*> out;
+    for (std::string& word : words) out.push_back(word.data());
+    out.push_back(nullptr);
+    return out;
+}
+
+std::vector<std::string> test_environment() {
+    std::vector<std::string> words;
+    for (char** entry = environ; *entry; ++entry) words.emplace_back(*entry);
+    return words;
+}
+
+std::string content_of(int descriptor) {
+    std::string text;
+    std::array<char, 65536> buffer;
+    ::lseek(descriptor, 0, SEEK_SET);
+    for (ssize_t count; (count = ::read(descriptor, buffer.data(), buffer.size())) > 0;)
+        text.append(buffer.data(), static_cast<std::size_t>(count));
+    return text;
+}
+
+RankResult read_result(const fs::path& path) {
+    RankResult result;
+    std::ifstream file(path);
+    if (file >> result.code >> result.time) {
+        file.get();
+        result.message = {std::istreambuf_iterator<char>(file), {}};
+    }
+    return result;
+}
+
+fs::path make_folder() {
+    std::string pattern = fs::temp_directory_path() / "ranks-XXXXXX";
+    if (!::mkdtemp(pattern.data())) fail(Exit::cannot_create, "{}", pattern);
+    return pattern;
+}
+
+bool waits_for_its_parent(const fs::path& process) {   // a zombie holds nothing
+    std::ifstream file(process / "stat");
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    const std::size_t end = text.rfind(')');
+    return end == std::string::npos || text.substr(end + 2, 1) == "Z";
+}
+
+}   // namespace
+
+StartedRanks::StartedRanks(std::vector<std::string> command, std::vector<std::string> variables)
+    : folder_(make_folder()), begin_(steady_clock::now()) {
+    errors_ = ::memfd_create("errors", MFD_CLOEXEC);
+    std::vector<std::string> environment = test_environment();
+    environment.insert(environment.end(), variables.begin(), variables.end());
+    environment.push_back("RANK_RESULTS=" + folder_.string());
+    const std::vector<char*> argv = pointers(command);
+    const std::vector<char*> envp = pointers(environment);
+    process_ = ::fork();
+    if (process_ == 0) {
+        const int nothing = ::open("/dev/null", O_RDWR);
+        ::dup2(nothing, STDIN_FILENO);
+        ::dup2(nothing, STDOUT_FILENO);
+        ::dup2(errors_, STDERR_FILENO);
+        ::execvpe(argv[0], argv.data(), envp.data());
+        ::_exit(127);
+    }
+}
+
+StartedRanks::~StartedRanks() {
+    if (process_ > 0) {
+        ::kill(process_, SIGKILL);
+        ::waitpid(process_, nullptr, 0);
+    }
+    for (const pid_t process : processes()) ::kill(process, SIGKILL);
+    ::close(errors_);
+    fs::remove_all(folder_);
+}
+
+void StartedRanks::signal(int number) const { ::kill(process_, number); }
+
+RankResult StartedRanks::result(int rank) const { return read_result(folder_ / ("rank-" + std::to_string(rank))); }
+
+bool StartedRanks::await_result(int rank, double seconds) const {
+    const auto deadline = steady_clock::now() + std::chrono::duration<double>(seconds);
+    while (result(rank).code < 0 && steady_clock::now() < deadline) std::this_thread::sleep_for(milliseconds(10));
+    return result(rank).code >= 0;
+}
+
+std::vector<pid_t> StartedRanks::processes() const {
+    std::vector<pid_t> found;
+    std::error_code error;
+    for (const fs::directory_entry& entry : fs::directory_iterator("/proc", error)) {
+        const std::string name = entry.path().filename();
+        if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+        std::ifstream file(entry.path() / "environ", std::ios::binary);
+        const std::string environment{std::istreambuf_iterator<char>(file), {}};
+        if (environment.find("RANK_RESULTS=" + folder_.string()) == std::string::npos) continue;
+        if (!waits_for_its_parent(entry.path())) found.push_back(std::stoi(name));
+    }
+    return found;
+}
+
+bool StartedRanks::all_ended_within(double seconds) const {
+    const auto deadline = steady_clock::now() + std::chrono::duration<double>(seconds);
+    while (!processes().empty() && steady_clock::now() < deadline) std::this_thread::sleep_for(milliseconds(20));
+    return processes().empty();
+}
+
+RanksOutcome StartedRanks::wait(int count, double limit) {
+    RanksOutcome outcome;
+    const auto deadline = begin_ + std::chrono::duration<double>(limit);
+    int status = 0;
+    while (process_ > 0 && steady_clock::now() < deadline) {
+        if (::waitpid(process_, &status, WNOHANG) == process_) {
+            process_ = -1;
+            outcome.exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+        } else {
+            std::this_thread::sleep_for(milliseconds(5));
+        }
+    }
+    outcome.seconds = std::chrono::duration<double>(steady_clock::now() - begin_).count();
+    if (process_ <= 0 && !all_ended_within(2)) outcome.left_behind = static_cast<int>(processes().size());
+    outcome.errors = content_of(errors_);
+    for (int rank = 0; rank < count; ++rank) outcome.ranks.push_back(result(rank));
+    return outcome;
+}
+
+std::string mpirun_missing() {
+    static const std::string reason = [] {
+        if (!fs::exists(fs::path(RANK_PROGRAM).parent_path() / "trainer_mpi.so"))
+            return "the program was built without MPI";
+        return std::system("mpirun --version > /dev/null 2>&1") == 0 ? "" : "there is no mpirun";
+    }();
+    return reason;
+}
+
+StartedRanks start_ranks(Launcher launcher, int count, const std::vector<std::string>& scenario) {
+    std::vector<std::string> command;
+    if (launcher == Launcher::sockets)
+        command = {RANK_PROGRAM, "--nproc", std::to_string(count)};
+    else
+        command = {"mpirun", "--oversubscribe", "--bind-to", "none", "-np", std::to_string(count), RANK_PROGRAM};
+    command.insert(command.end(), scenario.begin(), scenario.end());
+    return StartedRanks(command, {"OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1", "OMP_NUM_THREADS=1",
+                                  "OMPI_MCA_mpi_yield_when_idle=1", "OMPI_MCA_btl_base_warn_component_unused=0",
+                                  "ASAN_OPTIONS=detect_leaks=0"});   // Open MPI leaves memory behind
+}
+
+RanksOutcome run_ranks(Launcher launcher, int count, const std::vector<std::string>& scenario, double limit) {
+    return start_ranks(launcher, count, scenario).wait(count, limit);
+}
+
+std::string complaint_about_loss(const RanksOutcome& outcome, int lost) {
+    const RankResult& cause = outcome.ranks[static_cast<std::size_t>(lost)];
+    if (outcome.exit_code < 0) return "the ranks did not end";
+    if (outcome.left_behind > 0) return format("{} processes were left behind", outcome.left_behind);
+    if (cause.code < 0) return format("rank {} did not die: {}", lost, outcome.errors);
+    for (std::size_t rank = 0; rank < outcome.ranks.size(); ++rank) {
+        const RankResult& result = outcome.ranks[rank];
+        if (static_cast<int>(rank) == lost) continue;
+        if (result.code != static_cast<int>(Exit::peer_lost))
+            return format("rank {} ended with {}: {}\n{}", rank, result.code, result.message, outcome.errors);
+        if (!result.message.starts_with(format("rank {} (", lost)) ||
+            result.message.find(" was lost") == std::string::npos)
+            return format("rank {} names another: {}", rank, result.message);
+        if (result.time - cause.time > 3) return format("rank {} took {} s", rank, result.time - cause.time);
+    }
+    return "";
+}
+
+}   // namespace trainer::test
