@@ -12,12 +12,25 @@ namespace fs = std::filesystem;
 
 namespace {
 
+// Does it again while the file system says that it was interrupted.
+template <typename Work>
+void repeated(const Work& work, std::error_code& error) {
+    do {
+        error.clear();
+        work();
+    } while (error == std::errc::interrupted);
+}
+
 std::vector<std::string> entries_under(const fs::path& folder, bool folders) {
     std::vector<std::string> names;
     std::error_code error;
-    for (fs::recursive_directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
-        if (is_real_folder(entry->path()) == folders)
-            names.push_back(entry->path().lexically_relative(folder).generic_string());
+    const auto list = [&] {
+        names.clear();
+        for (fs::recursive_directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+            if (is_real_folder(entry->path()) == folders)
+                names.push_back(entry->path().lexically_relative(folder).generic_string());
+    };
+    repeated(list, error);
     require(!error, Exit::io, "{}: cannot be listed: {}", folder.string(), error.message());
     std::sort(names.begin(), names.end());
     return names;
@@ -36,8 +49,12 @@ std::vector<std::string> folders_under(const fs::path& folder) {
 std::vector<std::string> names_in(const fs::path& folder) {
     std::vector<std::string> names;
     std::error_code error;
-    for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
-        names.push_back(entry->path().filename().string());
+    const auto list = [&] {
+        names.clear();
+        for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+            names.push_back(entry->path().filename().string());
+    };
+    repeated(list, error);
     require(!error, Exit::io, "{}: cannot be listed: {}", folder.string(), error.message());
     std::sort(names.begin(), names.end());
     return names;
@@ -56,7 +73,7 @@ bool is_real_folder(const fs::path& path) {
 
 void remove_tree(const fs::path& path) {
     std::error_code error;
-    fs::remove_all(path, error);
+    repeated([&] { fs::remove_all(path, error); }, error);
     require(!error, Exit::io, "{}: cannot be removed: {}", path.string(), error.message());
 }
 

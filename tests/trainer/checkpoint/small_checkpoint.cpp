@@ -1,6 +1,7 @@
 #include "tests/trainer/checkpoint/small_checkpoint.h"
 
 #include "configs/file.h"
+#include "hub/open_file.h"
 #include "hub/output_file.h"
 #include "hub/safetensors_ranges.h"
 #include "trainer/checkpoint/staged_folder.h"
@@ -67,7 +68,7 @@ Manifest fill_small_checkpoint(const fs::path& folder, std::int64_t step) {
     manifest.digests = {{"recipe", sha256_of("recipe")}};
     write_file(folder / "config.json", config_text(step));
     write_file(folder / "empty", "");
-    fs::create_directory(folder / "more");
+    make_folder(folder / "more");
     write_file(folder / "more/notes.txt", "notes");
     manifest.files["model.safetensors"] = write_weights(folder / "model.safetensors", step);
     return manifest;
