@@ -47,6 +47,7 @@ private:
     bool speaks() const { return output_ != nullptr; }
     void say(const std::string& line) const;
     void start();
+    void check_disk() const;
     void train_step();
     void complain_of_skipped_step(const Stepper::Result& result);
     // What follows a step and may still have to be done when a run is resumed at it: evaluation, checkpoint.

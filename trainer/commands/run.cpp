@@ -2,8 +2,10 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -204,39 +206,36 @@ int launch(int processes) {
     return outcome.exit_code;
 }
 
-// `--resume [DIR]` takes the word behind it; one that is an override or the recipe is given back.
-void take_back(RunArguments& arguments, const std::vector<std::string>& words) {
-    for (const std::string& word : words) {
-        if (word.find('=') != std::string::npos)
-            arguments.overrides.push_back(word);
-        else if (arguments.path.empty())
-            arguments.path = word;
-        else
-            arguments.resume_from = word;
-    }
-    require(!arguments.path.empty(), Exit::usage, "RECIPE is required; see trainer run --help");
+// The DIR of `--resume [DIR]` arrives as RECIPE or among the overrides, wherever it stands.
+void find_folder(RunArguments& arguments) {
+    if (!arguments.resume) return;
+    const auto is_folder = [](const std::string& word) {
+        std::error_code ignored;
+        return word.find('=') == std::string::npos &&
+               (std::filesystem::is_directory(word, ignored) || std::filesystem::path(word).extension().empty());
+    };
+    const auto folder = std::find_if(arguments.overrides.begin(), arguments.overrides.end(),
+                                     [](const std::string& word) { return word.find('=') == std::string::npos; });
+    if (folder == arguments.overrides.end()) return;
+    if (is_folder(arguments.path) && !is_folder(*folder)) std::swap(arguments.path, *folder);
+    arguments.resume_from = *folder;
+    arguments.overrides.erase(folder);
 }
 
 }   // namespace
 
 std::function<int()> define_run(CLI::App& app) {
     const auto arguments = std::make_shared<RunArguments>();
-    const auto words = std::make_shared<std::vector<std::string>>();
     arguments->declare(app);
-    app.get_option("RECIPE")->required(false);
     app.add_option("--nproc", arguments->processes, "start so many processes on this machine, which share the work")
         ->check(count_from(1, std::numeric_limits<int>::max()));
-    CLI::Option* resume =
-        app.add_option("--resume", *words,
-                       "go on from the newest valid checkpoint of the recipe's output, or from this one of its "
-                       "checkpoints; start from the beginning when there is none")
-            ->expected(0, 1)
-            ->type_name("[DIR]");
+    app.add_flag("--resume", arguments->resume,
+                 "go on from the newest valid checkpoint of the recipe's output, or with --resume DIR from that "
+                 "checkpoint of it; where there is none, start from the beginning");
     app.add_flag("--allow-numerics-change", arguments->numerics_may_change,
                  "resume although this machine computes other bits");
-    return [arguments, words, resume] {
-        arguments->resume = resume->count() > 0;
-        take_back(*arguments, *words);
+    return [arguments] {
+        find_folder(*arguments);
         return arguments->processes ? launch(*arguments->processes) : run(*arguments);
     };
 }
