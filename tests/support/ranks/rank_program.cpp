@@ -223,7 +223,7 @@ void differ(Communicator& ranks, const Arguments&) {
 }
 
 volatile std::sig_atomic_t received = 0;
-extern "C" void on_signal(int number) { received = number; }
+void on_signal(int number) { received = number; }
 
 // Waits for a signal and reports it.
 void wait_for_signal(Communicator& ranks, const Arguments&) {
