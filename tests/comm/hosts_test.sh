@@ -82,6 +82,11 @@ await_rank() {
     done
 }
 
+await_ready() {
+    local rank
+    for rank in 3 4 5; do await_rank $rank; done
+}
+
 fail() {
     echo "FAILED: $*"
     tail -n +1 "$RANK_RESULTS"/rank-* "$work/output" 2>/dev/null || true
@@ -130,7 +135,7 @@ test_killed_rank() {
 
 test_killed_daemon() {
     start fault delay 0 1 barrier 0
-    sleep 1.5
+    await_ready
     local begin process
     begin=$(now)
     for process in $(ip netns pids "$id-c"); do
@@ -144,7 +149,7 @@ test_killed_daemon() {
 # The last: it leaves the host cut off.
 test_cut_off_host() {
     start fault delay 0 1 all_gather 0
-    sleep 1.5
+    await_ready
     local begin
     begin=$(now)
     ip -n "$id-bridge" link set port-c down

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <filesystem>
@@ -30,9 +31,16 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
     return out;
 }
 
-std::vector<std::string> test_environment() {
-    std::vector<std::string> words;
-    for (char** entry = environ; *entry; ++entry) words.emplace_back(*entry);
+// The environment of the test with some variables set anew.
+std::vector<std::string> environment_with(const std::vector<std::string>& variables) {
+    const auto replaced = [&](const std::string& word) {
+        return std::any_of(variables.begin(), variables.end(), [&](const std::string& variable) {
+            return word.starts_with(variable.substr(0, variable.find('=') + 1));
+        });
+    };
+    std::vector<std::string> words = variables;
+    for (char** entry = environ; *entry; ++entry)
+        if (!replaced(*entry)) words.emplace_back(*entry);
     return words;
 }
 
@@ -73,9 +81,8 @@ bool waits_for_its_parent(const fs::path& process) {   // a zombie holds nothing
 StartedRanks::StartedRanks(std::vector<std::string> command, std::vector<std::string> variables)
     : folder_(make_folder()), begin_(steady_clock::now()) {
     errors_ = ::memfd_create("errors", MFD_CLOEXEC);
-    std::vector<std::string> environment = test_environment();
-    environment.insert(environment.end(), variables.begin(), variables.end());
-    environment.push_back("RANK_RESULTS=" + folder_.string());
+    variables.push_back("RANK_RESULTS=" + folder_.string());
+    std::vector<std::string> environment = environment_with(variables);
     const std::vector<char*> argv = pointers(command);
     const std::vector<char*> envp = pointers(environment);
     process_ = ::fork();

@@ -45,6 +45,9 @@ void report(int rank, int code, const std::string& message) {
     }
 }
 
+// In the file after those of all ranks.
+void report_ready(const Communicator& ranks) { report(ranks.size() + ranks.rank(), ::getpid(), "is ready"); }
+
 using Bytes = std::vector<std::byte>;
 
 // What rank `from` sends to rank `to` in a round: every rank can compute it.
@@ -172,6 +175,8 @@ void fault(Communicator& ranks, const Arguments& arguments) {
         {"flip", Fault::Kind::flip},   {"kill", Fault::Kind::kill},   {"exit", Fault::Kind::exit}};
     const Fault one{kinds.at(arguments.at(0)), std::stoi(arguments.at(1)), std::stoull(arguments.at(2)),
                     std::stoll(arguments.at(4))};
+    repeat(ranks, arguments.at(3), 3);
+    report_ready(ranks);
     FaultyRanks faulty(ranks, {one}, [&] { report(ranks.rank(), 0, "died"); });
     repeat(faulty, arguments.at(3), 1'000'000'000);
 }
@@ -218,13 +223,13 @@ void differ(Communicator& ranks, const Arguments&) {
 }
 
 volatile std::sig_atomic_t received = 0;
-extern "C" void on_signal(int number) { received = number; }
+void on_signal(int number) { received = number; }
 
 // Waits for a signal and reports it.
 void wait_for_signal(Communicator& ranks, const Arguments&) {
     for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) std::signal(number, on_signal);
     ranks.barrier();
-    report(ranks.size() + ranks.rank(), ::getpid(), "is ready");
+    report_ready(ranks);
     while (received == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
     report(ranks.rank(), received, "signal");
     ranks.barrier();
