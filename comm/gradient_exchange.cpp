@@ -52,6 +52,11 @@ std::vector<std::pair<LeafBlock, Tensor>> GradientExchange::collect(std::size_t 
         const std::int64_t elements = layout_.elements(bucket, static_cast<int>(rank));
         const auto count = static_cast<std::int64_t>(mine.size());
         const bool self = rank == own;
+        if (!self && count == 1 && slices.size() == 1)   // lies together already
+            if (const Tensor gradient = gradient_in(mine.front(), slices.front()); gradient.defined()) {
+                send.push_back(bytes_of(outgoing.emplace_back(gradient)));
+                continue;
+            }
         const PurposeScope purpose(self ? current_purpose() : Purpose::workspace);
         const Tensor& packed = outgoing.emplace_back(Tensor::empty(count * elements, DType::f32, place_));
         for (std::int64_t i = 0; i < count; ++i)
@@ -79,20 +84,24 @@ std::vector<std::pair<LeafBlock, Tensor>> GradientExchange::collect(std::size_t 
 }
 
 void GradientExchange::distribute(std::size_t bucket, const Tensor& part,
-                                  const std::function<void(const ParameterSlice&, const Tensor&)>& take) {
+                                  const std::function<Tensor(const ParameterSlice&)>& target) {
     const PurposeScope purpose(Purpose::workspace);
     std::vector<Tensor> incoming;
     std::vector<std::span<std::byte>> receive;
     for (int rank = 0; rank < ranks_.size(); ++rank) {
-        incoming.push_back(Tensor::empty(layout_.elements(bucket, rank), DType::f32, place_));
+        const auto& slices = layout_.part(bucket, rank);
+        incoming.push_back(slices.size() == 1 ? target(slices.front())
+                                              : Tensor::empty(layout_.elements(bucket, rank), DType::f32, place_));
         receive.push_back(bytes_of(incoming.back()));
     }
     ranks_.all_gather(bytes_of(part), receive);
     for (int rank = 0; rank < ranks_.size(); ++rank) {
+        const auto& slices = layout_.part(bucket, rank);
         std::int64_t offset = 0;
-        for (const ParameterSlice& slice : layout_.part(bucket, rank)) {
-            take(slice, incoming[static_cast<std::size_t>(rank)].row_range(offset, offset + slice.elements()));
-            offset += slice.elements();
+        for (std::size_t i = 0; i < slices.size() && slices.size() > 1; ++i) {
+            Tensor out = target(slices[i]);
+            copy(incoming[static_cast<std::size_t>(rank)].row_range(offset, offset + slices[i].elements()), out);
+            offset += slices[i].elements();
         }
     }
 }

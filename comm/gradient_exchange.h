@@ -30,10 +30,9 @@ public:
     std::vector<std::pair<LeafBlock, Tensor>> collect(std::size_t bucket, const std::vector<PartialGradients>& mine,
                                                       const std::vector<std::vector<LeafBlock>>& blocks);
 
-    // Every rank's part of the bucket at every rank: calls `take` for each slice with its values (one-dimensional f32,
-    // valid during the call). `part`: this rank's, one-dimensional f32.
-    void distribute(std::size_t bucket, const Tensor& part,
-                    const std::function<void(const ParameterSlice&, const Tensor&)>& take);
+    // Every rank's part of the bucket at every rank: written to `target` of each slice (a one-dimensional f32 view, not
+    // of `part`). `part`: this rank's, one-dimensional f32.
+    void distribute(std::size_t bucket, const Tensor& part, const std::function<Tensor(const ParameterSlice&)>& target);
 
 private:
     Communicator& ranks_;

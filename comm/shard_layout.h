@@ -17,7 +17,7 @@ public:
     static constexpr std::int64_t grain_elements = 1024;   // fewer at the end of a parameter
 
     // `bucket_grains`: at most that many in a bucket.
-    ShardLayout(const std::vector<std::vector<Parameter*>>& units, int ranks, std::int64_t bucket_grains = 1024);
+    ShardLayout(const std::vector<std::vector<Parameter*>>& units, int ranks, std::int64_t bucket_grains = 512);
 
     int ranks() const { return ranks_; }
     std::size_t units() const { return unit_begins_.size() - 1; }

@@ -75,10 +75,7 @@ void GradientSum::share_values() {
             const Tensor part = Tensor::empty(layout_.elements(bucket, ranks_.rank()), DType::f32, place_);
             gather_slices(
                 layout_.part(bucket, ranks_.rank()), [](const ParameterSlice& slice) { return slice.value(); }, part);
-            exchange_.distribute(bucket, part, [](const ParameterSlice& slice, const Tensor& values) {
-                Tensor target = slice.value();
-                copy(values, target);
-            });
+            exchange_.distribute(bucket, part, [](const ParameterSlice& slice) { return slice.value(); });
         }
     }
     for (Parameter* parameter : parameters_) parameter->changed();

@@ -94,10 +94,7 @@ private:
             if (sharded_)
                 keep_part(bucket, copied(sum));
             else
-                exchange_.distribute(bucket, sum, [](const ParameterSlice& slice, const Tensor& values) {
-                    Tensor target = slice.gradient();
-                    copy(values, target);
-                });
+                exchange_.distribute(bucket, sum, [](const ParameterSlice& slice) { return slice.gradient(); });
         }
     }
 

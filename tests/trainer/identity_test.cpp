@@ -1,0 +1,49 @@
+#include "trainer/identity.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/trainer/training.h"
+
+namespace trainer::test {
+namespace {
+
+TEST(Identity, SaysWhatChangesTheResult) {
+    const TinyProject project;
+    const Node base = resolved(project.inputs().recipe);
+    const auto changes = [&](const std::vector<std::string>& overrides) {
+        std::string text;
+        for (const RecipeChange& one : changes_of_result(base, resolved(project.inputs(overrides).recipe)))
+            text += one.key + ": " + one.before + " -> " + one.now + "\n";
+        return text;
+    };
+    EXPECT_EQ(changes({}), "");
+    EXPECT_EQ(changes({"optimizer.lr=1e-4", "training.seed=7"}),
+              "optimizer.lr: 0.005 -> 0.0001\ntraining.seed: 42 -> 7\n");
+    EXPECT_EQ(changes({"peft.targets=[q_proj]"}), "peft.targets: \"all-linear\" -> [\"q_proj\"]\n");
+    EXPECT_NE(changes({"peft=null"}).find("peft.rank: 4 -> nothing"), std::string::npos);
+    for (const char* harmless : {"logging.every=5", "checkpoint.keep=9", "checkpoint.every=epoch", "eval.every=3",
+                                 "training.recompute=block", "training.sharding=optimizer", "eval.patience=4"})
+        EXPECT_EQ(changes({harmless}), "") << harmless;
+}
+
+TEST(Identity, FollowsDataAndModelNotTheirPlaces) {
+    TinyProject project;
+    const auto first = identity_of(project.inputs());
+    EXPECT_EQ(first, identity_of(project.inputs({"logging.every=2"})));
+    EXPECT_EQ(first.at("program").size(), 64u);
+
+    std::filesystem::copy_file(project.path() / "train.jsonl", project.path() / "moved.jsonl");
+    const std::string moved = "data.train={path: " + (project.path() / "moved.jsonl").string() + "}";
+    EXPECT_EQ(identity_of(project.inputs({moved})), first);
+    put_text(project.path() / "moved.jsonl", tiny_chats(16, 8));
+    const auto other_data = identity_of(project.inputs({moved}));
+    EXPECT_NE(other_data.at("data"), first.at("data"));
+    EXPECT_EQ(other_data.at("base"), first.at("base"));
+    EXPECT_NE(identity_of(project.inputs({"data.train_on=all"})).at("data"), first.at("data"));
+
+    write_tiny_weights(project.path() / "model/model.safetensors", tiny_tensors(), 99);
+    EXPECT_NE(identity_of(project.inputs()).at("base"), first.at("base"));
+}
+
+}   // namespace
+}   // namespace trainer::test
