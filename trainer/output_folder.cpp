@@ -89,9 +89,19 @@ bool OutputFolder::finished() const { return fs::exists(path_ / receipt_name); }
 void OutputFolder::make() {
     std::error_code error;
     fs::create_directories(path_, error);
-    if (!error) return;
+    if (!error) return flush_made();
     remove_made();
     fail(Exit::cannot_create, "output: {} cannot be created: {}", path_.string(), error.message());
+}
+
+// No power cut takes the folder back, and with it what is flushed to disk inside.
+void OutputFolder::flush_made() const {
+    if (first_missing_.empty()) return;
+    fs::path folder = fs::absolute(path_).lexically_normal();
+    while (folder != first_missing_.parent_path()) {
+        folder = folder.parent_path();
+        sync_folder(folder);
+    }
 }
 
 void OutputFolder::remove_made() const {
