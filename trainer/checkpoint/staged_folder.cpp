@@ -72,8 +72,8 @@ std::vector<std::string> moving_order(const fs::path& folder, const std::vector<
 
 void require_free_space(const fs::path& folder, std::uint64_t bytes) {
     struct statvfs system {};
-    require(::statvfs(folder.c_str(), &system) == 0, Exit::io, "{}: free space cannot be asked for: {}",
-            folder.string(), std::strerror(errno));
+    if (::statvfs(folder.c_str(), &system) != 0)
+        fail(exit_of(errno), "{}: free space cannot be asked for: {}", folder.string(), std::strerror(errno));
     const std::uint64_t free = static_cast<std::uint64_t>(system.f_bavail) * system.f_frsize;
     require(bytes <= free, Exit::io, "{}: needs {}, {} free on {}", folder.string(), bytes_text(bytes),
             bytes_text(free), mount_point(folder).string());
