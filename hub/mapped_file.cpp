@@ -31,8 +31,8 @@ MappedFile::MappedFile(std::filesystem::path path) : path_(std::move(path)) {
     }
     const Descriptor descriptor{number};
     struct stat status {};
-    require(::fstat(number, &status) == 0, Exit::io, "{}: cannot be examined: {}", path_.string(),
-            std::strerror(errno));
+    if (::fstat(number, &status) != 0)
+        fail(Exit::io, "{}: cannot be examined: {}", path_.string(), std::strerror(errno));
     require(!S_ISDIR(status.st_mode), Exit::no_input, "{}: is a folder, expected a file", path_.string());
     require(S_ISREG(status.st_mode), Exit::io, "{}: is not a regular file", path_.string());
     require(status.st_size > 0, Exit::bad_data, "{}: the file is empty", path_.string());

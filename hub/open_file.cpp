@@ -110,6 +110,10 @@ void OpenFile::allocate(std::uint64_t size) {
     if (reason != 0) fail(exit_of(reason), "{}: no room for {} bytes: {}", name_, size, strerror(reason));
 }
 
+void OpenFile::truncate() {
+    if (repeated([&] { return ::ftruncate(number_, 0); }) != 0) fail_with(errno, "cannot be written");
+}
+
 void OpenFile::sync() {
     if (repeated([&] { return ::fsync(number_); }) != 0) fail_with(errno, "cannot be flushed to disk");
 }

@@ -38,6 +38,7 @@ public:
     // Fills `bytes`; Error(io) when the file ends before.
     void read_at(std::uint64_t offset, std::span<std::byte> bytes) const;
     void allocate(std::uint64_t size);   // room on disk for that many bytes, and that size
+    void truncate();                     // to nothing
     void sync();
     void close();
 

@@ -2,12 +2,14 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "configs/error.h"
 #include "hub/open_file.h"
 #include "hub/output_file.h"
+#include "trainer/checkpoint/folder_files.h"
 #include "trainer/checkpoint/store.h"
 #include "trainer/receipt.h"
 
@@ -33,6 +35,13 @@ void refuse_dangling_links(fs::path path) {
                  fs::read_symlink(path, error).string());
 }
 
+// Nothing but what a run that was killed at once may leave.
+bool is_as_good_as_empty(const fs::path& folder) {
+    const std::vector<std::string> names = names_in(folder);
+    return std::all_of(names.begin(), names.end(),
+                       [](const std::string& name) { return name == RunLock::file_name || is_leftover(name); });
+}
+
 }   // namespace
 
 OutputFolder::OutputFolder(const std::string& path, Use use) : path_(path) {
@@ -54,20 +63,19 @@ OutputFolder::OutputFolder(const std::string& path, Use use) : path_(path) {
 }
 
 void OutputFolder::prove(Use use) {
-    std::error_code error;
     const std::string path = path_.string();
     require(fs::is_directory(path_), Exit::cannot_create, "output: {} is there already and is no folder", path);
     if (access(path_.c_str(), R_OK | W_OK | X_OK) != 0)
         fail(Exit::cannot_create, "output: {} cannot be written: {}", path, std::strerror(errno));
     if (use == Use::resume) {
-        kept_ = !fs::is_empty(path_, error);
+        kept_ = !is_as_good_as_empty(path_);
         require(!kept_ || holds_run(path_), Exit::cannot_create,
                 "output: {} holds no run to resume but other files; is it the right folder?", path);
         return;
     }
     require(!holds_run(path_), Exit::cannot_create,
             "output: {} already holds a run; go on with it with --resume, choose another folder or remove it", path);
-    require(fs::is_empty(path_, error), Exit::cannot_create, "output: {} is not empty; choose a new or an empty folder",
+    require(is_as_good_as_empty(path_), Exit::cannot_create, "output: {} is not empty; choose a new or an empty folder",
             path);
 }
 
@@ -89,9 +97,19 @@ bool OutputFolder::finished() const { return fs::exists(path_ / receipt_name); }
 void OutputFolder::make() {
     std::error_code error;
     fs::create_directories(path_, error);
-    if (!error) return;
+    if (!error) return flush_made();
     remove_made();
     fail(Exit::cannot_create, "output: {} cannot be created: {}", path_.string(), error.message());
+}
+
+// No power cut takes the folder back, and with it what is flushed to disk inside.
+void OutputFolder::flush_made() const {
+    if (first_missing_.empty()) return;
+    fs::path folder = fs::absolute(path_).lexically_normal();
+    while (folder != first_missing_.parent_path()) {
+        folder = folder.parent_path();
+        sync_folder(folder);
+    }
 }
 
 void OutputFolder::remove_made() const {

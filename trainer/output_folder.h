@@ -33,6 +33,7 @@ public:
 private:
     void prove(Use use);
     void make();
+    void flush_made() const;
     void remove_made() const;
 
     std::filesystem::path path_;

@@ -33,6 +33,21 @@ TEST(OutputFolder, WithoutKeepWhatWasMadeIsRemoved) {
     EXPECT_TRUE(fs::is_empty(folder / "empty"));
 }
 
+// Killed between its lock and its first file.
+TEST(OutputFolder, LeftoversAloneAreNoRun) {
+    const ScratchFolder folder;
+    for (const auto use : {OutputFolder::Use::fresh, OutputFolder::Use::resume}) {
+        put_text(folder / "a/.lock", "");
+        put_text(folder / "a/.tmp-recipe.yaml.x1y2z3", "x");
+        OutputFolder output((folder / "a").string(), use);
+        output.open();
+        EXPECT_FALSE(fs::exists(folder / "a/.tmp-recipe.yaml.x1y2z3"));
+    }
+    put_text(folder / "a/notes.txt", "the user's");
+    EXPECT_ANY_THROW(OutputFolder((folder / "a").string()));
+    EXPECT_ANY_THROW(OutputFolder((folder / "a").string(), OutputFolder::Use::resume));
+}
+
 TEST(OutputFolder, KeepKeeps) {
     const ScratchFolder folder;
     {

@@ -48,7 +48,7 @@ std::optional<LockHolder> holder_in(const OpenFile& file) {
     try {
         std::string text(std::min(file.size(), longest), '\0');
         file.read_at(0, std::as_writable_bytes(std::span(text.data(), text.size())));
-        const Node node = parse_json(text, ".lock");
+        const Node node = parse_json(text, file.name());
         return LockHolder{node.at("host").as_string(), node.at("process").as_integer(), node.at("started").as_string(),
                           node.at("run_id").as_string()};
     } catch (const Error&) {
@@ -85,7 +85,7 @@ std::string new_run_id() {
 }
 
 RunLock::RunLock(const std::filesystem::path& folder, const std::string& run_id)
-    : folder_(folder), path_(folder / ".lock") {
+    : folder_(folder), path_(folder / file_name) {
     while (true) {
         file_ = OpenFile(path_, O_RDWR | O_CREAT | O_NOFOLLOW);
         if (::flock(file_.number(), LOCK_EX | LOCK_NB) != 0) {
@@ -98,8 +98,7 @@ RunLock::RunLock(const std::filesystem::path& folder, const std::string& run_id)
     }
     previous_ = holder_in(file_);
     const std::string text = text_of({host_name(), ::getpid(), now(), run_id});
-    require(::ftruncate(file_.number(), 0) == 0, Exit::io, "{}: cannot be written: {}", path_.string(),
-            std::strerror(errno));
+    file_.truncate();
     file_.write_at(0, std::as_bytes(std::span(text.data(), text.size())));
 }
 

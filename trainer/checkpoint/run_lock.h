@@ -27,6 +27,8 @@ struct LockHolder {
 // it cannot be written.
 class RunLock {
 public:
+    static constexpr const char* file_name = ".lock";
+
     RunLock(const std::filesystem::path& folder, const std::string& run_id);   // the folder must exist
     ~RunLock();
     RunLock(const RunLock&) = delete;

@@ -72,13 +72,24 @@ std::vector<std::string> moving_order(const fs::path& folder, const std::vector<
 
 void require_free_space(const fs::path& folder, std::uint64_t bytes) {
     struct statvfs system {};
-    require(::statvfs(folder.c_str(), &system) == 0, Exit::io, "{}: free space cannot be asked for: {}",
-            folder.string(), std::strerror(errno));
+    if (::statvfs(folder.c_str(), &system) != 0)
+        fail(exit_of(errno), "{}: free space cannot be asked for: {}", folder.string(), std::strerror(errno));
     const std::uint64_t free = static_cast<std::uint64_t>(system.f_bavail) * system.f_frsize;
     require(bytes <= free, Exit::io, "{}: needs {}, {} free on {}", folder.string(), bytes_text(bytes),
             bytes_text(free), mount_point(folder).string());
     require(system.f_files == 0 || system.f_favail > 0, Exit::io, "{}: the file system {} has no room for another file",
             folder.string(), mount_point(folder).string());
+}
+
+void list_files(const fs::path& folder, const std::string& later, Manifest& manifest) {
+    for (const std::string& name : files_under(folder)) {
+        if (name == later || manifest.files.contains(name)) continue;
+        const fs::path file = folder / name;
+        const auto size = regular_file_size(file);
+        require(size.has_value(), Exit::io, "{}: is not a regular file", file.string());
+        manifest.files[name] = {*size, sha256_of_file(file), {}};
+        sync_file(file);
+    }
 }
 
 StagedFolder::StagedFolder(const fs::path& parent, const std::string& name, const std::string& run_id)
@@ -98,26 +109,18 @@ void StagedFolder::flush_folders() const {
     for (const std::string& folder : folders_under(path_)) sync_folder(path_ / folder);
 }
 
-void StagedFolder::complete(Manifest& manifest) const {
-    for (const std::string& name : files_under(path_)) {
-        const fs::path file = path_ / name;
-        const auto size = regular_file_size(file);
-        require(size.has_value(), Exit::io, "{}: is not a regular file", file.string());
-        const auto listed = manifest.files.find(name);
-        if (listed == manifest.files.end()) {
-            manifest.files[name] = {*size, sha256_of_file(file), {}};
-            sync_file(file);
-        } else {
-            require(listed->second.size == *size, Exit::io, "{}: has {} bytes, expected {}", file.string(), *size,
-                    listed->second.size);
-        }
+void StagedFolder::check_sizes(const Manifest& manifest) const {
+    for (const auto& [name, file] : manifest.files) {
+        const std::string path = (path_ / name).string();
+        const auto size = regular_file_size(path);
+        require(size.has_value(), Exit::io, "{}: has disappeared", path);
+        require(*size == file.size, Exit::io, "{}: has {} bytes, expected {}", path, *size, file.size);
     }
-    for (const auto& [name, file] : manifest.files)
-        require(regular_file_size(path_ / name).has_value(), Exit::io, "{}: has disappeared", (path_ / name).string());
 }
 
 Manifest StagedFolder::commit(Manifest manifest) {
-    complete(manifest);
+    list_files(path_, "", manifest);
+    check_sizes(manifest);
     flush_folders();
     write_file(path_ / manifest_name, manifest_text(manifest));   // which flushes the folder too
 

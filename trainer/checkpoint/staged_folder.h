@@ -48,8 +48,8 @@ public:
     void move_into_parent(const std::vector<std::string>& last);
 
 private:
-    void complete(Manifest& manifest) const;   // lists every file
-    void flush_folders() const;                // but the topmost
+    void check_sizes(const Manifest& manifest) const;
+    void flush_folders() const;   // but the topmost
 
     std::filesystem::path parent_;
     std::filesystem::path path_;
@@ -57,6 +57,11 @@ private:
     std::string run_id_;
     bool done_ = false;
 };
+
+// Lists every file of a staged folder that the manifest does not list yet: its size and SHA-256; and flushes it to
+// disk. `later` names one that its writers have not finished, or "". `commit` does the same; this is for doing it
+// before, on another thread. Error(io).
+void list_files(const std::filesystem::path& folder, const std::string& later, Manifest& manifest);
 
 // Error(io) "…: needs 3.20 GiB, 1.10 GiB free on /x" unless the file system of `folder` has that many bytes and a file
 // to spare.

@@ -180,10 +180,14 @@ void rotate_checkpoints(const RunLock& lock, std::int64_t keep, const std::set<s
     for (const fs::path& folder : trash) remove_tree(folder);
 }
 
+bool is_leftover(const std::string& name) {
+    return name.starts_with(temporary_prefix) || name.starts_with(trash_prefix);
+}
+
 std::vector<std::string> sweep_leftovers(const RunLock& lock) {
     std::vector<std::string> swept;
     for (const std::string& name : names_in(lock.folder()))
-        if (name.starts_with(temporary_prefix) || name.starts_with(trash_prefix)) {
+        if (is_leftover(name)) {
             remove_tree(lock.folder() / name);
             swept.push_back(name);
         }

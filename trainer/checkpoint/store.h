@@ -51,7 +51,10 @@ NewestCheckpoint find_newest_checkpoint(const std::filesystem::path& run_folder)
 // keep ≥ 1. Error(io).
 void rotate_checkpoints(const RunLock& lock, std::int64_t keep, const std::set<std::int64_t>& keep_always);
 
-// Removes what killed runs left in the folder: entries named .tmp-… and .trash-…. Returns their names. Error(io).
+// Whether a killed run may have left an entry of that name: .tmp-… or .trash-….
+bool is_leftover(const std::string& name);
+
+// Removes what killed runs left in the folder. Returns their names. Error(io).
 std::vector<std::string> sweep_leftovers(const RunLock& lock);
 
 }   // namespace trainer

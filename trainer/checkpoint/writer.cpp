@@ -7,7 +7,6 @@
 #include "comm/together.h"
 #include "configs/error.h"
 #include "configs/json.h"
-#include "trainer/checkpoint/folder_files.h"
 
 namespace trainer {
 
@@ -81,7 +80,7 @@ void CheckpointWriter::write() {
     try {
         if (ranks_.rank() == 0) {
             content_.write_files(folder_);
-            list_files(folder_);
+            list_files(folder_, state_file_name, content_.manifest);
         }
         written_ = write_state(folder_ / state_file_name, content_.layout, content_.state, ranks_.rank() == 0);
     } catch (...) {
@@ -90,13 +89,6 @@ void CheckpointWriter::write() {
     content_.state = {};
     content_.write_files = nullptr;
     done_ = true;
-}
-
-void CheckpointWriter::list_files(const std::filesystem::path& folder) {
-    for (const std::string& name : files_under(folder))
-        if (name != state_file_name)
-            content_.manifest.files[name] = {
-                std::filesystem::file_size(folder / name), sha256_of_file(folder / name), {}};
 }
 
 std::optional<Manifest> CheckpointWriter::poll(bool wait) {

@@ -45,7 +45,6 @@ public:
 
 private:
     void write();
-    void list_files(const std::filesystem::path& folder);
     Manifest commit();
 
     Communicator& ranks_;

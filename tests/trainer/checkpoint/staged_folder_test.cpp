@@ -66,6 +66,18 @@ TEST(StagedFolder, ListedFilesMustFit) {
               (staged.path() / "link").string() + ": is not a regular file");
 }
 
+TEST(StagedFolder, FilesCanBeListedBefore) {
+    const ScratchFolder run;
+    StagedFolder staged(run.path(), "checkpoint-1", "abc");
+    for (const char* name : {"a", "b", "shared"}) write_file(staged.path() / name, name);
+    Manifest manifest;
+    manifest.files["a"] = {1, "as it is", {}};
+    list_files(staged.path(), "shared", manifest);
+    EXPECT_EQ(manifest.files.size(), 2u);
+    EXPECT_EQ(manifest.files["a"].sha256, "as it is");
+    EXPECT_EQ(manifest.files["b"].sha256, sha256_of("b"));
+}
+
 TEST(StagedFolder, MovesFilesIntoTheParent) {
     const ScratchFolder run;
     put_text(run / "config.json", "old");
