@@ -54,8 +54,8 @@ std::vector<pollfd> waiting_list(const Socket& listener, const std::vector<Newco
 
 RunToken random_token() {
     RunToken token{};
-    require(::getrandom(token.data(), token.size(), 0) == static_cast<ssize_t>(token.size()), Exit::system,
-            "the system gives no random numbers: {}", std::strerror(errno));
+    const bool filled = ::getrandom(token.data(), token.size(), 0) == static_cast<ssize_t>(token.size());
+    require(filled, Exit::system, "the system gives no random numbers: {}", std::strerror(errno));
     return token;
 }
 

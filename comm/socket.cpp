@@ -150,8 +150,9 @@ bool is_loopback(const std::string& host) { return host == "localhost" || host =
 
 Socket listen_at(bool loopback_only, int port) {
     Socket socket = bound_socket(loopback_only, port);
-    require(socket.is_open() && ::listen(socket.descriptor(), backlog) == 0, Exit::unavailable,
-            "rank 0 cannot listen at port {}: {}; choose another with MASTER_PORT", port, std::strerror(errno));
+    const bool listens = socket.is_open() && ::listen(socket.descriptor(), backlog) == 0;
+    require(listens, Exit::unavailable, "rank 0 cannot listen at port {}: {}; choose another with MASTER_PORT", port,
+            std::strerror(errno));
     return socket;
 }
 

@@ -15,22 +15,12 @@ namespace trainer {
 namespace {
 
 // Keys, or sections, that leave weights and losses as they are. Strict sums do not depend on sharding.
-constexpr std::string_view harmless[] = {"device",
-                                         "model.base",
-                                         "model.revision",
-                                         "model.hub_id",
-                                         "data.train.*.path",
-                                         "data.valid.path",
-                                         "data.valid.*.path",
-                                         "data.template",
-                                         "training.recompute",
-                                         "training.sharding",
-                                         "training.nonfinite_steps",
-                                         "eval.every",
-                                         "eval.patience",
-                                         "checkpoint",
-                                         "logging",
-                                         "output"};
+constexpr std::string_view harmless[] = {
+    "device",          "model.base",         "model.revision",    "model.hub_id",
+    "data.train.path", "data.train.*.path",  "data.valid.path",   "data.valid.*.path",
+    "data.template",   "training.recompute", "training.sharding", "training.nonfinite_steps",
+    "eval.every",      "eval.patience",      "checkpoint",        "logging",
+    "output"};
 
 // Whether a dotted path is the pattern, or lies below it; * stands for one part.
 bool matches(std::string_view pattern, std::string_view path) {

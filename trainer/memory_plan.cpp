@@ -119,8 +119,11 @@ MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks) {
         const auto optimizer = optimizers().at(recipe.optimizer.name)(recipe.optimizer.adamw, stepper.slices());
         optimizer->prepare();
 
-        for (const ValidationSet& set : inputs.valid)
-            evaluate_leaf(model, *objective, largest_evaluation_leaf(set, evaluation_batch(recipe)).on_meta());
+        const auto evaluate = [&] {
+            for (const ValidationSet& set : inputs.valid)
+                evaluate_leaf(model, *objective, largest_evaluation_leaf(set, evaluation_batch(recipe)).on_meta());
+        };
+        evaluate();
         const LargestLeaf largest = largest_training_leaf(inputs);
         const std::int64_t batch_rows = std::min(recipe.training.batch, static_cast<std::int64_t>(inputs.rows.size()));
         const std::int64_t leaves = (batch_rows + recipe.training.micro_batch - 1) / recipe.training.micro_batch;
@@ -130,7 +133,10 @@ MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks) {
             ValueCopies values;
             if (ranks.rank() == 0) values = copy_values(model.parameters().trainable());
             const StateCopy copies = copy_state(*optimizer, stepper.layout().owned(ranks.rank()), values);
-            if (*checkpoint < inputs.total_steps) stepper.step(leaves, leaf, *optimizer, 0.0);
+            if (*checkpoint < inputs.total_steps) {
+                stepper.step(leaves, leaf, *optimizer, 0.0);
+                evaluate();
+            }
         }
         plan.use = memory_use(Place::meta());
     }

@@ -57,8 +57,9 @@ Manifest RunCheckpoints::manifest(std::int64_t step, std::uint64_t metrics_bytes
     return manifest;
 }
 
-void RunCheckpoints::save(const TrainingState& state, const std::string& trainer_state, std::uint64_t metrics_bytes) {
-    poll(true);
+std::optional<std::string> RunCheckpoints::save(const TrainingState& state, const std::string& trainer_state,
+                                                std::uint64_t metrics_bytes) {
+    std::optional<std::string> before = poll(true);
     CheckpointWriter::Content content;
     content.name = checkpoint_name(state.step);
     content.manifest = manifest(state.step, metrics_bytes);
@@ -71,6 +72,7 @@ void RunCheckpoints::save(const TrainingState& state, const std::string& trainer
     writing_ = content.name;
     best_step_ = state.best_step;
     writer_.start(std::move(content));
+    return before;
 }
 
 std::optional<std::string> RunCheckpoints::poll(bool wait) {

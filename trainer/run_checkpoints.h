@@ -30,9 +30,11 @@ public:
     };
     RunCheckpoints(Run run, std::string parent);   // `parent`: the checkpoint the run went on from, or ""
 
-    // Collective. Copies everything and writes it behind the loop; one that is still being written is waited for.
+    // Collective. Copies everything and writes it behind the loop; one that is still being written is waited for and
+    // its name returned.
     // `trainer_state`: of the moment; `metrics_bytes`: of metrics.jsonl.
-    void save(const TrainingState& state, const std::string& trainer_state, std::uint64_t metrics_bytes);
+    std::optional<std::string> save(const TrainingState& state, const std::string& trainer_state,
+                                    std::uint64_t metrics_bytes);
     // Collective; to be called between steps: commits what has been written (`wait`: waits for it) and removes old
     // ones. Returns the name of a checkpoint that is safe now.
     std::optional<std::string> poll(bool wait);

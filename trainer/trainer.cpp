@@ -266,7 +266,7 @@ bool Trainer::checkpoint_due(bool better) const {
 
 void Trainer::save() {
     safe_step_ = state_.step;
-    checkpoints_->save(state_, trainer_state_text(), metrics_->bytes());
+    announce(checkpoints_->save(state_, trainer_state_text(), metrics_->bytes()));
 }
 
 void Trainer::announce(const std::optional<std::string>& checkpoint) const {

@@ -2,6 +2,7 @@
 
 #include <omp.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
@@ -258,8 +259,10 @@ bool is_native(const TileShape& shape) {
 std::string gemm_library() {
     engine();
     const dnnl_version_t* version = dnnl_version();
-    return format("oneDNN {}.{}.{} with instruction set {:#x}", version->major, version->minor, version->patch,
-                  static_cast<unsigned>(dnnl::get_effective_cpu_isa()));
+    char text[64];
+    std::snprintf(text, sizeof text, "oneDNN %d.%d.%d with instruction set %#x", version->major, version->minor,
+                  version->patch, static_cast<unsigned>(dnnl::get_effective_cpu_isa()));
+    return text;
 }
 
 void prepare_tile(const TileShape& shape) { plan_of(is_native(shape) ? shape : widened(shape)); }

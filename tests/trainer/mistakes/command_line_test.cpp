@@ -80,7 +80,7 @@ TEST(Mistakes, CommandLine) {
          {"run", "recipe.yaml", "--nproc", "0"},
          {},
          64,
-         "error: --nproc is 0; expected a number of processes from 1 to 1024"},
+         "error: --nproc: expected an integer of at least 1, found 0; see trainer run --help"},
         {"word that is no override",
          {"run", "recipe.yaml", "steps"},
          {},
