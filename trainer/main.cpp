@@ -9,6 +9,7 @@
 #include "trainer/commands/command.h"
 #include "trainer/commands/usage.h"
 #include "trainer/log.h"
+#include "trainer/thread_policy.h"
 #include "trainer/version.h"
 
 namespace trainer {
@@ -56,6 +57,7 @@ int run_program(int count, char** words) {
 
 int main(int count, char** words) {
     using namespace trainer;
+    let_waiting_threads_sleep(words);
     try {
         const int code = run_program(count, words);
         require(std::fflush(stdout) == 0 && !std::ferror(stdout), Exit::io, "standard output cannot be written");
