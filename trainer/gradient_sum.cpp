@@ -36,14 +36,10 @@ GradientSum::Gradients GradientSum::take_gradients(const std::vector<Parameter*>
     return taken;
 }
 
-void GradientSum::keep_part(std::size_t bucket, const Tensor& sum) {
-    std::size_t slice = 0;
-    for (std::size_t before = 0; before < bucket; ++before) slice += layout_.part(before, ranks_.rank()).size();
-    std::int64_t offset = 0;
-    for (const ParameterSlice& part : layout_.part(bucket, ranks_.rank())) {
-        gradients_[slice++] = sum.row_range(offset, offset + part.elements());
-        offset += part.elements();
-    }
+std::size_t GradientSum::first_slice(std::size_t bucket) const {
+    std::size_t slices = 0;
+    for (std::size_t before = 0; before < bucket; ++before) slices += layout_.part(before, ranks_.rank()).size();
+    return slices;
 }
 
 double GradientSum::norm() const {

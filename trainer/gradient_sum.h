@@ -49,8 +49,8 @@ protected:
     GradientSum(std::vector<std::vector<Parameter*>> units, Communicator& ranks, bool sharded, Place place);
 
     static Gradients take_gradients(const std::vector<Parameter*>& parameters);
-    // The sum of a bucket's part, to be given out as the gradients of its slices.
-    void keep_part(std::size_t bucket, const Tensor& sum);
+    // Where the slices of this rank's part of a bucket begin among `slices_`.
+    std::size_t first_slice(std::size_t bucket) const;
 
     std::vector<std::vector<Parameter*>> units_;
     std::vector<Parameter*> parameters_;

@@ -81,29 +81,41 @@ private:
     void exchange() {
         const auto all = blocks();
         const std::vector<PartialGradients> partials = take_partials(all[static_cast<std::size_t>(ranks_.rank())]);
-        if (!sharded_) {
-            const PurposeScope purpose(Purpose::gradients);
-            for (Parameter* parameter : parameters_)
-                parameter->gradient = Tensor::empty(parameter->shape, DType::f32, place_);
-        }
+        // A bucket's sums take the place of what this rank has sent of it.
+        for (Parameter* parameter : parameters_) parameter->gradient = place_for_sums(*parameter, partials);
         for (std::size_t bucket = 0; bucket < layout_.buckets(); ++bucket) {
             LeafTree<Tensor, AddTensors> tree{AddTensors()};
             const PurposeScope purpose(Purpose::workspace);
             for (auto& [block, part] : exchange_.collect(bucket, partials, all)) tree.push(block, part);
             const Tensor sum = tree.finish();
             if (sharded_)
-                keep_part(bucket, copied(sum));
+                keep(bucket, sum);
             else
                 exchange_.distribute(bucket, sum, [](const ParameterSlice& slice) { return slice.gradient(); });
         }
     }
 
-    // What was received lies beside the other blocks of its rank.
-    static Tensor copied(const Tensor& sum) {
+    // Undefined where a rank that keeps only its part had no gradient.
+    Tensor place_for_sums(Parameter& parameter, const std::vector<PartialGradients>& partials) const {
+        if (!partials.empty())
+            if (const auto own = partials.front().by_parameter.find(&parameter);
+                own != partials.front().by_parameter.end())
+                return own->second;
         const PurposeScope purpose(Purpose::gradients);
-        Tensor own = Tensor::empty(sum.shape(), DType::f32, sum.place());
-        copy(sum, own);
-        return own;
+        return sharded_ ? Tensor() : Tensor::empty(parameter.shape, DType::f32, place_);
+    }
+
+    void keep(std::size_t bucket, const Tensor& sum) {
+        const PurposeScope purpose(Purpose::gradients);
+        std::size_t slice = first_slice(bucket);
+        std::int64_t offset = 0;
+        for (const ParameterSlice& part : layout_.part(bucket, ranks_.rank())) {
+            Tensor& kept = gradients_[slice++];
+            kept = part.gradient();
+            if (!kept.defined()) kept = Tensor::empty(part.elements(), DType::f32, place_);
+            copy(sum.row_range(offset, offset + part.elements()), kept);
+            offset += part.elements();
+        }
     }
 
     void all_reduce(Parameter& parameter) {

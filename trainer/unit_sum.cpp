@@ -39,10 +39,19 @@ public:
             for (std::size_t unit = units_.size() - 1; unit-- > 0;) exchange(unit);
             add_leaf();
         }
-        for (std::size_t bucket = 0; bucket < trees_.size(); ++bucket) keep_part(bucket, trees_[bucket].finish());
+        for (std::size_t bucket = 0; bucket < trees_.size(); ++bucket) keep(bucket, trees_[bucket].finish());
     }
 
 private:
+    void keep(std::size_t bucket, const Tensor& sum) {
+        std::size_t slice = first_slice(bucket);
+        std::int64_t offset = 0;
+        for (const ParameterSlice& part : layout_.part(bucket, ranks_.rank())) {
+            gradients_[slice++] = sum.row_range(offset, offset + part.elements());
+            offset += part.elements();
+        }
+    }
+
     void exchange(std::size_t unit) {
         const PurposeScope purpose(Purpose::gradients);
         std::vector<std::vector<LeafBlock>> blocks;
