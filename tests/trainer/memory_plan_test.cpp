@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
+#include "tests/support/thread_ranks.h"
 #include "tests/trainer/training.h"
 
 namespace trainer::test {
@@ -40,6 +43,41 @@ TEST(MemoryPlan, HoldsForAMediumModel) {
     for (const char* extra : {"training.precision=f32", "training.precision=bf16", "training.recompute=block",
                               "data.packing=true", "peft=null"})
         expect_true_plan(project, {"training.steps=4", extra});
+}
+
+// N parameters, P ranks, 4 bytes each: optimizer 2 N, or 2 N / P when it is shared out; gradients N, or N / P and the
+// largest block when they are.
+TEST(MemoryPlan, ShardingFollowsTheFormulas) {
+    TinyShape shape;
+    shape.hidden = 256;
+    shape.layers = 6;
+    shape.heads = 4;
+    shape.intermediate = 768;
+    const TinyProject project(16, shape);
+    const auto part = [](const MemoryPlan& plan, Purpose purpose) {
+        return static_cast<double>(plan.use.peak_bytes[static_cast<std::size_t>(purpose)]);
+    };
+    for (const int size : {2, 4, 8})
+        for (const Sharding sharding : {Sharding::none, Sharding::optimizer, Sharding::gradients}) {
+            const char* name = sharding == Sharding::none        ? "none"
+                               : sharding == Sharding::optimizer ? "optimizer"
+                                                                 : "gradients";
+            const Inputs inputs = project.inputs({"peft=null", "training.batch=8", "training.micro_batch=1",
+                                                  "training.determinism=strict", "checkpoint.every=null",
+                                                  std::string("training.sharding=") + name});
+            run_ranks(size, [&](Communicator& ranks) {
+                if (ranks.rank() != size - 1) return;
+                const MemoryPlan plan = plan_memory(inputs, ranks);
+                const auto bytes = 4.0 * static_cast<double>(plan.parameters);
+                const double shards = sharding == Sharding::none ? 1 : size;
+                const double buffers = 8.0 / size;   // leaves of this rank: at most log2 + 1 sums
+                EXPECT_NEAR(part(plan, Purpose::optimizer), 2 * bytes / shards, 0.25 * bytes / shards) << name << size;
+                if (sharding == Sharding::gradients)
+                    EXPECT_LT(part(plan, Purpose::gradients), 4 * bytes / size + 0.25 * bytes) << size;
+                else
+                    EXPECT_LT(part(plan, Purpose::gradients), (std::log2(buffers) + 1.1) * bytes) << name << size;
+            });
+        }
 }
 
 TEST(MemoryPlan, BytesInWords) {
