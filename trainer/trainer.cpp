@@ -187,9 +187,9 @@ void Trainer::complain_of_skipped_step(const Stepper::Result& result) {
     checkpoints_->poll(true);
     throw AgreedError(
         Exit::diverged,
-        format("the run diverged: {}; {} in a row were not finite (training.nonfinite_steps). {}. Lower "
-               "optimizer.lr or check the data",
-               what, state_.skipped_in_a_row == 1 ? "1 step" : format("{} steps", state_.skipped_in_a_row),
+        format("the run diverged: {}, not finite {} in a row (training.nonfinite_steps). {}. Lower optimizer.lr or "
+               "check the data",
+               what, state_.skipped_in_a_row == 1 ? "1 time" : format("{} times", state_.skipped_in_a_row),
                diagnosis_of_last_step()));
 }
 
