@@ -13,13 +13,13 @@ namespace {
 // In both formats a number whose exponent bits are all set is NaN or infinite.
 template <typename Bits>
 bool any_nonfinite(const std::byte* values, std::int64_t count, Bits exponent) {
-    bool found = false;
+    Bits found = 0;   // as wide as the values, so that the loop is vectorised
     for (std::int64_t i = 0; i < count; ++i) {
         Bits bits;
         std::memcpy(&bits, values + static_cast<std::size_t>(i) * sizeof bits, sizeof bits);
-        found |= (bits & exponent) == exponent;
+        found |= static_cast<Bits>((bits & exponent) == exponent);
     }
-    return found;
+    return found != 0;
 }
 
 bool any_nonfinite(const std::byte* values, std::int64_t count, DType dtype) {
@@ -43,12 +43,13 @@ NonFinite first_in_row(const std::byte* row, std::int64_t columns, DType dtype) 
 
 std::optional<NonFinite> first_nonfinite(const Tensor& x) {
     if (x.place().is_meta() || (x.dtype() != DType::f32 && x.dtype() != DType::bf16)) return std::nullopt;
+    constexpr std::int64_t smallest_for_threads = 1 << 16;   // waking them costs more than to look at so few
     constexpr std::int64_t none = std::numeric_limits<std::int64_t>::max();
     const bool flat = x.shape().dimensions() == 1;
     const std::int64_t rows = flat ? 1 : x.rows();
     const std::int64_t columns = flat ? x.elements() : x.columns();
     std::int64_t first = none;
-#pragma omp parallel for schedule(static) reduction(min : first)
+#pragma omp parallel for schedule(static) reduction(min : first) if (x.elements() > smallest_for_threads)
     for (std::int64_t row = 0; row < rows; ++row)
         if (first == none && any_nonfinite(row_of(x, row), columns, x.dtype())) first = row;
     if (first == none) return std::nullopt;
