@@ -6,7 +6,7 @@
 
 namespace trainer {
 
-// An op as observers are told of it: the name of its header under autograd/ops, and the parameter by which its module
+// An op as observers are told of it: the name of its function in autograd/ops, and the parameter by which its module
 // can be named (null: it has none).
 struct OpName {
     const char* name = "";
