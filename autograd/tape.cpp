@@ -15,6 +15,7 @@ thread_local Tape* tape_of_thread = nullptr;
 
 void Gradients::add(const Tensor& x, Tensor g) {
     if (!wants(x)) return;
+    if (OpObserver* observer = current_observer()) observer->gradient(g);
     check(g.shape() == x.shape(), "tape: gradient {} for {}", g.shape().text(), x.shape().text());
     const auto slot = static_cast<std::size_t>(x.slot());
     if (slot >= by_slot_.size()) by_slot_.resize(slot + 1);
@@ -32,13 +33,14 @@ Tensor Gradients::take(Slot slot) {
     return index < by_slot_.size() ? std::exchange(by_slot_[index], Tensor()) : Tensor();
 }
 
-void Tape::record(std::initializer_list<Tensor*> outputs, Backward backward) {
+void Tape::record(std::initializer_list<Tensor*> outputs, Backward backward, OpName op) {
     Node node;
     for (Tensor* output : outputs) {
         output->set_slot(slots_++);
         node.outputs.push_back(output->slot());
     }
     node.backward = std::move(backward);
+    node.op = op;
     nodes_.push_back(std::move(node));
 }
 
@@ -57,7 +59,11 @@ void Tape::backward(const Tensor& output, Tensor seed) {
             output_gradients.push_back(gradients_.take(slot));
             any = any || output_gradients.back().defined();
         }
-        if (any) node.backward(output_gradients, gradients_);
+        if (!any) continue;
+        OpObserver* observer = current_observer();
+        if (observer) observer->backward_begins(node.op);
+        node.backward(output_gradients, gradients_);
+        if (observer) observer->backward_ends();
     }
 }
 
@@ -90,19 +96,21 @@ Tensor recompute(std::function<Tensor(const Tensor&)> function, const Tensor& x)
         const NotRecording pause;
         y = function(x.detached()).detached();
     }
-    tape->record({&y}, [function = std::move(function), x](std::span<Tensor> dy, Gradients& gradients) {
-        Tape inner;
-        Tensor inner_x = x.detached();
-        if (gradients.wants(x)) inner.want(inner_x);
-        Tensor inner_y;
-        {
-            const Recording record(inner);
-            inner_y = function(inner_x);
-        }
-        if (inner_y.slot() < 0) return;   // nothing inside is trainable and x wants no gradient
-        inner.backward(inner_y, std::move(dy[0]));
-        if (gradients.wants(x)) gradients.add(x, inner.gradient(inner_x));
-    });
+    tape->record({&y},
+                 [function = std::move(function), x](std::span<Tensor> dy, Gradients& gradients) {
+                     Tape inner;
+                     Tensor inner_x = x.detached();
+                     if (gradients.wants(x)) inner.want(inner_x);
+                     Tensor inner_y;
+                     {
+                         const Recording record(inner);
+                         inner_y = function(inner_x);
+                     }
+                     if (inner_y.slot() < 0) return;   // nothing inside is trainable and x wants no gradient
+                     inner.backward(inner_y, std::move(dy[0]));
+                     if (gradients.wants(x)) gradients.add(x, inner.gradient(inner_x));
+                 },
+                 {"recompute"});
     return y;
 }
 

@@ -3,8 +3,10 @@
 #include <functional>
 #include <initializer_list>
 #include <span>
+#include <utility>
 #include <vector>
 
+#include "autograd/observer.h"
 #include "autograd/parameter.h"
 #include "autograd/tensor.h"
 
@@ -32,8 +34,8 @@ public:
     // undefined. At least one is defined, unless there are none at all: such a node is always called.
     using Backward = std::function<void(std::span<Tensor> output_gradients, Gradients& gradients)>;
 
-    // Gives each output a slot and keeps the node.
-    void record(std::initializer_list<Tensor*> outputs, Backward backward);
+    // Gives each output a slot and keeps the node. `op` is what observers of the walk are told.
+    void record(std::initializer_list<Tensor*> outputs, Backward backward, OpName op = {});
 
     // Seeds the gradient of `output` with `seed` (same shape) and walks. Gradients of parameters are added to
     // Parameter::gradient. The tape is empty afterwards.
@@ -50,6 +52,7 @@ private:
     struct Node {
         std::vector<Slot> outputs;
         Backward backward;
+        OpName op;
     };
     std::vector<Node> nodes_;
     Slot slots_ = 0;
@@ -85,6 +88,33 @@ private:
 Tape* recording(std::initializer_list<const Tensor*> inputs, bool trainable = false);
 // The tape of the current Recording, or null.
 Tape* current_tape();
+
+// One call of an op: names it where it begins and shows what it made where it ends.
+class OpCall {
+public:
+    // `inputs` and `trainable` as for `recording`.
+    OpCall(OpName op, std::initializer_list<const Tensor*> inputs, bool trainable = false)
+        : op_(op), tape_(recording(inputs, trainable)) {}
+
+    bool recorded() const { return tape_ != nullptr; }
+    // Shows the outputs to the thread's observer and, when the call is recorded, keeps `backward` on the tape.
+    template <typename Backward>
+    void made(std::initializer_list<Tensor*> outputs, Backward&& backward) const {
+        if (OpObserver* observer = current_observer())
+            for (const Tensor* output : outputs) observer->made(op_, *output);
+        if (tape_) tape_->record(outputs, std::forward<Backward>(backward), op_);
+    }
+
+    // Shows the columns of an output that belong to one of several modules, before `made`.
+    void show_columns(const Tensor& output, std::int64_t begin, std::int64_t end, const Parameter* weight) const {
+        if (OpObserver* observer = current_observer())
+            observer->made({op_.name, weight}, output.column_range(begin, end));
+    }
+
+private:
+    OpName op_;
+    Tape* tape_;
+};
 
 // y = function(x), saving only x: function runs unrecorded now and once more, on a tape of its own, in backward. It is
 // recorded even when x wants no gradient, because trainable weights may sit inside.

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "autograd/nonfinite.h"
 #include "configs/error.h"
 
 namespace trainer {
@@ -19,6 +20,18 @@ void load(Parameter& parameter, const WeightSource& source) {
         copy(whole, value);
     }
     parameter.changed();
+}
+
+void refuse_nonfinite(const Parameter& parameter, const std::string& where) {
+    const auto found = first_nonfinite(parameter.value);
+    if (!found) return;
+    const std::string index =
+        parameter.shape.dimensions() == 1 ? format("{}", found->row) : format("{}, {}", found->row, found->column);
+    fail(
+        Exit::diverged,
+        "{}: tensor {} holds {} at [{}] ({}); such a model cannot be used. Its file is damaged, or it diverged when it "
+        "was trained",
+        where, parameter.name, found->value, index, name_of(parameter.value.dtype()));
 }
 
 }   // namespace
@@ -52,7 +65,10 @@ void check_parameters(const ParameterSet& parameters, const WeightSource& source
 void load_parameters(ParameterSet& parameters, const WeightSource& source, const std::string& where) {
     check_parameters(parameters, source, where);
     for (const auto& parameter : parameters.all())
-        if (parameter->in_base) load(*parameter, source);
+        if (parameter->in_base) {
+            load(*parameter, source);
+            refuse_nonfinite(*parameter, where);
+        }
 }
 
 }   // namespace trainer

@@ -16,7 +16,7 @@ void check_parameters(const ParameterSet& parameters, const WeightSource& source
 // (f32 or bf16, CPU). One tensor at a time; nothing but the parameters stays in memory. `where` is what messages call
 // the source (a path).
 //
-// check_parameters runs first.
+// check_parameters runs first. Error(diverged) for a value that is NaN or infinite in that dtype.
 void load_parameters(ParameterSet& parameters, const WeightSource& source, const std::string& where);
 
 }   // namespace trainer

@@ -186,6 +186,11 @@ Inputs check_inputs(Recipe recipe, const std::function<void()>& check_more) {
     return inputs;
 }
 
+Batch make_leaf(const Inputs& inputs, const StepPlan::Step& planned, std::int64_t leaf) {
+    return make_batch(inputs.train.examples, inputs.rows, planned.leaves[static_cast<std::size_t>(leaf)],
+                      static_cast<std::uint64_t>(inputs.recipe.training.seed), planned.epoch);
+}
+
 void check_ranks(const Inputs& inputs, int ranks) {
     const TrainingOptions& training = inputs.recipe.training;
     const std::int64_t rows = std::min(training.batch, static_cast<std::int64_t>(inputs.rows.size()));

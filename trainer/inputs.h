@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data/audit.h"
+#include "data/batch.h"
 #include "data/encoder.h"
 #include "data/packer.h"
 #include "data/plan.h"
@@ -58,6 +59,9 @@ struct Inputs {
     std::unique_ptr<StepPlan> plan;
     std::int64_t total_steps = 0;
 };
+
+// Leaf `leaf` of a step of the plan.
+Batch make_leaf(const Inputs& inputs, const StepPlan::Step& planned, std::int64_t leaf);
 
 // Everything worth a warning, of the recipe, the base model and the data.
 std::vector<std::string> warnings_of(const Inputs& inputs);

@@ -46,18 +46,17 @@ Stepper::Stepper(CausalLm& model, const Objective& objective, Communicator& rank
       options_(options),
       gradients_(make_gradient_sum(model.trainable_by_block(), ranks, options.sums, options.sharding, place)) {}
 
-Sums Stepper::backward(const Batch& batch, std::int64_t step_count) {
-    const ForwardContext context{batch.layout, true, true, options_.recompute,
-                                 [this](std::size_t block) { gradients_->unit_done(block); }};
+Sums forward_backward(const CausalLm& model, const Objective& objective, const Batch& batch,
+                      const ForwardContext& context, std::int64_t step_count) {
     Tape tape;
     LeafSums leaf;
     {
         const Recording record(tape);
-        leaf = objective_.forward(model_, batch, context);
+        leaf = objective.forward(model, batch, context);
     }
     const float weight = step_count > 0 ? 1.0f / static_cast<float>(step_count) : 0.0f;
     tape.backward(leaf.loss, scalar(weight, leaf.loss.place()));
-    return sums_of(leaf, objective_.count(batch), batch);
+    return sums_of(leaf, objective.count(batch), batch);
 }
 
 Stepper::Result Stepper::step(std::int64_t leaves, const std::function<Batch(std::int64_t)>& leaf, Optimizer& optimizer,
@@ -72,7 +71,9 @@ Stepper::Result Stepper::step(std::int64_t leaves, const std::function<Batch(std
     std::vector<LeafResult> mine;
     gradients_->begin(leaves);
     for (std::size_t i = 0; i < indices.size(); ++i) {
-        mine.push_back({indices[i], backward(batches[i], step_count)});
+        const ForwardContext context{batches[i].layout, true, true, options_.recompute,
+                                     [this](std::size_t block) { gradients_->unit_done(block); }};
+        mine.push_back({indices[i], forward_backward(model_, objective_, batches[i], context, step_count)});
         result.local_tokens += mine.back().sums.input_tokens;
         gradients_->add_leaf();
     }

@@ -43,6 +43,8 @@ public:
     const std::vector<ParameterSlice>& slices() const { return gradients_->slices(); }
 
     const ShardLayout& layout() const { return gradients_->layout(); }
+    // The indices, ascending, of this rank's leaves in a step of `leaves` leaves.
+    std::vector<std::int64_t> leaves_of(std::int64_t leaves) const { return gradients_->leaves_of(leaves); }
 
     struct Result {
         Sums sums;
@@ -56,14 +58,16 @@ public:
                 double learning_rate);
 
 private:
-    Sums backward(const Batch& batch, std::int64_t step_count);
-
     CausalLm& model_;
     const Objective& objective_;
     Communicator& ranks_;
     StepperOptions options_;
     std::unique_ptr<GradientSum> gradients_;
 };
+
+// The sums of one leaf of a step of `step_count` units, whose gradients are added to the parameters.
+Sums forward_backward(const CausalLm& model, const Objective& objective, const Batch& batch,
+                      const ForwardContext& context, std::int64_t step_count);
 
 // The sums of one leaf without recording anything; dropout off.
 Sums evaluate_leaf(const CausalLm& model, const Objective& objective, const Batch& batch);

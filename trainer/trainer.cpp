@@ -6,6 +6,7 @@
 
 #include "comm/together.h"
 #include "configs/error.h"
+#include "configs/json.h"
 #include "configs/yaml.h"
 #include "hub/load.h"
 #include "hub/output_file.h"
@@ -14,6 +15,7 @@
 #include "optim/schedule.h"
 #include "trainer/checkpoint/state_file.h"
 #include "trainer/checkpoint/store.h"
+#include "trainer/diagnosis.h"
 #include "trainer/interrupt.h"
 #include "trainer/model_output.h"
 #include "trainer/objectives/registry.h"
@@ -150,11 +152,7 @@ void Trainer::train_step() {
     const auto begin = Clock::now();
     const Stepper::Result result = stepper_->step(
         static_cast<std::int64_t>(planned.leaves.size()),
-        [&](std::int64_t leaf) {
-            return make_batch(inputs_.train.examples, inputs_.rows, planned.leaves[static_cast<std::size_t>(leaf)],
-                              static_cast<std::uint64_t>(recipe.training.seed), planned.epoch);
-        },
-        *optimizer_, rate);
+        [&](std::int64_t leaf) { return make_leaf(inputs_, planned, leaf); }, *optimizer_, rate);
     step_seconds_ = seconds_since(begin);
 
     ++state_.step;
@@ -189,9 +187,24 @@ void Trainer::complain_of_skipped_step(const Stepper::Result& result) {
     checkpoints_->poll(true);
     throw AgreedError(
         Exit::diverged,
-        format("the run diverged: {}; {} in a row were not finite (training.nonfinite_steps). Lower "
-               "optimizer.lr or check the data",
-               what, state_.skipped_in_a_row == 1 ? "1 step" : format("{} steps", state_.skipped_in_a_row)));
+        format("the run diverged: {}, not finite {} in a row (training.nonfinite_steps). {}. Lower optimizer.lr or "
+               "check the data",
+               what, state_.skipped_in_a_row == 1 ? "1 time" : format("{} times", state_.skipped_in_a_row),
+               diagnosis_of_last_step()));
+}
+
+std::string Trainer::diagnosis_of_last_step() {
+    const auto leaves = static_cast<std::int64_t>(inputs_.plan->step(state_.step - 1).leaves.size());
+    const Diagnosis diagnosis =
+        diagnose({inputs_, *declared_.model, *objective_, ranks_, state_.step - 1, stepper_->leaves_of(leaves)});
+    if (!speaks()) return diagnosis.summary;
+    const std::string name = reproduction_name(state_.step);
+    try {
+        output_->write(name, to_json(diagnosis.document, {.indent = 2}) + "\n");
+    } catch (const Error& error) {   // why the run ends is more important
+        return format("{}. {} could not be written: {}", diagnosis.summary, name, error.what());
+    }
+    return format("{}. The rows are in {}", diagnosis.summary, (output_->path() / name).string());
 }
 
 bool Trainer::evaluation_due() const {

@@ -13,8 +13,8 @@ Tensor add(const Tensor& a, const Tensor& b) {
           a.shape().text(), name_of(b.dtype()), b.shape().text());
     Tensor y = Tensor::empty(a.shape(), a.dtype(), a.place());
     on(y.place(), [&](Cpu cpu) { sum_rows(cpu, a, b, y); });
-    if (Tape* tape = recording({&a, &b}))
-        tape->record({&y}, [a = a.without_value(), b = b.without_value()](std::span<Tensor> dy, Gradients& gradients) {
+    OpCall({"add"}, {&a, &b})
+        .made({&y}, [a = a.without_value(), b = b.without_value()](std::span<Tensor> dy, Gradients& gradients) {
             gradients.add(a, dy[0]);
             gradients.add(b, std::move(dy[0]));
         });

@@ -240,23 +240,21 @@ std::int64_t attention_scratch(int group, int head_dim) {
 
 Tensor attention(const Tensor& qkv, const Layout& layout, const AttentionShape& shape, int layer) {
     check_inputs(qkv, layout, shape);
-    Tape* tape = recording({&qkv});
+    const OpCall call({"attention"}, {&qkv});
     if (layout.cache) {
         refuse_gradient("attention with a cache", {&qkv});
         append_to_cache(qkv, layout, shape, layer);
     }
     Tensor out = Tensor::empty({qkv.rows(), int64_t{shape.heads} * shape.head_dim}, qkv.dtype(), qkv.place());
     Tensor lse;
-    if (tape) lse = Tensor::empty({qkv.rows(), shape.heads}, DType::f32, qkv.place());
+    if (call.recorded()) lse = Tensor::empty({qkv.rows(), shape.heads}, DType::f32, qkv.place());
     {
         const Tensor scratch = thread_scratch(shape, qkv.place());
         on(qkv.place(), [&](Cpu cpu) { attention_forward(cpu, qkv, layout, shape, layer, scratch, out, lse); });
     }
-    if (tape)
-        tape->record({&out},
-                     [qkv, layout, shape, saved = out.detached(), lse](std::span<Tensor> dout, Gradients& gradients) {
-                         gradients.add(qkv, backward_of(qkv, layout, shape, saved, lse, dout[0]));
-                     });
+    call.made({&out}, [qkv, layout, shape, saved = out.detached(), lse](std::span<Tensor> dout, Gradients& gradients) {
+        gradients.add(qkv, backward_of(qkv, layout, shape, saved, lse, dout[0]));
+    });
     return out;
 }
 

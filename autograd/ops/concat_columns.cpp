@@ -1,5 +1,7 @@
 #include "autograd/ops/concat_columns.h"
 
+#include <utility>
+
 #include "autograd/tape.h"
 #include "configs/error.h"
 
@@ -22,10 +24,10 @@ Tensor concat_columns(const std::vector<Tensor>& parts) {
         begin += part.columns();
         wanted = wanted || part.slot() >= 0;
     }
-    if (Tape* tape = recording({}, wanted)) {
-        std::vector<Tensor> shapes;
-        for (const Tensor& part : parts) shapes.push_back(part.without_value());
-        tape->record({&y}, [shapes](std::span<Tensor> dy, Gradients& gradients) {
+    std::vector<Tensor> shapes;
+    for (const Tensor& part : parts) shapes.push_back(part.without_value());
+    OpCall({"concat_columns"}, {}, wanted)
+        .made({&y}, [shapes = std::move(shapes)](std::span<Tensor> dy, Gradients& gradients) {
             std::int64_t from = 0;
             for (const Tensor& part : shapes) {
                 const std::int64_t to = from + part.columns();
@@ -37,7 +39,6 @@ Tensor concat_columns(const std::vector<Tensor>& parts) {
                 from = to;
             }
         });
-    }
     return y;
 }
 

@@ -38,14 +38,14 @@ Tensor dropout(const Tensor& x, float p, std::uint64_t site, const Layout& layou
     if (p == 0) return x;
     Tensor y = Tensor::empty(x.shape(), x.dtype(), x.place());
     apply_dropout(x, y, p, site, layout.token_keys);
-    if (Tape* tape = recording({&x}))
-        tape->record({&y}, [x = x.without_value(), p, site, keys = layout.token_keys](std::span<Tensor> dy,
-                                                                                      Gradients& gradients) {
-            Tensor dx = dy[0].sole_owner() ? dy[0] : Tensor::empty(x.shape(), x.dtype(), dy[0].place());
-            apply_dropout(dy[0], dx, p, site, keys);
-            dy[0] = Tensor();
-            gradients.add(x, std::move(dx));
-        });
+    OpCall({"dropout"}, {&x})
+        .made({&y},
+              [x = x.without_value(), p, site, keys = layout.token_keys](std::span<Tensor> dy, Gradients& gradients) {
+                  Tensor dx = dy[0].sole_owner() ? dy[0] : Tensor::empty(x.shape(), x.dtype(), dy[0].place());
+                  apply_dropout(dy[0], dx, p, site, keys);
+                  dy[0] = Tensor();
+                  gradients.add(x, std::move(dx));
+              });
     return y;
 }
 

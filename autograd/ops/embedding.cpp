@@ -49,12 +49,11 @@ Tensor embedding(const Tensor& ids, const Weight& weight, Parameter* parameter, 
     Tensor y = Tensor::empty({ids.elements(), weight.in_features()}, dtype, weight.place());
     weight.rows(ids, y);
     const bool trainable = parameter && parameter->trainable;
-    if (Tape* tape = recording({}, trainable))
-        tape->record({&y}, [ids, parameter](std::span<Tensor> dy, Gradients&) {
-            Tensor& gradient = parameter->gradient;
-            if (!gradient.defined()) gradient = parameter->zeroed_gradient(dy[0].place());
-            on(gradient.place(), [&](Cpu cpu) { add_rows_by_id(cpu, ids, dy[0], gradient); });
-        });
+    OpCall({"embedding", parameter}, {}, trainable).made({&y}, [ids, parameter](std::span<Tensor> dy, Gradients&) {
+        Tensor& gradient = parameter->gradient;
+        if (!gradient.defined()) gradient = parameter->zeroed_gradient(dy[0].place());
+        on(gradient.place(), [&](Cpu cpu) { add_rows_by_id(cpu, ids, dy[0], gradient); });
+    });
     return y;
 }
 

@@ -15,17 +15,16 @@ Tensor linear(const Tensor& x, const LinearTerms& terms, const Layout& layout, b
     Tensor y = Tensor::empty({x.rows(), terms.weight->out_features()}, x.dtype(), x.place());
     std::vector<Tensor> hidden = linear_forward(x, terms, token_keys, y);
 
-    if (Tape* tape = recording({&x}, anything_trainable(terms))) {
-        Tensor saved = needs_input(terms) ? x : x.without_value();
-        tape->record({&y}, [x = std::move(saved), &terms, token_keys, hidden = std::move(hidden)](
-                               std::span<Tensor> dy, Gradients& gradients) {
-            const GradientOf gradient_of = [](Parameter& parameter) -> Tensor& { return parameter.gradient; };
-            Tensor dx;
-            if (gradients.wants(x)) dx = Tensor::empty(x.shape(), x.dtype(), dy[0].place());
-            linear_backward(x, dy[0], terms, token_keys, hidden, gradient_of, dx.defined() ? &dx : nullptr);
-            if (dx.defined()) gradients.add(x, std::move(dx));
-        });
-    }
+    const OpCall call(named("linear", terms), {&x}, anything_trainable(terms));
+    for (const DenseTerm& term : terms.dense) call.show_columns(y, term.row_begin, term.row_end, term.weight);
+    call.made({&y}, [x = needs_input(terms) ? x : x.without_value(), &terms, token_keys, hidden = std::move(hidden)](
+                        std::span<Tensor> dy, Gradients& gradients) {
+        const GradientOf gradient_of = [](Parameter& parameter) -> Tensor& { return parameter.gradient; };
+        Tensor dx;
+        if (gradients.wants(x)) dx = Tensor::empty(x.shape(), x.dtype(), dy[0].place());
+        linear_backward(x, dy[0], terms, token_keys, hidden, gradient_of, dx.defined() ? &dx : nullptr);
+        if (dx.defined()) gradients.add(x, std::move(dx));
+    });
     return y;
 }
 

@@ -157,18 +157,19 @@ CrossEntropySums linear_cross_entropy(const Tensor& hidden, const LinearTerms& h
           "cross entropy: hidden {}, {} targets, head ({}, {})", hidden.shape().text(), targets.elements(), vocabulary,
           head.weight->in_features());
     const Place place = hidden.place();
-    Tape* tape = recording({&hidden}, anything_trainable(head));
+    const OpCall call(named("linear_cross_entropy", head), {&hidden}, anything_trainable(head));
     Pass pass{.hidden = hidden,
               .head = head,
               .targets = targets,
               .token_keys = training ? layout.token_keys : Tensor(),
               .rows = trained_rows(targets, vocabulary),
-              .wants_parameters = tape && anything_trainable(head),
+              .wants_parameters = call.recorded() && anything_trainable(head),
               .saved = {},
               .sums = {}};
     const auto count = static_cast<std::int64_t>(pass.rows.size());
     pass.sums.resize(pass.rows.size());
-    if (tape && hidden.slot() >= 0) pass.saved.dhidden = Tensor::empty({count, hidden.columns()}, DType::f32, place);
+    if (call.recorded() && hidden.slot() >= 0)
+        pass.saved.dhidden = Tensor::empty({count, hidden.columns()}, DType::f32, place);
     if (chunk_rows == 0) chunk_rows = default_chunk_rows(vocabulary);
     for (std::int64_t begin = 0; begin < count; begin += chunk_rows)
         pass.run_chunk(begin, std::min(begin + chunk_rows, count));
@@ -181,23 +182,21 @@ CrossEntropySums linear_cross_entropy(const Tensor& hidden, const LinearTerms& h
         correct += row.correct ? 1 : 0;
     }
     CrossEntropySums out{one_number(place, total.loss), one_number(place, correct), one_number(place, total.entropy)};
-    if (tape)
-        tape->record({&out.loss},
-                     [x = hidden.without_value(), rows = std::move(pass.rows), saved = std::move(pass.saved)](
-                         std::span<Tensor> seed, Gradients& gradients) mutable {
-                         float factor = 0;
-                         const Place at = seed[0].place();
-                         on(at, [&](Cpu) { factor = *seed[0].data<float>(); });
-                         for (auto& [parameter, gradient] : saved.parameters) {
-                             on(at, [&](Cpu cpu) { scale_rows(cpu, gradient, factor); });
-                             parameter->add_gradient(std::move(gradient));
-                         }
-                         if (!gradients.wants(x)) return;
-                         Tensor dx = Tensor::empty(x.shape(), x.dtype(), at);
-                         on(at, [&](Cpu cpu) { scatter(cpu, rows, saved.dhidden, factor, dx); });
-                         saved.dhidden = Tensor();
-                         gradients.add(x, std::move(dx));
-                     });
+    call.made({&out.loss}, [x = hidden.without_value(), rows = std::move(pass.rows), saved = std::move(pass.saved)](
+                               std::span<Tensor> seed, Gradients& gradients) mutable {
+        float factor = 0;
+        const Place at = seed[0].place();
+        on(at, [&](Cpu) { factor = *seed[0].data<float>(); });
+        for (auto& [parameter, gradient] : saved.parameters) {
+            on(at, [&](Cpu cpu) { scale_rows(cpu, gradient, factor); });
+            parameter->add_gradient(std::move(gradient));
+        }
+        if (!gradients.wants(x)) return;
+        Tensor dx = Tensor::empty(x.shape(), x.dtype(), at);
+        on(at, [&](Cpu cpu) { scatter(cpu, rows, saved.dhidden, factor, dx); });
+        saved.dhidden = Tensor();
+        gradients.add(x, std::move(dx));
+    });
     return out;
 }
 

@@ -84,6 +84,10 @@ void add_low_rank_input_gradient(const LowRankTerm& term, const Tensor& g, const
 
 }   // namespace
 
+OpName named(const char* op, const LinearTerms& terms) {
+    return terms.dense.empty() ? OpName{op} : OpName{op, terms.dense.front().weight, terms.dense.size() > 1};
+}
+
 bool anything_trainable(const LinearTerms& terms) {
     return std::any_of(terms.dense.begin(), terms.dense.end(),
                        [](const DenseTerm& term) { return is_trainable(term.weight) || is_trainable(term.bias); }) ||

@@ -3,6 +3,7 @@
 #include <functional>
 #include <vector>
 
+#include "autograd/observer.h"
 #include "autograd/ops/linear.h"
 
 namespace trainer {
@@ -21,6 +22,9 @@ using GradientOf = std::function<Tensor&(Parameter&)>;
 // null. `hidden` is what linear_forward returned. Only a trainable W or A needs the values of x.
 void linear_backward(const Tensor& x, const Tensor& dy, const LinearTerms& terms, const Tensor& token_keys,
                      const std::vector<Tensor>& hidden, const GradientOf& gradient_of, Tensor* dx);
+
+// `op` with the weight by which the module can be named.
+OpName named(const char* op, const LinearTerms& terms);
 
 // What backward will ask for.
 bool anything_trainable(const LinearTerms& terms);

@@ -89,8 +89,8 @@ Tensor rms_norm(const Tensor& x, Parameter& weight, float eps) {
     const Tensor& w = weight.in(x.dtype());
     Tensor no_sum;
     on(x.place(), [&](Cpu cpu) { rms_norm_forward(cpu, x, Tensor(), w, eps, no_sum, y, rstd); });
-    if (Tape* tape = recording({&x}, weight.trainable))
-        tape->record({&y}, [x, rstd, &weight](std::span<Tensor> dy, Gradients& gradients) {
+    OpCall({"rms_norm", &weight}, {&x}, weight.trainable)
+        .made({&y}, [x, rstd, &weight](std::span<Tensor> dy, Gradients& gradients) {
             Tensor dx = backward_of(x, weight, rstd, std::move(dy[0]), Tensor(), gradients.wants(x));
             if (dx.defined()) gradients.add(x, std::move(dx));
         });
@@ -105,19 +105,18 @@ AddNorm add_rms_norm(const Tensor& x, const Tensor& residual, Parameter& weight,
     Tensor rstd = Tensor::empty(x.rows(), DType::f32, x.place());
     const Tensor& w = weight.in(x.dtype());
     on(x.place(), [&](Cpu cpu) { rms_norm_forward(cpu, x, residual, w, eps, out.sum, out.norm, rstd); });
-    if (Tape* tape = recording({&x, &residual}, weight.trainable))
-        tape->record({&out.sum, &out.norm},
-                     [x = x.without_value(), residual = residual.without_value(), sum = out.sum.detached(), rstd,
-                      &weight](std::span<Tensor> d, Gradients& g) {
-                         Tensor dx = std::move(d[0]);   // of the sum
-                         if (d[1].defined()) {
-                             const bool want_x = g.wants(x) || g.wants(residual);
-                             dx = backward_of(sum, weight, rstd, std::move(d[1]), std::move(dx), want_x);
-                         }
-                         if (!dx.defined()) return;
-                         g.add(x, dx);
-                         g.add(residual, std::move(dx));
-                     });
+    OpCall({"add_rms_norm", &weight}, {&x, &residual}, weight.trainable)
+        .made({&out.sum, &out.norm}, [x = x.without_value(), residual = residual.without_value(),
+                                      sum = out.sum.detached(), rstd, &weight](std::span<Tensor> d, Gradients& g) {
+            Tensor dx = std::move(d[0]);   // of the sum
+            if (d[1].defined()) {
+                const bool want_x = g.wants(x) || g.wants(residual);
+                dx = backward_of(sum, weight, rstd, std::move(d[1]), std::move(dx), want_x);
+            }
+            if (!dx.defined()) return;
+            g.add(x, dx);
+            g.add(residual, std::move(dx));
+        });
     return out;
 }
 

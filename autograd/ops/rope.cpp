@@ -63,9 +63,9 @@ Tensor rope(Tensor x, const RopeTable& table, const Layout& layout, int heads, i
     check(x.sole_owner(), "rope: x is shared, but is changed in place");
     Tensor y = x.detached();
     on(y.place(), [&](Cpu cpu) { rope_rows(cpu, y, table, layout.positions, heads, head_dim, false); });
-    if (Tape* tape = recording({&x}))
-        tape->record({&y}, [x = x.without_value(), table, positions = layout.positions, heads, head_dim](
-                               std::span<Tensor> dy, Gradients& gradients) {
+    OpCall({"rope"}, {&x})
+        .made({&y}, [x = x.without_value(), table, positions = layout.positions, heads, head_dim](
+                        std::span<Tensor> dy, Gradients& gradients) {
             Tensor dx = owned(std::move(dy[0]));
             on(dx.place(), [&](Cpu cpu) { rope_rows(cpu, dx, table, positions, heads, head_dim, true); });
             gradients.add(x, std::move(dx));

@@ -35,8 +35,8 @@ Tensor silu_mul(const Tensor& gate_up) {
           name_of(gate_up.dtype()));
     Tensor y = Tensor::empty({gate_up.rows(), gate_up.columns() / 2}, gate_up.dtype(), gate_up.place());
     on(y.place(), [&](Cpu cpu) { silu_mul_forward(cpu, gate_up, y); });
-    if (Tape* tape = recording({&gate_up}))
-        tape->record({&y}, [gate_up = gate_up](std::span<Tensor> dy, Gradients& gradients) mutable {
+    OpCall({"silu_mul"}, {&gate_up})
+        .made({&y}, [gate_up = gate_up](std::span<Tensor> dy, Gradients& gradients) mutable {
             const Tensor target = gate_up.without_value();
             Tensor dgate_up;   // over gate_up when nobody else needs it
             if (gate_up.sole_owner()) {

@@ -143,6 +143,17 @@ void write_tiny_weights(const fs::path& file, const std::vector<std::pair<std::s
     write_safetensors(file, written);
 }
 
+void set_weights(const fs::path& file, const std::string& tensor, std::int64_t begin, std::int64_t end, float value) {
+    std::uint64_t at = 0;
+    {
+        const SafetensorsFile weights(file);
+        at = weights.data_begin() + weights.at(tensor).begin + static_cast<std::uint64_t>(begin) * sizeof value;
+    }
+    std::fstream out(file, std::ios::binary | std::ios::in | std::ios::out);
+    out.seekp(static_cast<std::streamoff>(at));
+    for (std::int64_t i = begin; i < end; ++i) out.write(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
 void write_tiny_model(const fs::path& folder, const TinyShape& shape) {
     fs::create_directories(folder);
     JsonStyle style;
@@ -179,6 +190,14 @@ std::string tiny_chats(int rows, unsigned seed) {
         line.set("messages", std::move(messages));
         lines += to_json(line) + "\n";
     }
+    return lines;
+}
+
+std::string lettered_chats(int rows) {
+    std::string lines;
+    for (int row = 0; row < rows; ++row)
+        lines += std::string(R"({"messages": [{"role": "user", "content": "the cat"}, )") +
+                 R"({"role": "assistant", "content": "ate )" + static_cast<char>('A' + row) + " then\"}]}\n";
     return lines;
 }
 

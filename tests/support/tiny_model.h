@@ -52,10 +52,16 @@ void write_tiny_weights(const std::filesystem::path& file,
                         const std::vector<std::pair<std::string, FileShape>>& tensors, unsigned seed,
                         FileDType dtype = FileDType::f32);
 
+// Overwrites elements [begin, end) of an f32 tensor in such a file.
+void set_weights(const std::filesystem::path& file, const std::string& tensor, std::int64_t begin, std::int64_t end,
+                 float value);
+
 // config.json, model.safetensors, tokenizer.json (byte-level BPE), tokenizer_config.json with a ChatML template.
 void write_tiny_model(const std::filesystem::path& folder, const TinyShape& shape = {});
 
 // `rows` chats of one to three turns with answers of very unequal lengths, from 3 to about 150 tokens a row.
 std::string tiny_chats(int rows, unsigned seed = 7);
+// At most 26 chats, each with a capital letter of its own in the answer: 'A' (token 65) in the first row.
+std::string lettered_chats(int rows);
 
 }   // namespace trainer::test

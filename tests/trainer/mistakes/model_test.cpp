@@ -1,6 +1,8 @@
 // Models that are missing, broken, lying or of a kind that is not supported.
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "tests/hub/files.h"
 #include "tests/support/tiny_model.h"
 #include "tests/trainer/mistakes/mistake.h"
@@ -139,6 +141,20 @@ TEST(Mistakes, ModelFolder) {
          66,
          "error: ./model/model.safetensors.index.json: the index names shard model-00001-of-00002.safetensors, which "
          "is missing"},
+    });
+}
+
+TEST(Mistakes, WeightsThatAreNotFinite) {
+    const auto spoilt = [](const char* tensor, std::int64_t index, float value) -> Spoil {
+        return [=](const fs::path& folder) { set_weights(folder / weights, tensor, index, index + 1, value); };
+    };
+    const float infinite = std::numeric_limits<float>::infinity();
+    const std::string end = "; such a model cannot be used. Its file is damaged, or it diverged when it was trained";
+    check_mistakes({
+        {"a matrix", run_recipe, spoilt("model.layers.1.mlp.up_proj.weight", 3 * 32 + 7, -infinite), 80,
+         "error: ./model: tensor model.layers.1.mlp.up_proj.weight holds -inf at [3, 7] (f32)" + end, false, true},
+        {"a vector", run_recipe, spoilt("model.norm.weight", 31, infinite), 80,
+         "error: ./model: tensor model.norm.weight holds inf at [31] (f32)" + end, false, true},
     });
 }
 
