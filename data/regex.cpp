@@ -77,4 +77,10 @@ std::optional<Regex::Match> Regex::search(std::string_view text, std::size_t fro
     return Match{range[0], range[1]};
 }
 
+std::string regex_library() {
+    char version[64] = {};
+    pcre2_config(PCRE2_CONFIG_VERSION, version);
+    return std::string("PCRE2 ") + version;
+}
+
 }   // namespace trainer

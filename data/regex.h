@@ -30,4 +30,7 @@ private:
     std::unique_ptr<Program> program_;
 };
 
+// "PCRE2 10.42 2022-12-11"
+std::string regex_library();
+
 }   // namespace trainer

@@ -9,6 +9,7 @@
 #include "autograd/cpu/isa.h"
 #include "configs/json.h"
 #include "hub/sha256.h"
+#include "trainer/run_options.h"
 
 namespace trainer {
 
@@ -52,6 +53,10 @@ void collect(const Node& node, const std::string& path, Values& values) {
 Values values_of(const Node& recipe) {
     Values values;
     collect(recipe, "", values);
+    Complaints unread;
+    const Determinism sums = determinism(read_recipe(recipe, unread));   // what auto stands for
+    for (const auto& [name, value] : EnumTable<Determinism>::names)
+        if (value == sums) values["training.determinism"] = name;
     return values;
 }
 
@@ -70,26 +75,36 @@ void add(const std::vector<Example>& examples, Sha256& hash) {
     }
 }
 
-std::string digest_of_files(const std::vector<std::filesystem::path>& files) {
-    Sha256 all;
-    for (const std::filesystem::path& file : files) all.update(sha256_of_file(file));
-    return all.finish();
-}
-
 }   // namespace
 
 std::string numerics_fingerprint() { return format("{}, {}", isa_name(), gemm_library()); }
 
-std::map<std::string, std::string> identity_of(const Inputs& inputs) {
+std::string recipe_digest(const Recipe& recipe) {
+    Sha256 keys;
+    for (const auto& [key, value] : values_of(resolved(recipe))) keys.update(key + "=" + value + "\n");
+    return keys.finish();
+}
+
+std::string data_digest(const Inputs& inputs) {
     Sha256 data;
     add(inputs.train.examples, data);
     for (const ValidationSet& set : inputs.valid) add(set.data.examples, data);
-    Sha256 keys;
-    for (const auto& [key, value] : values_of(resolved(inputs.recipe))) keys.update(key + "=" + value + "\n");
-    return {{"program", sha256_of_file("/proc/self/exe")},
-            {"recipe", keys.finish()},
-            {"data", data.finish()},
-            {"base", digest_of_files(inputs.base.snapshot.files)},
+    return data.finish();
+}
+
+std::string base_digest(const BaseModel& base) {
+    Sha256 all;
+    for (const std::filesystem::path& file : base.snapshot.files) all.update(sha256_of_file(file));
+    return all.finish();
+}
+
+std::string program_digest() { return sha256_of_file("/proc/self/exe"); }
+
+std::map<std::string, std::string> identity_of(const Inputs& inputs) {
+    return {{"program", program_digest()},
+            {"recipe", recipe_digest(inputs.recipe)},
+            {"data", data_digest(inputs)},
+            {"base", base_digest(inputs.base)},
             {"numerics", numerics_fingerprint()}};
 }
 

@@ -17,7 +17,13 @@ namespace trainer {
 //   numerics  the fingerprint: instruction set and libraries, in words
 std::map<std::string, std::string> identity_of(const Inputs& inputs);
 
-// "v4bf16, oneDNN 2.6.3": within one fingerprint bits are promised.
+// Parts of it, each for itself.
+std::string recipe_digest(const Recipe& recipe);
+std::string data_digest(const Inputs& inputs);
+std::string base_digest(const BaseModel& base);
+std::string program_digest();
+
+// "v4bf16, oneDNN 2.6.3 with instruction set 0x7ef": within one fingerprint bits are promised.
 std::string numerics_fingerprint();
 
 // A key of the recipe that would change a run's result, with its value in two recipes.

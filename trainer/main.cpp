@@ -19,6 +19,7 @@ const std::vector<Command>& commands() {
         {"run", "train as a recipe says", define_run},
         {"check", "validate recipe, model and all data; show the memory plan; train nothing", define_check},
         {"preview", "show rows as the model will see them, and what is trained on", define_preview},
+        {"verify", "prove on a recipe that runs are exact, or check a finished run", define_verify},
         {"generate", "let a model write", define_generate},
         {"list", "what there is: models, methods, optimizers, schedules, formats, objectives, recipe", define_list},
         {"schema", "print the JSON schema of recipes", define_schema},

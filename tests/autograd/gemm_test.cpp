@@ -221,6 +221,13 @@ TEST(Gemm, ThreadsChangeNoBit) {
     std::_Exit(0);
 }
 
+// The numerics fingerprint is made of it.
+TEST(Gemm, TheLibraryIsNamedWithoutHoles) {
+    const std::string name = gemm_library();
+    EXPECT_FALSE(name.empty());
+    EXPECT_EQ(name.find_first_of("{}"), std::string::npos) << name;
+}
+
 TEST(GemmDeathTest, OutOfMemoryIsAnErrorOnEveryThread) {
     GTEST_FLAG_SET(death_test_style, "threadsafe");
     EXPECT_EXIT(multiply_out_of_memory(), ::testing::ExitedWithCode(static_cast<int>(Exit::out_of_memory)), "");

@@ -6,6 +6,7 @@
 #include "configs/error.h"
 #include "configs/file.h"
 #include "configs/json.h"
+#include "trainer/checkpoint/sealed_json.h"
 
 namespace trainer {
 
@@ -55,16 +56,7 @@ Node to_node(const Manifest& manifest) {
     return node;
 }
 
-std::string text_of(const Manifest& manifest) {
-    Node node = to_node(manifest);
-    node.set("digest", "");
-    JsonStyle style;
-    style.indent = 2;
-    std::string text = to_json(node, style) + "\n";
-    text.resize(text.rfind("  \"digest\""));
-    const std::string digest = sha256_of(text);
-    return text + "  \"digest\": \"" + digest + "\"\n}\n";
-}
+std::string text_of(const Manifest& manifest) { return sealed_json(to_node(manifest)); }
 
 // ---- reading; every failure is Error(bad_data), which `parse_manifest` turns into its own ----
 

@@ -23,6 +23,7 @@ const std::vector<Command>& commands();
 std::function<int()> define_run(CLI::App& app);
 std::function<int()> define_check(CLI::App& app);
 std::function<int()> define_preview(CLI::App& app);
+std::function<int()> define_verify(CLI::App& app);
 std::function<int()> define_generate(CLI::App& app);
 std::function<int()> define_list(CLI::App& app);
 std::function<int()> define_schema(CLI::App& app);

@@ -51,19 +51,33 @@ std::string what_is_wrong(const CLI::App& app, const CLI::ParseError& error) {
     return sentence + "; ";
 }
 
-}   // namespace
-
-std::string usage_message(const CLI::App& app, const CLI::ParseError& error, int count, char** words) {
+std::vector<std::string> command_names(const CLI::App& app) {
     std::vector<std::string> names;
     for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
         names.push_back(command->get_name());
-    if (count < 2) return "no command; available: " + join(names);
-    const std::string first = words[1];
-    if (std::find(names.begin(), names.end(), first) != names.end())
-        return format("{}see trainer {} --help", what_is_wrong(*app.get_subcommand(first), error), first);
-    if (first.starts_with("-"))
-        return format("there is no option {}; {}see trainer --help", first, did_you_mean(first, option_names(app)));
-    return format("there is no command \"{}\"; {}available: {}", first, did_you_mean(first, names), join(names));
+    return names;
+}
+
+}   // namespace
+
+std::string usage_message(const CLI::App& app, const CLI::ParseError& error, int count, char** words) {
+    const CLI::App* current = &app;
+    std::string path;   // of commands, such as "verify resume "
+    std::vector<std::string> names = command_names(app);
+    int next = 1;
+    for (; next < count && std::find(names.begin(), names.end(), words[next]) != names.end(); ++next) {
+        current = current->get_subcommand(words[next]);
+        path += std::string(words[next]) + " ";
+        names = command_names(*current);
+    }
+    const std::string help = format("see trainer {}--help", path);
+    if (names.empty()) return what_is_wrong(*current, error) + help;
+    const std::string kind = path + "command";
+    if (next == count) return format("no {}; available: {}", kind, join(names));
+    const std::string word = words[next];
+    if (word.starts_with("-"))
+        return format("there is no option {}; {}{}", word, did_you_mean(word, option_names(*current)), help);
+    return format("there is no {} \"{}\"; {}available: {}", kind, word, did_you_mean(word, names), join(names));
 }
 
 }   // namespace trainer

@@ -1,0 +1,44 @@
+#include "trainer/commands/verify.h"
+
+#include <CLI/CLI.hpp>
+
+#include "configs/error.h"
+#include "trainer/commands/command.h"
+#include "trainer/commands/ranges.h"
+
+namespace trainer {
+
+namespace {
+
+constexpr Command verifications[] = {
+    {"resume", "that a run which is killed and resumed ends in the same bits", define_verify_resume},
+    {"ranks", "that the number of ranks and how they share the work change no bit", define_verify_ranks},
+    {"invariance", "that threads and recomputation change no bit, leaves and packing nothing beyond rounding",
+     define_verify_invariance},
+    {"receipt", "that a finished run's files are those it wrote, and whether this machine would write them again",
+     define_verify_receipt},
+};
+
+}   // namespace
+
+void VerifyArguments::declare(CLI::App& app, std::int64_t fewest_steps) {
+    RecipeArguments::declare(app);
+    app.add_option("--steps", steps, "steps of every run")->check(count_from(fewest_steps))->capture_default_str();
+    app.add_flag("--json", json, "one JSON object");
+}
+
+std::function<int()> define_verify(CLI::App& app) {
+    app.require_subcommand(1);
+    std::vector<std::pair<CLI::App*, std::function<int()>>> actions;
+    for (const Command& one : verifications) {
+        CLI::App* sub = app.add_subcommand(one.name, one.help);
+        actions.emplace_back(sub, one.define(*sub));
+    }
+    return [actions] {
+        for (const auto& [sub, action] : actions)
+            if (sub->parsed()) return action();
+        return static_cast<int>(Exit::internal);
+    };
+}
+
+}   // namespace trainer

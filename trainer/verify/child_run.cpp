@@ -1,0 +1,167 @@
+#include "trainer/verify/child_run.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <sstream>
+#include <thread>
+
+#include "configs/error.h"
+#include "trainer/interrupt.h"
+#include "trainer/verify/run_record.h"
+
+namespace trainer {
+
+namespace {
+
+std::vector<std::string> words_of(const RunCommand& command) {
+    std::vector<std::string> words = {"trainer", "run", command.recipe};
+    words.insert(words.end(), command.overrides.begin(), command.overrides.end());
+    if (command.processes) words.insert(words.end(), {"--nproc", std::to_string(*command.processes)});
+    if (command.resume) words.emplace_back("--resume");
+    return words;
+}
+
+std::vector<std::string> environment_of(const RunCommand& command) {
+    std::vector<std::string> words;
+    for (char** entry = environ; *entry; ++entry) {
+        const std::string word = *entry;
+        if (!command.threads || !word.starts_with("OMP_NUM_THREADS=")) words.push_back(word);
+    }
+    if (command.threads) words.push_back("OMP_NUM_THREADS=" + std::to_string(*command.threads));
+    return words;
+}
+
+std::vector<char*> pointers(std::vector<std::string>& words) {
+    std::vector<char*> out;
+    for (std::string& word : words) out.push_back(word.data());
+    out.push_back(nullptr);
+    return out;
+}
+
+class Child {
+public:
+    explicit Child(const RunCommand& command) : errors_(::memfd_create("errors", MFD_CLOEXEC)) {
+        ::prctl(PR_SET_CHILD_SUBREAPER, 1);   // the ranks of a launcher that was killed are waited for here
+        std::vector<std::string> words = words_of(command);
+        std::vector<std::string> environment = environment_of(command);
+        const std::vector<char*> argv = pointers(words);
+        const std::vector<char*> envp = pointers(environment);
+        const pid_t parent = ::getpid();
+        process_ = ::fork();
+        require(process_ >= 0 && errors_ >= 0, Exit::system, "a run cannot be started: {}", std::strerror(errno));
+        if (process_ == 0) start(argv, envp, parent);
+    }
+    ~Child() {
+        kill(SIGKILL);
+        collect(0);
+        ::close(errors_);
+    }
+    Child(const Child&) = delete;
+    Child& operator=(const Child&) = delete;
+
+    void kill(int signal) const {
+        if (running_) ::kill(process_, signal);
+    }
+    bool running() {
+        collect(WNOHANG);
+        return running_;
+    }
+    int status() const { return status_; }
+
+    std::string errors() const {
+        std::string text;
+        std::array<char, 4096> buffer;
+        ::lseek(errors_, 0, SEEK_SET);
+        for (ssize_t count; (count = ::read(errors_, buffer.data(), buffer.size())) > 0;)
+            text.append(buffer.data(), static_cast<std::size_t>(count));
+        return text;
+    }
+
+private:
+    [[noreturn]] void start(const std::vector<char*>& argv, const std::vector<char*>& envp, pid_t parent) const {
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (::getppid() != parent) ::_exit(static_cast<int>(Exit::system));
+        const int nothing = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+        ::dup2(nothing, STDIN_FILENO);
+        ::dup2(nothing, STDOUT_FILENO);
+        ::dup2(errors_, STDERR_FILENO);
+        ::execve("/proc/self/exe", argv.data(), envp.data());
+        ::_exit(static_cast<int>(Exit::system));
+    }
+
+    // Its end, and then that of the processes it left.
+    void collect(int options) {
+        if (!running_) return;
+        int status = 0;
+        pid_t ended = 0;
+        do {
+            ended = ::waitpid(process_, &status, options);
+        } while (ended < 0 && errno == EINTR);
+        if (ended != process_) return;
+        running_ = false;
+        status_ = status;
+        while (::waitpid(-1, nullptr, 0) > 0 || errno == EINTR) {
+        }
+    }
+
+    int errors_;
+    pid_t process_ = -1;
+    int status_ = 0;
+    bool running_ = true;
+};
+
+void wait_for(Child& child, const RunCommand& command, std::optional<StopAt> stop) {
+    using std::chrono::microseconds;
+    const InterruptGuard guard;
+    while (child.running()) {
+        require(!InterruptGuard::requested(), Exit::interrupted, "verify: interrupted");
+        if (stop && steps_logged(command.output) >= stop->step) {
+            child.kill(stop->signal);
+            stop.reset();
+        }
+        std::this_thread::sleep_for(stop ? microseconds(500) : microseconds(5000));
+    }
+}
+
+// The sentences of a run that failed, without their "error: ", and without warnings.
+std::string sentences_of(const std::string& errors) {
+    std::string text;
+    std::istringstream lines(errors);
+    for (std::string line; std::getline(lines, line);)
+        if (line.starts_with("error: ")) text += line.substr(7) + "\n";
+    return text;
+}
+
+std::string text_of(const RunCommand& command) {
+    std::string text = command.threads ? format("OMP_NUM_THREADS={} ", *command.threads) : "";
+    return text + join(words_of(command), " ");
+}
+
+}   // namespace
+
+RunEnd run_as_child(const RunCommand& command, const std::optional<StopAt>& stop) {
+    Child child(command);
+    wait_for(child, command, stop);
+    const int status = child.status();
+    if (WIFSIGNALED(status)) {
+        if (stop && WTERMSIG(status) == stop->signal) return RunEnd::killed;
+        fail(Exit::system, "verify: {} was killed by signal {} ({})", text_of(command), WTERMSIG(status),
+             ::strsignal(WTERMSIG(status)));
+    }
+    const int code = WEXITSTATUS(status);
+    if (code == 0) return RunEnd::finished;
+    if (stop && code == static_cast<int>(Exit::preempted)) return RunEnd::preempted;
+    fail(static_cast<Exit>(code), "{}verify: {} ended with exit code {}", sentences_of(child.errors()),
+         text_of(command), code);
+}
+
+}   // namespace trainer
