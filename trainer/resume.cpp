@@ -9,6 +9,7 @@
 #include "configs/yaml.h"
 #include "hub/sha256.h"
 #include "trainer/identity.h"
+#include "trainer/run_options.h"
 
 namespace trainer {
 
@@ -81,7 +82,7 @@ std::string changes_text(const fs::path& recipe, const Inputs& inputs) {
 }
 
 void check_resumable(const ResumePoint& point, const Inputs& inputs, const std::map<std::string, std::string>& identity,
-                     bool numerics_may_change) {
+                     int ranks, bool numerics_may_change) {
     const std::string changes = changes_text(point.folder / "recipe.yaml", inputs);
     require(changes.empty(), Exit::incompatible_resume,
             "{}: the recipe would give another result:{}\ntake the changes back, or start a new run in another output",
@@ -95,6 +96,13 @@ void check_resumable(const ResumePoint& point, const Inputs& inputs, const std::
         require(!differs(name), Exit::incompatible_resume,
                 "{}: {} are not those the run began with (SHA-256 {} before, {} now)", point.folder.string(), what,
                 point.manifest.digests.at(name), identity.at(name));
+    const bool strict = determinism(inputs.recipe) == Determinism::strict;
+    require(
+        numerics_may_change || strict || point.manifest.world_size == ranks, Exit::incompatible_resume,
+        "{}: written by {} ranks, now there are {}; with training.determinism: {} the result would have other bits. "
+        "Use as many, or allow it with --allow-numerics-change",
+        point.folder.string(), point.manifest.world_size, ranks,
+        determinism(inputs.recipe) == Determinism::fast ? "fast" : "repeatable");
     require(numerics_may_change || !differs("numerics"), Exit::incompatible_resume,
             "{}: computed with {}, here it would be {}; the result would have other bits. Go on there, or allow it "
             "with --allow-numerics-change",

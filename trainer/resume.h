@@ -30,9 +30,10 @@ std::optional<ResumePoint> find_resume_point(Communicator& ranks, const std::fil
                                              const std::function<void(const std::string&)>& say);
 
 // Whether the run goes on to the same result. Error(incompatible_resume) lists the keys of the recipe that differ (old
-// and new), or what else does: data, base model, numerics (unless those may change).
+// and new), or what else does: data, base model; numerics and, unless sums are strict, the number of ranks (unless
+// those may change).
 void check_resumable(const ResumePoint& point, const Inputs& inputs, const std::map<std::string, std::string>& identity,
-                     bool numerics_may_change);
+                     int ranks, bool numerics_may_change);
 
 // The recipe's keys in `run_folder`/recipe.yaml that would change the result, as one text; "" when there are none.
 std::string changes_text(const std::filesystem::path& recipe, const Inputs& inputs);

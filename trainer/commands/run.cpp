@@ -142,7 +142,9 @@ void resume(Trainer& trainer, Communicator& ranks, const Start& start, const Run
         if (start.output) std::printf("no checkpoint to resume from; starting from the beginning\n");
         return;
     }
-    together(ranks, [&] { check_resumable(*point, start.inputs, start.identity, arguments.numerics_may_change); });
+    together(ranks, [&] {
+        check_resumable(*point, start.inputs, start.identity, ranks.size(), arguments.numerics_may_change);
+    });
     trainer.resume(*point);
     if (start.output)
         std::printf("resuming from %s: step %lld of %lld\n", point->folder.filename().c_str(),
