@@ -1,34 +1,39 @@
 #include "trainer/metrics.h"
 
+#include <fcntl.h>
+
+#include <span>
+
 #include "configs/error.h"
 #include "configs/json.h"
 
 namespace trainer {
 
-Metrics::Metrics(const std::filesystem::path& file) : path_(file) {
-    if (path_.empty()) return;
-    out_.open(file, std::ios::binary);
-    require(out_.is_open(), Exit::cannot_create, "{}: cannot be created", file.string());
+Metrics::Metrics(const std::filesystem::path& file) {
+    if (!file.empty()) file_ = OpenFile(file, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND);
 }
 
-Metrics::Metrics(const std::filesystem::path& file, std::uint64_t bytes, Node history)
-    : path_(file), history_(std::move(history)) {
-    if (path_.empty()) return;
-    std::error_code error;
-    if (std::filesystem::file_size(file, error) > bytes && !error) std::filesystem::resize_file(file, bytes, error);
-    require(!error, Exit::io, "{}: cannot be cut at the checkpoint: {}", file.string(), error.message());
-    out_.open(file, std::ios::binary | std::ios::app);
-    require(out_.is_open(), Exit::io, "{}: cannot be written", file.string());
+Metrics::Metrics(const std::filesystem::path& file, std::uint64_t bytes, Node history) : history_(std::move(history)) {
+    if (file.empty()) return;
+    file_ = OpenFile(file, O_WRONLY | O_CREAT | O_APPEND);
+    bytes_ = file_.size();
+    if (bytes_ <= bytes) return;
+    std::filesystem::resize_file(file, bytes);
+    bytes_ = bytes;
 }
 
-std::uint64_t Metrics::bytes() { return path_.empty() ? 0 : static_cast<std::uint64_t>(out_.tellp()); }
+std::uint64_t Metrics::flush() {
+    if (file_.is_open()) file_.sync();
+    return bytes_;
+}
 
 void Metrics::write(const Node& line) {
-    if (path_.empty()) return;
+    if (!file_.is_open()) return;
     JsonStyle style;
     style.null_for_nonfinite = true;
-    out_ << to_json(line, style) << '\n' << std::flush;
-    require(out_.good(), Exit::io, "{}: writing failed; is the disk full?", path_.string());
+    const std::string text = to_json(line, style) + "\n";
+    file_.write(std::as_bytes(std::span(text)));
+    bytes_ += text.size();
 }
 
 void Metrics::step(const Step& step) {

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <string>
 #include <utility>
@@ -10,6 +9,7 @@
 
 #include "autograd/memory.h"
 #include "configs/node.h"
+#include "hub/open_file.h"
 #include "trainer/stepper.h"
 
 namespace trainer {
@@ -43,14 +43,15 @@ public:
     };
     void evaluation(const Evaluation& evaluation);
 
-    std::uint64_t bytes();                             // written so far
+    std::uint64_t bytes() const { return bytes_; }     // of the file
+    std::uint64_t flush();                             // to the disk; the same bytes
     const Node& history() const { return history_; }   // entries as transformers writes them
 
 private:
     void write(const Node& line);
 
-    std::filesystem::path path_;
-    std::ofstream out_;
+    OpenFile file_;
+    std::uint64_t bytes_ = 0;
     Node history_ = Node::list();
 };
 

@@ -17,6 +17,7 @@
 #include "trainer/checkpoint/store.h"
 #include "trainer/diagnosis.h"
 #include "trainer/interrupt.h"
+#include "trainer/log.h"
 #include "trainer/model_output.h"
 #include "trainer/objectives/registry.h"
 #include "trainer/receipt.h"
@@ -80,6 +81,9 @@ void Trainer::resume(const ResumePoint& point) {
     optimizer_->set_steps(state_.updates);
     const auto bytes = std::stoull(point.manifest.digests.at("metrics_bytes"));
     metrics_ = std::make_unique<Metrics>(speaks() ? output_->path() / "metrics.jsonl" : "", bytes, point.history);
+    if (speaks() && metrics_->bytes() < bytes)
+        log_warning(format("{} is shorter than it was at step {}; the missing lines are not written again",
+                           (output_->path() / "metrics.jsonl").string(), state_.step));
     parent_ = checkpoint_name(state_.step);
     safe_step_ = state_.step;
     if (speaks()) output_->keep();
@@ -279,7 +283,7 @@ bool Trainer::checkpoint_due(bool better) const {
 
 void Trainer::save() {
     safe_step_ = state_.step;
-    announce(checkpoints_->save(state_, trainer_state_text(), metrics_->bytes()));
+    announce(checkpoints_->save(state_, trainer_state_text(), metrics_->flush()));
 }
 
 void Trainer::announce(const std::optional<std::string>& checkpoint) const {
