@@ -5,20 +5,15 @@
 # Exit codes: 0 all right · 1 not · 4 cannot be tried here (the reason is printed)
 set -euo pipefail
 program=$1
-hosts=(a b c)
 id=ranks$$
 work=$(mktemp -d)
+. "$(dirname "$(readlink -f "$0")")/../support/hosts.sh"
 export RANK_RESULTS=$work/results
 
-skip() {
-    echo "SKIPPED: $*"
-    exit 4
-}
-
 clean() {
-    local host process
+    local process
     for process in $(left_behind); do kill -9 "$process" 2>/dev/null || true; done
-    for host in "${hosts[@]}" bridge; do ip netns delete "$id-$host" 2>/dev/null || true; done
+    remove_hosts
     rm -rf "$work"
 }
 
@@ -33,42 +28,11 @@ ranks_left() {
     true
 }
 
-make_hosts() {
-    local number=1 host
-    ip netns add "$id-bridge"
-    ip -n "$id-bridge" link add hub type bridge
-    ip -n "$id-bridge" link set hub up
-    for host in "${hosts[@]}"; do
-        ip netns add "$id-$host"
-        ip -n "$id-$host" link set lo up
-        ip -n "$id-bridge" link add "port-$host" type veth peer name eth0 netns "$id-$host"
-        ip -n "$id-bridge" link set "port-$host" master hub up
-        ip -n "$id-$host" address add "10.99.7.$number/24" dev eth0
-        ip -n "$id-$host" link set eth0 up
-        number=$((number + 1))
-    done
-}
-
-# mpirun calls this in place of ssh: AGENT ADDRESS COMMAND…
-write_agent() {
-    cat >"$work/agent" <<EOF
-#!/bin/bash
-names=(none a b c)
-host=\${names[\${1##*.}]}
-shift
-exec nsenter --net=/run/netns/$id-\$host unshare --uts bash -c "hostname host-\$host; \$*"
-EOF
-    chmod +x "$work/agent"
-}
-
 # start SCENARIO… -- in the background; its process is $launcher.
 start() {
     rm -rf "$RANK_RESULTS"
     mkdir "$RANK_RESULTS"
-    nsenter --net="/run/netns/$id-a" unshare --uts bash -c 'hostname host-a; exec "$@"' mpirun mpirun \
-        --allow-run-as-root --mca plm_rsh_agent "$work/agent" --mca btl tcp,self --mca pml ob1 --mca btl_tcp_if_include eth0 \
-        --mca oob_tcp_if_include eth0 --bind-to none -x RANK_RESULTS \
-        -host 10.99.7.1:1,10.99.7.2:1,10.99.7.3:1 -np 3 "$program" "$@" >"$work/output" 2>&1 &
+    run_on_hosts RANK_RESULTS "$program" "$@" >"$work/output" 2>&1 &
     launcher=$!
 }
 
@@ -115,8 +79,6 @@ expect_nobody_left() {
     wait "$launcher" 2>/dev/null || true
 }
 
-now() { cut -d' ' -f1 /proc/uptime; }
-
 test_calls() {
     start collectives 7 2
     wait "$launcher" || fail "mpirun ended with $?"
@@ -159,13 +121,8 @@ test_cut_off_host() {
     expect_nobody_left
 }
 
-[ "$(id -u)" = 0 ] || skip "network namespaces need root"
-command -v ip >/dev/null || skip "there is no ip (iproute2)"
-command -v mpirun >/dev/null || skip "there is no mpirun"
-[ -e "$(dirname "$program")/trainer_mpi.so" ] || skip "the program was built without MPI"
 trap clean EXIT
-make_hosts 2>"$work/reason" || skip "this machine gives no network namespaces: $(cat "$work/reason")"
-write_agent
+make_hosts_or_skip "$(dirname "$program")"
 for test in test_calls test_killed_rank test_killed_daemon test_cut_off_host; do
     begin=$SECONDS
     "$test"
