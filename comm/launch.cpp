@@ -29,7 +29,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr int most_processes = 1024;
-constexpr std::chrono::seconds longest_lingering{5};
+constexpr milliseconds longest_lingering{2500};
 constexpr int passed_on[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 
 struct Rank {

@@ -11,7 +11,7 @@ struct LaunchOutcome {
 
 // Starts this program `count` times on this machine with its own arguments less `--nproc`, as the ranks of one run over
 // sockets, and waits for them. SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 are passed on to all. When a rank has failed and
-// others are still there after five seconds, they are killed. Ranks die with this process. OMP_NUM_THREADS becomes the
+// others are still there after 2.5 seconds, they are killed. Ranks die with this process. OMP_NUM_THREADS becomes the
 // cores divided by the ranks unless it is set.
 // The exit code is that of the first cause: a rank's own failure before the losses (82) it brought to others; a rank
 // that was killed by a signal counts as lost.

@@ -133,8 +133,9 @@ Trainer::Outcome Trainer::run() {
         outcome_.stop = after_requests();
     }
     outcome_.memory = memory_use(Place::cpu());
-    const bool stopped = outcome_.stop >= Stop::preempted && state_.step < inputs_.total_steps && !patience_over();
-    if (!stopped) {
+    // A signal may have kept the last evaluation from being made; a resumed run makes it.
+    const bool done = patience_over() || (state_.step >= inputs_.total_steps && !evaluation_due());
+    if (outcome_.stop < Stop::preempted || done) {
         finish();
         outcome_.stop = Stop::no;
     } else if (state_.step > 0) {

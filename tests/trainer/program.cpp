@@ -32,7 +32,7 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
 }   // namespace
 
 Program::Program(const std::vector<std::string>& arguments, const std::filesystem::path& folder, bool as_nobody,
-                 const std::string& input) {
+                 const std::string& input, const std::vector<std::string>& more_environment) {
     const int program = ::open(TRAINER_PROGRAM, O_RDONLY | O_CLOEXEC);
     if (program < 0) throw std::runtime_error("cannot open " TRAINER_PROGRAM);
     out_ = ::memfd_create("out", MFD_CLOEXEC);
@@ -46,6 +46,11 @@ Program::Program(const std::vector<std::string>& arguments, const std::filesyste
     // no hub cache but an empty one, no colours
     std::vector<std::string> environment = {"PATH=/usr/bin:/bin", "HOME=/nowhere",           "HF_HOME=hub",
                                             "OMP_NUM_THREADS=2",  "OMP_WAIT_POLICY=passive", "LC_ALL=C.UTF-8"};
+    for (const std::string& entry : more_environment) {
+        const std::string name = entry.substr(0, entry.find('=') + 1);
+        std::erase_if(environment, [&](const std::string& other) { return other.starts_with(name); });
+        environment.push_back(entry);
+    }
     const std::vector<char*> argv = pointers(words);
     const std::vector<char*> envp = pointers(environment);
 
@@ -90,8 +95,8 @@ ProgramResult Program::wait() {
 }
 
 ProgramResult run_program(const std::vector<std::string>& arguments, const std::filesystem::path& folder,
-                          bool as_nobody, const std::string& input) {
-    return Program(arguments, folder, as_nobody, input).wait();
+                          bool as_nobody, const std::string& input, const std::vector<std::string>& more_environment) {
+    return Program(arguments, folder, as_nobody, input, more_environment).wait();
 }
 
 }   // namespace trainer::test

@@ -19,15 +19,17 @@ struct ProgramResult {
 // A started program. It sees no hub cache, two threads and `input` as its standard input.
 class Program {
 public:
-    // `folder`: working directory. `as_nobody`: as the user nobody (only when we are root).
+    // `folder`: working directory. `as_nobody`: as the user nobody (only when we are root). `more_environment`:
+    // "NAME=value" that join or replace what it sees.
     Program(const std::vector<std::string>& arguments, const std::filesystem::path& folder, bool as_nobody = false,
-            const std::string& input = "");
+            const std::string& input = "", const std::vector<std::string>& more_environment = {});
     ~Program();   // kills it when it still runs
     Program(const Program&) = delete;
     Program& operator=(const Program&) = delete;
 
     void signal(int number) const;
     bool running();
+    pid_t process() const { return process_; }   // -1 when it has ended
     ProgramResult wait();
 
 private:
@@ -38,6 +40,7 @@ private:
 };
 
 ProgramResult run_program(const std::vector<std::string>& arguments, const std::filesystem::path& folder,
-                          bool as_nobody = false, const std::string& input = "");
+                          bool as_nobody = false, const std::string& input = "",
+                          const std::vector<std::string>& more_environment = {});
 
 }   // namespace trainer::test
