@@ -69,7 +69,7 @@ TEST_F(Resume, RefusesAChangedRecipe) {
     expect_refused({"optimizer.lr=1e-3", "training.seed=7", "training.determinism=repeatable"}, 85,
                    "error: half1/checkpoint-5: the recipe would give another result:\n"
                    "error:   optimizer.lr: 0.005 before, 0.001 now\n"
-                   "error:   training.determinism: \"auto\" before, \"repeatable\" now\n"
+                   "error:   training.determinism: strict before, repeatable now\n"
                    "error:   training.seed: 42 before, 7 now\n"
                    "error: take the changes back, or start a new run in another output\n");
     expect_refused({"training.batch=12"}, 85,
@@ -178,6 +178,19 @@ TEST_F(Resume, OfAFinishedRunSaysSo) {
               "error:   optimizer.lr: 0.005 before, 0.001 now\n"
               "error: choose another output\n");
     EXPECT_EQ(get_text(project / "whole/adapter_model.safetensors"), weights);
+}
+
+TEST(ResumeOfRepeatableSums, RefusesAnotherNumberOfRanks) {
+    const PromiseProject project({"peft=null"});
+    const RunResult expected = project.finish("whole", {"--nproc", "2"});
+    EXPECT_EQ(project.run("half", {"--nproc", "2"}, signal_at(3, SIGTERM)).code, 75);
+    const ProgramResult refused = project.run("half", {"--nproc", "3", "--resume"});
+    EXPECT_EQ(refused.code, 85);
+    EXPECT_EQ(
+        refused.err,
+        "error: half/checkpoint-3: written by 2 ranks, now there are 3; with training.determinism: repeatable the "
+        "result would have other bits. Use as many, or allow it with --allow-numerics-change\n");
+    expect_same(project.finish("half", {"--nproc", "2", "--resume"}), expected);
 }
 
 TEST(TwoRuns, InOneFolder) {
