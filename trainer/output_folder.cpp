@@ -120,7 +120,10 @@ void OutputFolder::remove_made() const {
     }
     fs::path folder = fs::absolute(path_).lexically_normal();
     if (!folder.has_filename()) folder = folder.parent_path();
-    fs::remove_all(folder, error);
+    if (opened_)
+        fs::remove_all(folder, error);
+    else if (!fs::remove(folder, error))
+        return;   // another run works in it by now
     while (folder != first_missing_) {
         folder = folder.parent_path();
         if (!fs::remove(folder, error)) return;   // another run lies in it by now

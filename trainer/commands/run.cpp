@@ -175,6 +175,10 @@ int run_as_rank(Communicator& ranks, const RunArguments& arguments) {
     const Trainer::Outcome outcome = trainer.run();
     if (start.output) print_end(plan, outcome);
     if (outcome.stop != Stop::no) return report_stop(start, outcome);
+    if (start.output && outcome.patience_ended)
+        std::printf("stopped early, at step %lld of %lld: no lower validation loss since step %lld (eval.patience)\n",
+                    static_cast<long long>(outcome.state.step), static_cast<long long>(start.inputs.total_steps),
+                    static_cast<long long>(outcome.state.best_step));
     if (start.output)
         std::printf("%s: %s\n", start.inputs.recipe.peft ? "adapter" : "model", start.inputs.recipe.output.c_str());
     return 0;
