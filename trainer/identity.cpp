@@ -15,13 +15,22 @@ namespace trainer {
 
 namespace {
 
-// Keys, or sections, that leave weights and losses as they are. Strict sums do not depend on sharding.
-constexpr std::string_view harmless[] = {
-    "device",          "model.base",         "model.revision",    "model.hub_id",
-    "data.train.path", "data.train.*.path",  "data.valid.path",   "data.valid.*.path",
-    "data.template",   "training.recompute", "training.sharding", "training.nonfinite_steps",
-    "eval.every",      "eval.patience",      "checkpoint",        "logging",
-    "output"};
+// Keys, or sections, that leave weights and losses as they are. Sums do not depend on how they are shared out.
+constexpr std::string_view harmless[] = {"device",
+                                         "model.base",
+                                         "model.revision",
+                                         "model.hub_id",
+                                         "data.train.path",
+                                         "data.train.*.path",
+                                         "data.valid.path",
+                                         "data.valid.*.path",
+                                         "data.template",
+                                         "training.recompute",
+                                         "training.sharding",
+                                         "training.nonfinite_steps",
+                                         "checkpoint",
+                                         "logging",
+                                         "output"};
 
 // Whether a dotted path is the pattern, or lies below it; * stands for one part.
 bool matches(std::string_view pattern, std::string_view path) {
@@ -54,9 +63,11 @@ Values values_of(const Node& recipe) {
     Values values;
     collect(recipe, "", values);
     Complaints unread;
-    const Determinism sums = determinism(read_recipe(recipe, unread));   // what auto stands for
+    const Recipe read = read_recipe(recipe, unread);
+    const Determinism sums = determinism(read);   // what auto stands for
     for (const auto& [name, value] : EnumTable<Determinism>::names)
         if (value == sums) values["training.determinism"] = name;
+    if (!read.eval.patience) values.erase("eval.every");   // early stopping decides the last step
     return values;
 }
 

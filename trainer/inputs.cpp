@@ -18,11 +18,17 @@ namespace trainer {
 
 namespace {
 
-std::unique_ptr<ChatTemplate> open_template(const Node& tokenizer_config, const std::string& path) {
+// The text of a template file, read once; "" for the tokenizer's own.
+std::string read_template(const std::string& path) {
+    if (path == "tokenizer") return "";
     std::error_code ignored;
-    require(path == "tokenizer" || std::filesystem::exists(path, ignored), Exit::no_input,
-            "data.template: there is no file {}", path);
-    if (path != "tokenizer") return std::make_unique<ChatTemplate>(read_text_file(path), path);
+    require(std::filesystem::exists(path, ignored), Exit::no_input, "data.template: there is no file {}", path);
+    return read_text_file(path);
+}
+
+std::unique_ptr<ChatTemplate> open_template(const Node& tokenizer_config, const std::string& path,
+                                            const std::string& text) {
+    if (path != "tokenizer") return std::make_unique<ChatTemplate>(text, path);
     const Node* source = tokenizer_config.find("chat_template");
     if (!source || source->is_null()) return nullptr;
     return std::make_unique<ChatTemplate>(source->as_string(), "chat_template");
@@ -130,7 +136,8 @@ BaseModel open_base_model(const std::string& base, const std::string& revision, 
     override_config(out.snapshot.config, config_overrides, base);
     require(!out.snapshot.tokenizer.is_null(), Exit::bad_data, "{}: there is no tokenizer.json", base);
     out.tokenizer = make_tokenizer(out.snapshot.tokenizer);
-    out.chat = open_template(out.snapshot.tokenizer_config, template_path);
+    out.own_template = read_template(template_path);
+    out.chat = open_template(out.snapshot.tokenizer_config, template_path, out.own_template);
     out.warnings = out.snapshot.notes;
     out.special =
         special_tokens(out.snapshot.tokenizer_config, out.snapshot.config, *out.tokenizer, eos_override, out.warnings);

@@ -31,6 +31,7 @@ struct BaseModel {
     Snapshot snapshot;   // its config has the recipe's model.config on top
     std::unique_ptr<Tokenizer> tokenizer;
     std::unique_ptr<ChatTemplate> chat;   // null when there is none
+    std::string own_template;             // text of the file that the recipe names, else ""
     Encoder::Special special;
     std::vector<std::string> warnings;
 };

@@ -1,7 +1,6 @@
 #include "trainer/model_output.h"
 
 #include "configs/error.h"
-#include "configs/file.h"
 #include "configs/json.h"
 #include "hub/adapter.h"
 #include "hub/card.h"
@@ -60,9 +59,9 @@ void write_whole_model(const std::filesystem::path& folder, const Inputs& inputs
 }
 
 // A template or end of text that the recipe chose goes with the tokenizer, so that it is used as it was trained.
-void save_own_format(const std::filesystem::path& folder, const DataOptions& data) {
-    if (data.chat_template != "tokenizer")
-        write_file(folder / "chat_template.jinja", read_text_file(data.chat_template));
+void save_own_format(const std::filesystem::path& folder, const Inputs& inputs) {
+    const DataOptions& data = inputs.recipe.data;
+    if (data.chat_template != "tokenizer") write_file(folder / "chat_template.jinja", inputs.base.own_template);
     if (!data.eos_token) return;
     JsonStyle style;
     style.indent = 2;
@@ -115,7 +114,7 @@ void ModelOutput::write(const std::filesystem::path& folder) const {
     } else {
         write_whole_model(folder, inputs, model, values);
     }
-    save_own_format(folder, inputs.recipe.data);
+    save_own_format(folder, inputs);
     write_file(folder / "README.md", card(inputs, peft != nullptr));
 }
 

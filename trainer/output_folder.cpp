@@ -44,7 +44,7 @@ bool is_as_good_as_empty(const fs::path& folder) {
 
 }   // namespace
 
-OutputFolder::OutputFolder(const std::string& path, Use use) : path_(path) {
+OutputFolder::OutputFolder(const std::string& path, Use use) : path_(path), use_(use) {
     std::error_code error;
     if (fs::exists(path_, error)) {
         prove(use);
@@ -88,6 +88,7 @@ OutputFolder::~OutputFolder() {
 void OutputFolder::open() {
     make();
     lock_ = std::make_unique<RunLock>(path_, new_run_id());
+    prove(use_);   // another run may have come and gone since
     opened_ = true;
     sweep_leftovers(*lock_);
 }

@@ -39,6 +39,7 @@ private:
     std::filesystem::path path_;
     std::filesystem::path first_missing_;   // topmost folder that is not there yet; empty: the run's own is
     std::unique_ptr<RunLock> lock_;
+    Use use_;
     bool opened_ = false;
     bool kept_ = false;
 };

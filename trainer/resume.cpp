@@ -54,6 +54,13 @@ void wait_for(const fs::path& folder, const std::string& digest) {
 
 }   // namespace
 
+const std::string& ResumePoint::digest(const std::string& name) const {
+    const auto found = manifest.digests.find(name);
+    require(found != manifest.digests.end(), Exit::bad_checkpoint, "{}: the manifest does not say \"{}\"",
+            folder.string(), name);
+    return found->second;
+}
+
 std::optional<ResumePoint> find_resume_point(Communicator& ranks, const fs::path& run_folder, const std::string& asked,
                                              const std::function<void(const std::string&)>& say) {
     std::optional<Checkpoint> found;
@@ -87,15 +94,13 @@ void check_resumable(const ResumePoint& point, const Inputs& inputs, const std::
     require(changes.empty(), Exit::incompatible_resume,
             "{}: the recipe would give another result:{}\ntake the changes back, or start a new run in another output",
             point.folder.string(), changes);
-    const auto differs = [&](const std::string& name) {
-        const auto before = point.manifest.digests.find(name);
-        return before == point.manifest.digests.end() || before->second != identity.at(name);
-    };
     for (const auto& [name, what] :
-         {std::pair("data", "the rows of the data, as tokens,"), std::pair("base", "the base model's files")})
-        require(!differs(name), Exit::incompatible_resume,
+         {std::pair("data", "the rows of the data, as tokens,"), std::pair("base", "the base model's files")}) {
+        const std::string& before = point.digest(name);
+        require(before == identity.at(name), Exit::incompatible_resume,
                 "{}: {} are not those the run began with (SHA-256 {} before, {} now)", point.folder.string(), what,
-                point.manifest.digests.at(name), identity.at(name));
+                before, identity.at(name));
+    }
     const bool strict = determinism(inputs.recipe) == Determinism::strict;
     require(
         numerics_may_change || strict || point.manifest.world_size == ranks, Exit::incompatible_resume,
@@ -103,10 +108,11 @@ void check_resumable(const ResumePoint& point, const Inputs& inputs, const std::
         "Use as many, or allow it with --allow-numerics-change",
         point.folder.string(), point.manifest.world_size, ranks,
         determinism(inputs.recipe) == Determinism::fast ? "fast" : "repeatable");
-    require(numerics_may_change || !differs("numerics"), Exit::incompatible_resume,
+    const std::string& numerics = point.digest("numerics");
+    require(numerics_may_change || numerics == identity.at("numerics"), Exit::incompatible_resume,
             "{}: computed with {}, here it would be {}; the result would have other bits. Go on there, or allow it "
             "with --allow-numerics-change",
-            point.folder.string(), point.manifest.digests.at("numerics"), identity.at("numerics"));
+            point.folder.string(), numerics, identity.at("numerics"));
 }
 
 }   // namespace trainer

@@ -19,6 +19,9 @@ struct ResumePoint {
     Manifest manifest;
     TrainingState state;
     Node history;   // log_history of its trainer_state.json
+
+    // Of the manifest's; Error(bad_checkpoint) when it has none of that name.
+    const std::string& digest(const std::string& name) const;
 };
 
 // The newest checkpoint of the run folder that verifies, or the one that `asked` names ("": none in particular; a run

@@ -23,7 +23,8 @@ RunCheckpoints::RunCheckpoints(Run run, std::string parent)
     : run_(std::move(run)),
       folder_(run_.inputs.recipe.output),
       slices_(run_.stepper.layout().owned(run_.ranks.rank())),
-      writer_(run_.ranks, folder_, shared_run_id(run_.ranks)),
+      run_id_(shared_run_id(run_.ranks)),
+      writer_(run_.ranks, folder_, run_id_),
       parent_(std::move(parent)) {}
 
 std::uint64_t RunCheckpoints::bytes() const {
@@ -49,6 +50,7 @@ std::function<void(const std::filesystem::path&)> RunCheckpoints::file_writer(co
 Manifest RunCheckpoints::manifest(std::int64_t step, std::uint64_t metrics_bytes) const {
     Manifest manifest;
     manifest.step = step;
+    manifest.run_id = run_id_;
     manifest.world_size = run_.ranks.size();
     manifest.trainer_version = version_text;
     manifest.parent = parent_;
@@ -70,6 +72,7 @@ std::optional<std::string> RunCheckpoints::save(const TrainingState& state, cons
     content.write_files = file_writer(state, trainer_state, std::move(values));
     content.other_bytes = ModelOutput{run_.inputs, run_.model, run_.peft, {}}.bytes() + small_files;
     writing_ = content.name;
+    writing_step_ = state.step;
     best_step_ = state.best_step;
     writer_.start(std::move(content));
     return before;
@@ -82,7 +85,7 @@ std::optional<std::string> RunCheckpoints::poll(bool wait) {
         const CheckpointOptions& options = run_.inputs.recipe.checkpoint;
         std::set<std::int64_t> always;
         if (options.best && best_step_ > 0) always.insert(best_step_);
-        if (run_.lock) rotate_checkpoints(*run_.lock, options.keep, always);
+        if (run_.lock) rotate_checkpoints(*run_.lock, writing_step_, options.keep, always);
     });
     return writing_;
 }

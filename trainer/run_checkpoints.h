@@ -52,10 +52,11 @@ private:
     Run run_;
     std::filesystem::path folder_;
     std::vector<ParameterSlice> slices_;   // this rank's part of the state file
-    CheckpointWriter writer_;
     std::string run_id_;
+    CheckpointWriter writer_;
     std::string parent_;
     std::string writing_;   // name of the one under way
+    std::int64_t writing_step_ = 0;
     std::int64_t best_step_ = 0;
 };
 

@@ -13,8 +13,9 @@ DType compute_dtype(const Recipe& recipe) {
 
 Determinism determinism(const Recipe& recipe) {
     const TrainingOptions& training = recipe.training;
+    if (training.sharding == Sharding::gradients) return Determinism::strict;
     if (training.determinism != Determinism::automatic) return training.determinism;
-    return recipe.peft || training.sharding == Sharding::gradients ? Determinism::strict : Determinism::repeatable;
+    return recipe.peft ? Determinism::strict : Determinism::repeatable;
 }
 
 StepperOptions stepper_options(const Recipe& recipe) {

@@ -11,7 +11,7 @@ namespace trainer {
 
 // What follows from a recipe by the rules of DESIGN section 8 and 9.
 DType compute_dtype(const Recipe& recipe);
-// `auto` decided: strict with an adapter or with sharded gradients, else repeatable.
+// Always strict with sharded gradients; `auto` is strict with an adapter, else repeatable.
 Determinism determinism(const Recipe& recipe);
 StepperOptions stepper_options(const Recipe& recipe);
 std::int64_t evaluation_batch(const Recipe& recipe);

@@ -79,7 +79,7 @@ void Trainer::resume(const ResumePoint& point) {
     read_state(point.folder / state_file_name, declared_.model->parameters().trainable(), *optimizer_);
     state_ = point.state;
     optimizer_->set_steps(state_.updates);
-    const auto bytes = std::stoull(point.manifest.digests.at("metrics_bytes"));
+    const auto bytes = std::stoull(point.digest("metrics_bytes"));
     metrics_ = std::make_unique<Metrics>(speaks() ? output_->path() / "metrics.jsonl" : "", bytes, point.history);
     if (speaks() && metrics_->bytes() < bytes)
         log_warning(format("{} is shorter than it was at step {}; the missing lines are not written again",
@@ -264,9 +264,10 @@ std::optional<Sums> Trainer::evaluate(const ValidationSet& set) {
 void Trainer::note_loss(double loss) {
     state_.evaluated_step = state_.step;
     safe_step_ = -1;
-    if (!state_.first_validation_loss) state_.first_validation_loss = loss;
-    state_.last_validation_loss = loss;
-    if (!state_.best_validation_loss || loss < *state_.best_validation_loss) {
+    const bool finite = std::isfinite(loss);
+    if (finite && !state_.first_validation_loss) state_.first_validation_loss = loss;
+    if (finite) state_.last_validation_loss = loss;
+    if (finite && (!state_.best_validation_loss || loss < *state_.best_validation_loss)) {
         state_.best_validation_loss = loss;
         state_.best_step = state_.step;
         state_.evaluations_since_best = 0;
@@ -345,6 +346,7 @@ void Trainer::finish() {
         staged.reserve(model.bytes());
         model.write(staged.path());
         write_file(staged.path() / "trainer_state.json", trainer_state_text());
+        metrics_->flush();
         write_file(staged.path() / receipt_name, receipt_text(inputs_, identity_, staged.path(), state_));
         staged.move_into_parent({"trainer_state.json", receipt_name});
     });

@@ -19,11 +19,11 @@ int save_checkpoints(const std::filesystem::path& run_folder, const std::functio
         for (std::int64_t step = newest.found ? newest.found->manifest.step + 1 : 1; step <= last_step; ++step) {
             save_small_checkpoint(run_folder, step);
             acknowledge(step);
-            rotate_checkpoints(lock, 1, {1});
+            rotate_checkpoints(lock, step, 1, {1});
         }
         save_small_checkpoint(run_folder, last_step);
         acknowledge(last_step);
-        rotate_checkpoints(lock, 1, {1});   // the time before may have died before it did
+        rotate_checkpoints(lock, last_step, 1, {1});   // the time before may have died before it did
         return 0;
     } catch (const Error& error) {
         return static_cast<int>(error.code());

@@ -20,6 +20,7 @@ clean() {
 fail() {
     echo "FAILED: $*"
     cat "$work/output"
+    pgrep -af "$work" || true
     exit 1
 }
 

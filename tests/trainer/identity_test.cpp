@@ -20,10 +20,25 @@ TEST(Identity, SaysWhatChangesTheResult) {
     EXPECT_EQ(changes({"optimizer.lr=1e-4", "training.seed=7"}),
               "optimizer.lr: 0.005 -> 0.0001\ntraining.seed: 42 -> 7\n");
     EXPECT_EQ(changes({"peft.targets=[q_proj]"}), "peft.targets: \"all-linear\" -> [\"q_proj\"]\n");
+    EXPECT_EQ(changes({"eval.patience=4"}), "eval.patience: null -> 4\neval.every: nothing -> 50\n");
     EXPECT_NE(changes({"peft=null"}).find("peft.rank: 4 -> nothing"), std::string::npos);
     for (const char* harmless : {"logging.every=5", "checkpoint.keep=9", "checkpoint.every=epoch", "eval.every=3",
-                                 "training.recompute=block", "training.sharding=optimizer", "eval.patience=4"})
+                                 "training.recompute=block", "training.sharding=gradients"})
         EXPECT_EQ(changes({harmless}), "") << harmless;
+}
+
+TEST(Identity, SumsThatShardingMakesStrictAreAnotherRecipe) {
+    const TinyProject project;
+    const auto recipe = [&](const char* sharding) {
+        return resolved(
+            project
+                .inputs({"peft=null", "training.determinism=repeatable", std::string("training.sharding=") + sharding})
+                .recipe);
+    };
+    EXPECT_TRUE(changes_of_result(recipe("none"), recipe("optimizer")).empty());
+    const auto changes = changes_of_result(recipe("none"), recipe("gradients"));
+    ASSERT_EQ(changes.size(), 1u);
+    EXPECT_EQ(changes[0].now, "strict");
 }
 
 TEST(Identity, FollowsDataAndModelNotTheirPlaces) {

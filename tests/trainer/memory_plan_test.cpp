@@ -10,8 +10,8 @@
 namespace trainer::test {
 namespace {
 
-// The plan is never too small and at most a tenth too large.
-void expect_true_plan(TinyProject& project, const std::vector<std::string>& overrides, double most = 1.1) {
+// The plan is never too small, and not much too large: the pool has blocks for every thread.
+void expect_true_plan(TinyProject& project, const std::vector<std::string>& overrides, double most = 1.15) {
     const FinishedRun run = project.run(overrides);
     const auto measured = static_cast<double>(run.outcome.memory.peak_total());
     const auto planned = static_cast<double>(run.planned_bytes);
@@ -26,9 +26,11 @@ TEST(MemoryPlan, HoldsForTheTinyModel) {
     for (const char* extra : {"training.precision=f32", "training.precision=bf16", "training.recompute=block",
                               "training.seed=1", "training.seed=2", "training.seed=3", "peft=null",
                               "training.micro_batch=1", "training.determinism=repeatable"})
-        expect_true_plan(project, {"training.steps=8", extra});
+        expect_true_plan(project, {"training.steps=8", "checkpoint.every=null", extra});
     // the plan counts every token as trained on, which shows in a model of two layers
-    expect_true_plan(project, {"training.steps=8", "data.packing=true"}, 1.2);
+    expect_true_plan(project, {"training.steps=8", "checkpoint.every=null", "data.packing=true"}, 1.2);
+    // copies for a checkpoint live until it is written, which may be soon
+    expect_true_plan(project, {"training.steps=8", "checkpoint.every=1", "peft=null"}, 1.6);
 }
 
 TEST(MemoryPlan, HoldsForAMediumModel) {
@@ -42,7 +44,7 @@ TEST(MemoryPlan, HoldsForAMediumModel) {
     TinyProject project(16, shape);
     for (const char* extra : {"training.precision=f32", "training.precision=bf16", "training.recompute=block",
                               "data.packing=true", "peft=null"})
-        expect_true_plan(project, {"training.steps=4", extra});
+        expect_true_plan(project, {"training.steps=4", "checkpoint.every=null", extra});
 }
 
 // N parameters, P ranks, 4 bytes each: optimizer 2 N, or 2 N / P when it is shared out; gradients N, or N / P and the

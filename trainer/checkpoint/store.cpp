@@ -162,19 +162,26 @@ NewestCheckpoint find_newest_checkpoint(const fs::path& run_folder) {
     }
 }
 
-void rotate_checkpoints(const RunLock& lock, std::int64_t keep, const std::set<std::int64_t>& keep_always) {
+void rotate_checkpoints(const RunLock& lock, std::int64_t committed, std::int64_t keep,
+                        const std::set<std::int64_t>& keep_always) {
     check(keep >= 1, "rotate_checkpoints: keep is {}", keep);
     const fs::path& run_folder = lock.folder();
-    std::vector<std::int64_t> steps = list_checkpoints(run_folder);
-    std::erase_if(steps, [&](std::int64_t step) { return !has_good_shape(run_folder / checkpoint_name(step)); });
     std::vector<fs::path> trash;
-    for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < steps.size(); ++i) {
-        if (keep_always.contains(steps[i])) continue;
-        const std::string name = checkpoint_name(steps[i]);
+    const auto drop = [&](std::int64_t step) {
+        const std::string name = checkpoint_name(step);
         trash.push_back(run_folder / (trash_prefix + name));
         remove_tree(trash.back());
         rename_path(run_folder / name, trash.back());
+    };
+    std::vector<std::int64_t> good;
+    for (const std::int64_t step : list_checkpoints(run_folder)) {
+        if (step > committed && is_real_folder(run_folder / checkpoint_name(step)))
+            drop(step);
+        else if (has_good_shape(run_folder / checkpoint_name(step)))
+            good.push_back(step);
     }
+    for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < good.size(); ++i)
+        if (!keep_always.contains(good[i])) drop(good[i]);
     if (trash.empty()) return;
     sync_folder(run_folder);
     for (const fs::path& folder : trash) remove_tree(folder);

@@ -45,11 +45,12 @@ struct NewestCheckpoint {
 // The newest that verifies. Looks again when a checkpoint was removed while it was read.
 NewestCheckpoint find_newest_checkpoint(const std::filesystem::path& run_folder);
 
-// Removes all but the newest `keep` checkpoints and those of the steps in `keep_always` (the best). Only those count
-// whose manifest is valid and whose files have the listed sizes; others are neither counted nor removed. A checkpoint
-// is renamed to `.trash-…` first, so that no reader meets a half of it. Call it after the newest was committed.
-// keep ≥ 1. Error(io).
-void rotate_checkpoints(const RunLock& lock, std::int64_t keep, const std::set<std::int64_t>& keep_always);
+// To be called after checkpoint-`committed` was committed. Removes those of later steps, good or not: the run went on
+// from before them. Of the others all but the newest `keep` and those of the steps in `keep_always` (the best); only
+// those count whose manifest is valid and whose files have the listed sizes, others are neither counted nor removed. A
+// checkpoint is renamed to `.trash-…` first, so that no reader meets a half of it. keep ≥ 1. Error(io).
+void rotate_checkpoints(const RunLock& lock, std::int64_t committed, std::int64_t keep,
+                        const std::set<std::int64_t>& keep_always);
 
 // Whether a killed run may have left an entry of that name: .tmp-… or .trash-….
 bool is_leftover(const std::string& name);

@@ -1,6 +1,8 @@
 #include "trainer/checkpoint/writer.h"
 
 #include <chrono>
+#include <csignal>
+#include <system_error>
 #include <utility>
 
 #include "comm/collective.h"
@@ -72,8 +74,21 @@ void CheckpointWriter::start(Content content) {
     });
     done_ = false;
     error_ = nullptr;
+    together(ranks_, [&] { start_thread(); });
     under_way_ = true;
-    thread_ = std::thread([this] { write(); });
+}
+
+void CheckpointWriter::start_thread() {
+    sigset_t all, before;   // signals are for the loop's thread
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    try {
+        thread_ = std::thread([this] { write(); });
+    } catch (const std::system_error& error) {
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        fail(Exit::system, "no thread can be started to write the checkpoint: {}", error.what());
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void CheckpointWriter::write() {

@@ -40,6 +40,17 @@ std::size_t peak_resident_bytes() {
     return static_cast<std::size_t>(usage.ru_maxrss) * 1024;
 }
 
+const char* promise_of(Determinism sums) {
+    switch (sums) {
+        case Determinism::strict:
+            return "strict: the same bits whatever the number of ranks and threads";
+        case Determinism::fast:
+            return "fast: whatever bits the libraries give";
+        default:
+            return "repeatable: the same bits for one number of ranks";
+    }
+}
+
 void print_start(const Inputs& inputs, const MemoryPlan& plan) {
     const Recipe& recipe = inputs.recipe;
     const AuditReport& data = inputs.train.report;
@@ -50,10 +61,7 @@ void print_start(const Inputs& inputs, const MemoryPlan& plan) {
                 static_cast<long long>(data.kept), static_cast<long long>(data.rows), static_cast<long long>(data.cut),
                 static_cast<long long>(data.tokens), static_cast<long long>(data.targets), rows_text(inputs).c_str());
     std::printf("steps: %lld, %lld an epoch; sums are %s\n", static_cast<long long>(inputs.total_steps),
-                static_cast<long long>(inputs.plan->steps_per_epoch()),
-                determinism(recipe) == Determinism::strict
-                    ? "strict: the same bits whatever the number of ranks and threads"
-                    : "repeatable: the same bits for one number of ranks");
+                static_cast<long long>(inputs.plan->steps_per_epoch()), promise_of(determinism(recipe)));
     std::printf("%s\n", plan.table().c_str());
     std::fflush(stdout);
 }
@@ -136,19 +144,33 @@ void introduce(Communicator& ranks, const Start& start, const MemoryPlan& plan) 
     print_start(start.inputs, plan);
 }
 
-void resume(Trainer& trainer, Communicator& ranks, const Start& start, const RunArguments& arguments) {
-    const auto point = find_resume_point(ranks, start.inputs.recipe.output, arguments.resume_from, log_warning);
+// Where to go on; nothing to start from the beginning.
+std::optional<ResumePoint> resume_point(Communicator& ranks, const Start& start, const RunArguments& arguments) {
+    if (!arguments.resume) return std::nullopt;
+    auto point = find_resume_point(ranks, start.inputs.recipe.output, arguments.resume_from, log_warning);
     if (!point) {
         if (start.output) std::printf("no checkpoint to resume from; starting from the beginning\n");
-        return;
+        return std::nullopt;
     }
     together(ranks, [&] {
         check_resumable(*point, start.inputs, start.identity, ranks.size(), arguments.numerics_may_change);
     });
-    trainer.resume(*point);
     if (start.output)
         std::printf("resuming from %s: step %lld of %lld\n", point->folder.filename().c_str(),
                     static_cast<long long>(point->state.step), static_cast<long long>(start.inputs.total_steps));
+    return point;
+}
+
+// The others must not wait for what this rank still has to clean up.
+Trainer::Outcome train(Trainer& trainer, Communicator& ranks) {
+    try {
+        return trainer.run();
+    } catch (const AgreedError&) {
+        throw;
+    } catch (const Error& error) {
+        ranks.abandon(static_cast<int>(error.code()), error.what());
+        throw;
+    }
 }
 
 int report_stop(const Start& start, const Trainer::Outcome& outcome) {
@@ -170,9 +192,10 @@ int run_as_rank(Communicator& ranks, const RunArguments& arguments) {
     together(ranks, [&] {
         if (start.output) start.output->open();
     });
+    const auto point = resume_point(ranks, start, arguments);
     Trainer trainer(start.inputs, ranks, start.output.get(), start.identity);
-    if (arguments.resume) resume(trainer, ranks, start, arguments);
-    const Trainer::Outcome outcome = trainer.run();
+    if (point) trainer.resume(*point);
+    const Trainer::Outcome outcome = train(trainer, ranks);
     if (start.output) print_end(plan, outcome);
     if (outcome.stop != Stop::no) return report_stop(start, outcome);
     if (start.output && outcome.patience_ended)

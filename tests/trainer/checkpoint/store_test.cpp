@@ -155,13 +155,33 @@ TEST(Store, RotationKeepsTheNewestAndTheBest) {
     const ScratchFolder run;
     const RunLock lock(run.path(), small_run_id);
     for (const int step : {1, 2, 3, 4, 5, 6}) save_small_checkpoint(run.path(), step);
-    fs::remove(run / "checkpoint-6/config.json");   // does not count and is not touched
+    fs::remove(run / "checkpoint-3/config.json");   // does not count and is not touched
     put_text(run / "checkpoint-7", "no folder");
-    rotate_checkpoints(lock, 2, {2});
+    rotate_checkpoints(lock, 6, 2, {2});
     EXPECT_THAT(names_in(run.path()),
-                ElementsAre(".lock", "checkpoint-2", "checkpoint-4", "checkpoint-5", "checkpoint-6", "checkpoint-7"));
-    rotate_checkpoints(lock, 1, {});
-    EXPECT_THAT(list_checkpoints(run.path()), ElementsAre(5, 6, 7));
+                ElementsAre(".lock", "checkpoint-2", "checkpoint-3", "checkpoint-5", "checkpoint-6", "checkpoint-7"));
+    rotate_checkpoints(lock, 6, 1, {});
+    EXPECT_THAT(list_checkpoints(run.path()), ElementsAre(3, 6, 7));
+    EXPECT_EQ(reason(run / "checkpoint-6"), "");
+}
+
+// A run that went on from before them: what it has committed counts, however old and damaged the later ones are.
+TEST(Store, RotationDropsWhatARunHasLeftBehind) {
+    const ScratchFolder run;
+    const RunLock lock(run.path(), small_run_id);
+    for (const int step : {2, 3, 5, 8}) save_small_checkpoint(run.path(), step);
+    put_text(run / "checkpoint-8/config.json", get_text(run / "checkpoint-8/config.json").replace(0, 1, "?"));
+    save_small_checkpoint(run.path(), 4);
+    rotate_checkpoints(lock, 4, 2, {});
+    EXPECT_THAT(list_checkpoints(run.path()), ElementsAre(3, 4));
+    EXPECT_EQ(reason(run / "checkpoint-4"), "");
+}
+
+TEST(Store, RotationLeavesTheNewest) {
+    const ScratchFolder run;
+    const RunLock lock(run.path(), small_run_id);
+    for (const int step : {4, 5}) save_small_checkpoint(run.path(), step);
+    rotate_checkpoints(lock, 5, 1, {});
     EXPECT_EQ(reason(run / "checkpoint-5"), "");
 }
 
@@ -170,7 +190,7 @@ TEST(Store, RotationPassesLeftoversOfItsOwn) {
     const RunLock lock(run.path(), small_run_id);
     for (const int step : {1, 2}) save_small_checkpoint(run.path(), step);
     put_text(run / ".trash-checkpoint-1/half", "x");
-    rotate_checkpoints(lock, 1, {});
+    rotate_checkpoints(lock, 2, 1, {});
     EXPECT_THAT(names_in(run.path()), ElementsAre(".lock", "checkpoint-2"));
 }
 
@@ -203,7 +223,7 @@ TEST(Store, ReadersRaceWithRotation) {
     });
     for (std::int64_t step = 2; step < 40; ++step) {
         save_small_checkpoint(run.path(), step);
-        rotate_checkpoints(lock, 1, {});
+        rotate_checkpoints(lock, step, 1, {});
     }
     done = true;
     reader.join();

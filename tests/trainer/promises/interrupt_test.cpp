@@ -108,13 +108,13 @@ TEST(Saved, OnRequestAndGoesOn) {
 // One step takes seconds; the first Ctrl-C would wait for its end.
 TEST(Interrupted, AtOnceByASecondCtrlC) {
     const PromiseProject project({"data.valid=null", "training.batch=48", "data.packing=false"});
-    write_tiny_model(project.path() / "model", {.hidden = 512, .layers = 6, .intermediate = 2048});
+    write_tiny_model(project.path() / "model", {.hidden = 1024, .layers = 8, .intermediate = 2048});
     for (const Words& more : {Words{}, Words{"--nproc", "2"}}) {
         const std::string output = more.empty() ? "alone" : "two";
         Program program = project.start(output, more);
         while (program.running() && !fs::exists(project / output / "metrics.jsonl"))
             std::this_thread::sleep_for(std::chrono::milliseconds(5));
-        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        std::this_thread::sleep_for(std::chrono::milliseconds(300));   // the step has begun
         program.signal(SIGINT);
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
         ASSERT_TRUE(program.running());
