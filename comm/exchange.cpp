@@ -17,7 +17,7 @@ bool would_wait() { return errno == EAGAIN || errno == EINTR; }
 
 }   // namespace
 
-Progress Sending::advance() {
+Transfer Sending::advance() {
     const std::size_t total = sizeof head_ + data_.size();
     const std::size_t head_left = sent_ < sizeof head_ ? sizeof head_ - sent_ : 0;
     const std::size_t offset = sent_ - (sizeof head_ - head_left);
@@ -28,27 +28,27 @@ Progress Sending::advance() {
     message.msg_iov = parts.data();
     message.msg_iovlen = parts.size();
     const ssize_t count = ::sendmsg(descriptor_, &message, MSG_NOSIGNAL);
-    if (count < 0) return would_wait() ? Progress::moving : Progress::lost;
+    if (count < 0) return would_wait() ? Transfer::moving : Transfer::lost;
     sent_ += static_cast<std::size_t>(count);
-    return sent_ == total ? Progress::done : Progress::moving;
+    return sent_ == total ? Transfer::done : Transfer::moving;
 }
 
-Progress Receiving::advance() {
+Transfer Receiving::advance() {
     while (received_ < sizeof head_) {
         auto* bytes = reinterpret_cast<std::byte*>(&head_);
         const ssize_t count = ::recv(descriptor_, bytes + received_, sizeof head_ - received_, 0);
-        if (count == 0) return Progress::lost;
-        if (count < 0) return would_wait() ? Progress::moving : Progress::lost;
+        if (count == 0) return Transfer::lost;
+        if (count < 0) return would_wait() ? Transfer::moving : Transfer::lost;
         received_ += static_cast<std::size_t>(count);
     }
     contradicts_ = head_.kind != expected_.kind || head_.call != expected_.call || head_.bytes != data_.size();
     const std::size_t offset = received_ - sizeof head_;
-    if (contradicts_ || offset == data_.size()) return Progress::done;
+    if (contradicts_ || offset == data_.size()) return Transfer::done;
     const ssize_t count = ::recv(descriptor_, data_.data() + offset, std::min(data_.size() - offset, most_at_once), 0);
-    if (count == 0) return Progress::lost;
-    if (count < 0) return would_wait() ? Progress::moving : Progress::lost;
+    if (count == 0) return Transfer::lost;
+    if (count < 0) return would_wait() ? Transfer::moving : Transfer::lost;
     received_ += static_cast<std::size_t>(count);
-    return received_ - sizeof head_ == data_.size() ? Progress::done : Progress::moving;
+    return received_ - sizeof head_ == data_.size() ? Transfer::done : Transfer::moving;
 }
 
 }   // namespace trainer

@@ -15,14 +15,14 @@ struct MessageHead {
     std::uint64_t bytes = 0;   // that follow
 };
 
-enum class Progress { moving, done, lost };
+enum class Transfer { moving, done, lost };
 
 // One direction of one connection during one call.
 class Sending {
 public:
     Sending(const Socket& socket, const MessageHead& head, std::span<const std::byte> data)
         : descriptor_(socket.descriptor()), head_(head), data_(data) {}
-    Progress advance();   // as much as goes without waiting, but not so much that the others starve
+    Transfer advance();   // as much as goes without waiting, but not so much that the others starve
 
 private:
     int descriptor_;
@@ -35,7 +35,7 @@ class Receiving {
 public:
     Receiving(const Socket& socket, const MessageHead& expected, std::span<std::byte> data)
         : descriptor_(socket.descriptor()), expected_(expected), data_(data) {}
-    Progress advance();
+    Transfer advance();
     // The head has come and is another than expected: nothing more is read.
     bool contradicts() const { return contradicts_; }
     const MessageHead& head() const { return head_; }

@@ -20,7 +20,6 @@ public:
     ShardLayout(const std::vector<std::vector<Parameter*>>& units, int ranks, std::int64_t bucket_grains = 512);
 
     int ranks() const { return ranks_; }
-    std::size_t units() const { return unit_begins_.size() - 1; }
     std::size_t buckets() const { return buckets_.size(); }
     // The buckets of a unit are [first_bucket(unit), first_bucket(unit + 1)).
     std::size_t first_bucket(std::size_t unit) const { return unit_begins_[unit]; }

@@ -131,10 +131,10 @@ private:
 
     template <typename Direction>
     bool one_step(Direction& direction, const Line& line, Kind kind) {
-        const Progress progress = direction.advance();
-        require(progress != Progress::lost, Exit::peer_lost, "{} closed its connection during {} {}",
+        const Transfer transfer = direction.advance();
+        require(transfer != Transfer::lost, Exit::peer_lost, "{} closed its connection during {} {}",
                 name_of(static_cast<int>(line.rank)), name_of_kind(kind), call_);
-        return progress == Progress::moving;
+        return transfer == Transfer::moving;
     }
 
     [[noreturn]] void explain(const Line& line, Kind kind) const {

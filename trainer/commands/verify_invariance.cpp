@@ -141,7 +141,7 @@ private:
                 "verify: losses or norms differ by more than rounding does; if optimizer.lr is not far too "
                 "high, this is a bug of ours, please report it with the table";
         }
-        return report("invariance", verdict, arguments_.json);
+        return report_verdict("invariance", verdict, arguments_.json);
     }
 
     Node allowed_node() const {

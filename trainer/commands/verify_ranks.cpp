@@ -94,7 +94,7 @@ private:
         verdict.json.set("steps", arguments_.steps);
         const Determinism sums = determinism(plan_.inputs().recipe);
         if (!comparison.equal()) fail_bits(verdict, sums == Determinism::strict, sums, "the ranks or their sharding");
-        return report("ranks", verdict, arguments_.json);
+        return report_verdict("ranks", verdict, arguments_.json);
     }
 
     const RanksArguments& arguments_;

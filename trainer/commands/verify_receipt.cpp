@@ -21,7 +21,7 @@ std::function<int()> define_verify_receipt(CLI::App& app) {
         "Checks the files beside the receipt, then what this machine has in place of what the run was made\n"
         "from: a difference there is reported and is no error. Exit codes: 0 the files are what the receipt\n"
         "says, 84 a file or the receipt itself was changed, 66 there is no receipt, 65 it is no receipt.");
-    return [arguments] { return report("receipt", check_receipt(arguments->file), arguments->json); };
+    return [arguments] { return report_verdict("receipt", check_receipt(arguments->file), arguments->json); };
 }
 
 }   // namespace trainer

@@ -76,7 +76,7 @@ int verify_resume(const ResumeArguments& arguments) {
     verdict.json.set("stops", std::move(stops));
     const Determinism sums = determinism(plan.inputs().recipe);
     if (!comparison.equal()) fail_bits(verdict, sums != Determinism::fast, sums, "a run that was stopped and resumed");
-    return report("resume", verdict, arguments.json);
+    return report_verdict("resume", verdict, arguments.json);
 }
 
 }   // namespace

@@ -150,7 +150,7 @@ void fail_bits(Verdict& verdict, bool promised, Determinism sums, const std::str
                                 what, sums_name(sums));
 }
 
-int report(const std::string& name, const Verdict& verdict, bool as_json) {
+int report_verdict(const std::string& name, const Verdict& verdict, bool as_json) {
     if (as_json) {
         Node out = Node::map();
         out.set("verify", name);

@@ -46,6 +46,6 @@ struct Verdict {
 void fail_bits(Verdict& verdict, bool promised, Determinism sums, const std::string& what);
 
 // Prints a verdict, for people or as one JSON object, and gives the exit code.
-int report(const std::string& name, const Verdict& verdict, bool as_json);
+int report_verdict(const std::string& name, const Verdict& verdict, bool as_json);
 
 }   // namespace trainer
