@@ -18,6 +18,7 @@
 
 #include "comm/environment.h"
 #include "comm/greeting.h"
+#include "comm/process_words.h"
 #include "comm/socket.h"
 #include "configs/error.h"
 
@@ -30,7 +31,7 @@ using std::chrono::steady_clock;
 
 constexpr int most_processes = 1024;
 constexpr milliseconds longest_lingering{2500};
-constexpr int passed_on[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+constexpr int passed_on[] = {SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 struct Rank {
     pid_t process = -1;
@@ -55,30 +56,20 @@ std::vector<std::string> without_nproc(std::vector<std::string> words) {
 }
 
 std::vector<std::string> environment_of(int rank, int count, const Socket& listener, const std::string& key) {
-    std::vector<std::string> words;
-    for (char** entry = environ; *entry; ++entry) words.emplace_back(*entry);
-    const auto set = [&](const std::string& name, const std::string& value) {
-        std::erase_if(words, [&](const std::string& word) { return word.starts_with(name + "="); });
-        words.push_back(name + "=" + value);
+    std::vector<std::string> variables;
+    const auto set = [&](const std::string& name, const auto& value) {
+        variables.push_back(format("{}={}", name, value));
     };
     if (!std::getenv("OMP_NUM_THREADS"))
-        set("OMP_NUM_THREADS",
-            std::to_string(std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / count)));
-    set("RANK", std::to_string(rank));
-    set("LOCAL_RANK", std::to_string(rank));
-    set("WORLD_SIZE", std::to_string(count));
+        set("OMP_NUM_THREADS", std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / count));
+    set("RANK", rank);
+    set("LOCAL_RANK", rank);
+    set("WORLD_SIZE", count);
     set("MASTER_ADDR", "127.0.0.1");
-    set("MASTER_PORT", std::to_string(port_of(listener)));
+    set("MASTER_PORT", port_of(listener));
     set("TRAINER_JOIN_KEY", key);
-    if (rank == 0) set("TRAINER_LISTEN_FD", std::to_string(listener.descriptor()));
-    return words;
-}
-
-std::vector<char*> pointers(std::vector<std::string>& words) {
-    std::vector<char*> out;
-    for (std::string& word : words) out.push_back(word.data());
-    out.push_back(nullptr);
-    return out;
+    if (rank == 0) set("TRAINER_LISTEN_FD", listener.descriptor());
+    return environment_with(variables);
 }
 
 std::string random_key() {
@@ -95,6 +86,7 @@ public:
     explicit Launcher(int count) : arguments_(without_nproc(own_arguments())), ranks_(static_cast<std::size_t>(count)) {
         sigemptyset(&signals_);
         sigaddset(&signals_, SIGCHLD);
+        sigaddset(&signals_, SIGUSR2);   // would end the ranks, which have no answer to it: it is taken and dropped
         for (const int signal : passed_on) sigaddset(&signals_, signal);
         sigprocmask(SIG_BLOCK, &signals_, &before_);
     }
@@ -130,8 +122,8 @@ private:
     }
 
     pid_t start_one(int inherited, std::vector<std::string>& environment) {
-        const std::vector<char*> argv = pointers(arguments_);
-        const std::vector<char*> envp = pointers(environment);
+        const std::vector<char*> argv = pointers_to(arguments_);
+        const std::vector<char*> envp = pointers_to(environment);
         const pid_t launcher = ::getpid();
         const pid_t process = ::fork();
         if (process != 0) return process;
@@ -147,7 +139,7 @@ private:
     void pass_on_a_signal() {
         const timespec wait{deadline_ ? 0 : 1, deadline_ ? 50'000'000 : 0};
         const int signal = ::sigtimedwait(&signals_, nullptr, &wait);
-        if (signal <= 0 || signal == SIGCHLD) return;
+        if (std::find(std::begin(passed_on), std::end(passed_on), signal) == std::end(passed_on)) return;
         for (const Rank& rank : ranks_)
             if (rank.running) ::kill(rank.process, signal);
     }

@@ -9,8 +9,9 @@ namespace trainer {
 // What a run has been asked to do at a step boundary; the greater wins.
 enum class Stop : int {
     no = 0,
-    save = 1,          // write a checkpoint and go on: a file SAVE in the run folder
-    preempted = 2,     // write a checkpoint and end with exit code 75: SIGTERM, SIGUSR1, a file STOP, Slurm's end time
+    save = 1,   // write a checkpoint and go on: a file SAVE in the run folder
+    preempted =
+        2,   // write a checkpoint and end with exit code 75: SIGTERM, SIGHUP, SIGUSR1, a file STOP, Slurm's end time
     interrupted = 3,   // the same with 130: Ctrl-C
 };
 

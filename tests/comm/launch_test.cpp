@@ -11,7 +11,7 @@ namespace trainer::test {
 namespace {
 
 TEST(Launch, PassesSignalsOn) {
-    for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) {
+    for (const int number : {SIGHUP, SIGINT, SIGTERM, SIGUSR1}) {
         StartedRanks ranks = start_ranks(Launcher::sockets, 2, {"wait"});
         ASSERT_TRUE(ranks.await_result(2) && ranks.await_result(3));   // both are ready
         ranks.signal(number);
@@ -19,6 +19,17 @@ TEST(Launch, PassesSignalsOn) {
         EXPECT_EQ(outcome.exit_code, 75) << outcome.errors;
         for (const RankResult& rank : outcome.ranks) EXPECT_EQ(rank.code, number);
     }
+}
+
+// Of signals that wait the kernel delivers the lowest first: a rank that got this one too would be dead.
+TEST(Launch, KeepsASignalWithoutMeaningFromTheRanks) {
+    StartedRanks ranks = start_ranks(Launcher::sockets, 2, {"wait"});
+    ASSERT_TRUE(ranks.await_result(2) && ranks.await_result(3));
+    ranks.signal(SIGUSR2);
+    ranks.signal(SIGTERM);
+    const RanksOutcome outcome = ranks.wait(2);
+    EXPECT_EQ(outcome.exit_code, 75) << outcome.errors;
+    for (const RankResult& rank : outcome.ranks) EXPECT_EQ(rank.code, SIGTERM);
 }
 
 TEST(Launch, RanksDieWithTheirLauncher) {

@@ -14,6 +14,7 @@
 #include <iterator>
 #include <thread>
 
+#include "comm/process_words.h"
 #include "configs/error.h"
 
 namespace trainer::test {
@@ -23,26 +24,6 @@ namespace {
 namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
-
-std::vector<char*> pointers(std::vector<std::string>& words) {
-    std::vector<char*> out;
-    for (std::string& word : words) out.push_back(word.data());
-    out.push_back(nullptr);
-    return out;
-}
-
-// The environment of the test with some variables set anew.
-std::vector<std::string> environment_with(const std::vector<std::string>& variables) {
-    const auto replaced = [&](const std::string& word) {
-        return std::any_of(variables.begin(), variables.end(), [&](const std::string& variable) {
-            return word.starts_with(variable.substr(0, variable.find('=') + 1));
-        });
-    };
-    std::vector<std::string> words = variables;
-    for (char** entry = environ; *entry; ++entry)
-        if (!replaced(*entry)) words.emplace_back(*entry);
-    return words;
-}
 
 std::string content_of(int descriptor) {
     std::string text;
@@ -83,8 +64,8 @@ StartedRanks::StartedRanks(std::vector<std::string> command, std::vector<std::st
     errors_ = ::memfd_create("errors", MFD_CLOEXEC);
     variables.push_back("RANK_RESULTS=" + folder_.string());
     std::vector<std::string> environment = environment_with(variables);
-    const std::vector<char*> argv = pointers(command);
-    const std::vector<char*> envp = pointers(environment);
+    const std::vector<char*> argv = pointers_to(command);
+    const std::vector<char*> envp = pointers_to(environment);
     process_ = ::fork();
     if (process_ == 0) {
         const int nothing = ::open("/dev/null", O_RDWR);

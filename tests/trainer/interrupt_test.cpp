@@ -41,8 +41,21 @@ void expect_no_temporary_files(const fs::path& folder) {
         EXPECT_FALSE(entry.path().filename().string().starts_with(".")) << entry.path();
 }
 
+// What programs started meanwhile find set for SIGHUP, however the tests themselves were started.
+class HangUp {
+public:
+    explicit HangUp(sighandler_t handler) : before_(::signal(SIGHUP, handler)) {}
+    ~HangUp() { ::signal(SIGHUP, before_); }
+    HangUp(const HangUp&) = delete;
+    HangUp& operator=(const HangUp&) = delete;
+
+private:
+    sighandler_t before_;
+};
+
 TEST(Interrupt, WhileTrainingWritesACheckpoint) {
-    for (const int number : {SIGINT, SIGTERM}) {
+    const HangUp inherited(SIG_DFL);
+    for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
         const ScratchFolder folder;
         write_setup(folder.path());
         Program program({"run", "recipe.yaml", "training.steps=1000000"}, folder.path());
@@ -62,6 +75,25 @@ TEST(Interrupt, WhileTrainingWritesACheckpoint) {
         const ProgramResult answer = run_program(
             {"generate", "model", "--adapter", checkpoint, "--prompt", "a", "--max-tokens", "2"}, folder.path());
         EXPECT_EQ(answer.code, 0) << answer.err;
+    }
+}
+
+// As nohup starts it: the terminal's end is not the run's.
+TEST(Interrupt, ByALostTerminalOnlyWhereItIsNotIgnored) {
+    const HangUp inherited(SIG_IGN);
+    for (const std::vector<std::string>& ranks : {std::vector<std::string>{}, {"--nproc", "2"}}) {
+        const ScratchFolder folder;
+        write_setup(folder.path());
+        std::vector<std::string> arguments = {"run", "recipe.yaml", "training.steps=1000000"};
+        arguments.insert(arguments.end(), ranks.begin(), ranks.end());
+        Program program(arguments, folder.path());
+        const auto steps = [&] { return lines_of(folder / "out/metrics.jsonl"); };
+        ASSERT_TRUE(wait_for(program, [&] { return steps() >= 4; }));
+        program.signal(SIGHUP);
+        const std::ptrdiff_t then = steps();
+        EXPECT_TRUE(wait_for(program, [&] { return steps() >= then + 20; }));
+        program.signal(SIGTERM);
+        EXPECT_EQ(program.wait().code, 75);
     }
 }
 

@@ -9,6 +9,8 @@
 #include <array>
 #include <stdexcept>
 
+#include "comm/process_words.h"
+
 namespace trainer::test {
 
 namespace {
@@ -20,13 +22,6 @@ std::string content_of(int descriptor) {
     for (ssize_t count; (count = ::read(descriptor, buffer.data(), buffer.size())) > 0;)
         text.append(buffer.data(), static_cast<std::size_t>(count));
     return text;
-}
-
-std::vector<char*> pointers(std::vector<std::string>& words) {
-    std::vector<char*> out;
-    for (std::string& word : words) out.push_back(word.data());
-    out.push_back(nullptr);
-    return out;
 }
 
 }   // namespace
@@ -51,8 +46,8 @@ Program::Program(const std::vector<std::string>& arguments, const std::filesyste
         std::erase_if(environment, [&](const std::string& other) { return other.starts_with(name); });
         environment.push_back(entry);
     }
-    const std::vector<char*> argv = pointers(words);
-    const std::vector<char*> envp = pointers(environment);
+    const std::vector<char*> argv = pointers_to(words);
+    const std::vector<char*> envp = pointers_to(environment);
 
     process_ = ::fork();
     if (process_ == 0) {

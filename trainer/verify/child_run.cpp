@@ -14,6 +14,7 @@
 #include <sstream>
 #include <thread>
 
+#include "comm/process_words.h"
 #include "configs/error.h"
 #include "trainer/interrupt.h"
 #include "trainer/verify/run_record.h"
@@ -31,33 +32,23 @@ std::vector<std::string> words_of(const RunCommand& command) {
 }
 
 std::vector<std::string> environment_of(const RunCommand& command) {
-    std::vector<std::string> words;
-    for (char** entry = environ; *entry; ++entry) {
-        const std::string word = *entry;
-        if (!command.threads || !word.starts_with("OMP_NUM_THREADS=")) words.push_back(word);
-    }
-    if (command.threads) words.push_back("OMP_NUM_THREADS=" + std::to_string(*command.threads));
-    return words;
-}
-
-std::vector<char*> pointers(std::vector<std::string>& words) {
-    std::vector<char*> out;
-    for (std::string& word : words) out.push_back(word.data());
-    out.push_back(nullptr);
-    return out;
+    std::vector<std::string> variables;
+    if (command.threads) variables.push_back("OMP_NUM_THREADS=" + std::to_string(*command.threads));
+    return environment_with(variables);
 }
 
 class Child {
 public:
     explicit Child(const RunCommand& command) : errors_(::memfd_create("errors", MFD_CLOEXEC)) {
+        require(errors_ >= 0, Exit::system, "a run cannot be started: {}", std::strerror(errno));
         ::prctl(PR_SET_CHILD_SUBREAPER, 1);   // the ranks of a launcher that was killed are waited for here
         std::vector<std::string> words = words_of(command);
         std::vector<std::string> environment = environment_of(command);
-        const std::vector<char*> argv = pointers(words);
-        const std::vector<char*> envp = pointers(environment);
+        const std::vector<char*> argv = pointers_to(words);
+        const std::vector<char*> envp = pointers_to(environment);
         const pid_t parent = ::getpid();
         process_ = ::fork();
-        require(process_ >= 0 && errors_ >= 0, Exit::system, "a run cannot be started: {}", std::strerror(errno));
+        require(process_ >= 0, Exit::system, "a run cannot be started: {}", std::strerror(errno));
         if (process_ == 0) start(argv, envp, parent);
     }
     ~Child() {

@@ -30,8 +30,8 @@ enum class RunEnd { finished, killed, preempted };
 
 // Runs this program as a process of its own and waits for its end, and for that of all processes it started. Its
 // standard output is dropped.
-// Errors: the run's own exit code with what it printed, when it fails; interrupted when this process gets Ctrl-C or
-// SIGTERM, after the run was killed; system when it cannot be started, or was killed by another signal.
+// Errors: the run's own exit code with what it printed, when it fails; interrupted when this process is asked to stop
+// (trainer/interrupt.h), after the run was killed; system when it cannot be started, or was killed by another signal.
 RunEnd run_as_child(const RunCommand& command, const std::optional<StopAt>& stop = std::nullopt);
 
 }   // namespace trainer

@@ -227,7 +227,7 @@ void on_signal(int number) { received = number; }
 
 // Waits for a signal and reports it.
 void wait_for_signal(Communicator& ranks, const Arguments&) {
-    for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) std::signal(number, on_signal);
+    for (const int number : {SIGHUP, SIGINT, SIGTERM, SIGUSR1}) std::signal(number, on_signal);
     ranks.barrier();
     report_ready(ranks);
     while (received == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
