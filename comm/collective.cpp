@@ -1,6 +1,7 @@
 #include "comm/collective.h"
 
 #include <cstring>
+#include <numeric>
 #include <span>
 
 namespace trainer {
@@ -48,15 +49,20 @@ std::vector<std::string> gather_texts(Communicator& ranks, const std::string& te
 }
 
 std::vector<double> gather_values(Communicator& ranks, const std::vector<double>& values) {
-    const Gathered all(gather_sizes(ranks, values.size() * sizeof(double)));
-    ranks.all_gather(std::as_bytes(std::span(values)), all.parts());
-    std::vector<double> gathered;
-    for (const std::span<std::byte> part : all.parts()) {
-        const std::size_t before = gathered.size();
-        gathered.resize(before + part.size() / sizeof(double));
-        if (!part.empty()) std::memcpy(gathered.data() + before, part.data(), part.size());
+    return gather_values(ranks, values, gather_sizes(ranks, values.size()));
+}
+
+std::vector<double> gather_values(Communicator& ranks, const std::vector<double>& values,
+                                  const std::vector<std::uint64_t>& counts) {
+    std::vector<double> all(std::accumulate(counts.begin(), counts.end(), std::uint64_t{0}));
+    std::vector<std::span<std::byte>> parts;
+    std::uint64_t begin = 0;
+    for (const std::uint64_t count : counts) {
+        parts.push_back(std::as_writable_bytes(std::span(all).subspan(begin, count)));
+        begin += count;
     }
-    return gathered;
+    ranks.all_gather(std::as_bytes(std::span(values)), parts);
+    return all;
 }
 
 bool any(Communicator& ranks, bool value) { return sum(ranks, value ? 1 : 0) > 0; }

@@ -60,6 +60,16 @@ std::int64_t ShardLayout::elements(std::size_t bucket, int rank) const {
     return elements;
 }
 
+std::int64_t ShardLayout::grains(const ParameterSlice& slice) {
+    return (slice.elements() + grain_elements - 1) / grain_elements;
+}
+
+std::uint64_t ShardLayout::grains(std::size_t bucket, int rank) const {
+    std::uint64_t all = 0;
+    for (const ParameterSlice& slice : part(bucket, rank)) all += static_cast<std::uint64_t>(grains(slice));
+    return all;
+}
+
 std::vector<ParameterSlice> ShardLayout::owned(int rank) const {
     std::vector<ParameterSlice> all;
     for (std::size_t bucket = 0; bucket < buckets(); ++bucket)

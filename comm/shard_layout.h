@@ -15,6 +15,7 @@ namespace trainer {
 class ShardLayout {
 public:
     static constexpr std::int64_t grain_elements = 1024;   // fewer at the end of a parameter
+    static std::int64_t grains(const ParameterSlice& slice);
 
     // `bucket_grains`: at most that many in a bucket.
     ShardLayout(const std::vector<std::vector<Parameter*>>& units, int ranks, std::int64_t bucket_grains = 512);
@@ -27,6 +28,7 @@ public:
     // What a rank owns of a bucket; the parts of all ranks, one after another, are the bucket.
     const std::vector<ParameterSlice>& part(std::size_t bucket, int rank) const;
     std::int64_t elements(std::size_t bucket, int rank) const;
+    std::uint64_t grains(std::size_t bucket, int rank) const;
     // The parts of all buckets.
     std::vector<ParameterSlice> owned(int rank) const;
 

@@ -23,7 +23,7 @@ double sum_of_squares(const float* values, std::int64_t elements) {
 void append_squares(const ParameterSlice& slice, const Tensor& gradient, std::vector<double>& squares) {
     constexpr std::int64_t grain = ShardLayout::grain_elements;
     const std::int64_t elements = slice.elements();
-    const std::int64_t grains = (elements + grain - 1) / grain;
+    const std::int64_t grains = ShardLayout::grains(slice);
     const std::size_t before = squares.size();
     squares.resize(before + static_cast<std::size_t>(grains));
     if (!gradient.defined()) return;

@@ -9,6 +9,39 @@
 
 namespace trainer {
 
+namespace {
+
+// How many grains each rank owns.
+std::vector<std::uint64_t> grains_by_rank(const ShardLayout& layout) {
+    std::vector<std::uint64_t> counts(static_cast<std::size_t>(layout.ranks()));
+    for (int rank = 0; rank < layout.ranks(); ++rank)
+        for (std::size_t bucket = 0; bucket < layout.buckets(); ++bucket)
+            counts[static_cast<std::size_t>(rank)] += layout.grains(bucket, rank);
+    return counts;
+}
+
+// One value a grain: from rank after rank, as they are owned, to the order of the parameters.
+std::vector<double> in_order_of_parameters(const ShardLayout& layout, const std::vector<std::uint64_t>& counts,
+                                           const std::vector<double>& by_rank) {
+    std::vector<const double*> next;   // by rank: its values of the next bucket
+    for (const double* begin = by_rank.data(); const std::uint64_t count : counts) {
+        next.push_back(begin);
+        begin += count;
+    }
+    std::vector<double> ordered;
+    ordered.reserve(by_rank.size());
+    for (std::size_t bucket = 0; bucket < layout.buckets(); ++bucket)
+        for (int rank = 0; rank < layout.ranks(); ++rank) {
+            const double*& begin = next[static_cast<std::size_t>(rank)];
+            const double* end = begin + layout.grains(bucket, rank);
+            ordered.insert(ordered.end(), begin, end);
+            begin = end;
+        }
+    return ordered;
+}
+
+}   // namespace
+
 void AddTensors::operator()(Tensor& sum, const Tensor& term) const {
     if (!term.defined()) return;
     if (!sum.defined())
@@ -44,20 +77,10 @@ std::size_t GradientSum::first_slice(std::size_t bucket) const {
 
 double GradientSum::norm() const {
     std::vector<double> squares;
-    if (!sharded_) {
-        for (std::size_t i = 0; i < slices_.size(); ++i) append_squares(slices_[i], gradients_[i], squares);
-        return norm_of(squares);
-    }
-    std::vector<std::vector<double>> by_bucket(layout_.buckets());
-    std::size_t slice = 0;
-    for (std::size_t bucket = 0; bucket < layout_.buckets(); ++bucket)
-        for (std::size_t i = 0; i < layout_.part(bucket, ranks_.rank()).size(); ++i, ++slice)
-            append_squares(slices_[slice], gradients_[slice], by_bucket[bucket]);
-    for (const auto& bucket : by_bucket) {
-        const std::vector<double> all = gather_values(ranks_, bucket);
-        squares.insert(squares.end(), all.begin(), all.end());
-    }
-    return norm_of(squares);
+    for (std::size_t i = 0; i < slices_.size(); ++i) append_squares(slices_[i], gradients_[i], squares);
+    if (!sharded_) return norm_of(squares);
+    const std::vector<std::uint64_t> counts = grains_by_rank(layout_);
+    return norm_of(in_order_of_parameters(layout_, counts, gather_values(ranks_, squares, counts)));
 }
 
 void GradientSum::forget_gradients() {

@@ -8,7 +8,7 @@
 
 namespace trainer {
 
-// Which leaves of a step a rank computes, how their gradients are summed (DESIGN section 8):
+// Which leaves of a step a rank computes, how their gradients are summed (docs/semantics.md):
 //   strict      one binary tree over the leaf index: the same bits for any number of ranks
 //   repeatable  in place over a rank's leaves, in order, then a tree over ranks
 //   fast        in place, then whatever sum the communicator offers

@@ -78,6 +78,9 @@ TEST(Collective, TextsAndValuesOfEveryRank) {
             const std::vector<double> mine(static_cast<std::size_t>(ranks.rank()), 0.5 + ranks.rank());
             const auto values = gather_values(ranks, mine);
             EXPECT_EQ(values.size(), static_cast<std::size_t>(size * (size - 1) / 2));
+            std::vector<std::uint64_t> counts;
+            for (int r = 0; r < size; ++r) counts.push_back(static_cast<std::uint64_t>(r));
+            EXPECT_EQ(gather_values(ranks, mine, counts), values);
             if (size > 1) {
                 EXPECT_EQ(values.back(), 0.5 + size - 1);
             }
