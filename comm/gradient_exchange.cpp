@@ -10,8 +10,6 @@ namespace trainer {
 
 namespace {
 
-std::span<std::byte> bytes_of(const Tensor& tensor) { return {static_cast<std::byte*>(tensor.raw()), tensor.bytes()}; }
-
 void fill(const Tensor& out, float value) {
     on(out.place(), [&](Cpu) { std::fill_n(out.data<float>(), out.elements(), value); });
 }

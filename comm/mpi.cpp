@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "comm/greeting.h"
 #include "comm/mpi_module.h"
 #include "configs/error.h"
 
@@ -113,7 +114,7 @@ private:
 
     void exchange_names() {
         Name mine;
-        ::gethostname(mine.host, sizeof mine.host - 1);
+        copy_text(mine.host, own_host_name());
         mine.process = ::getpid();
         std::vector<Name> all(static_cast<std::size_t>(size_));
         expect(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all.data(), sizeof mine, MPI_BYTE, ranks_), "MPI_Allgather");

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "autograd/parameter.h"
@@ -19,6 +21,9 @@ struct ParameterSlice {
     // The same elements of a contiguous tensor in the parameter's shape.
     Tensor part_of(const Tensor& whole) const;
 };
+
+// The elements of a contiguous tensor as they lie in its memory.
+std::span<std::byte> bytes_of(const Tensor& tensor);
 
 std::vector<ParameterSlice> whole_slices(const std::vector<Parameter*>& parameters);
 

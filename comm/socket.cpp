@@ -224,9 +224,8 @@ std::vector<std::string> interface_addresses() {
 }
 
 std::string own_host_name() {
-    char name[256] = "";
-    ::gethostname(name, sizeof name - 1);
-    return name;
+    char name[256] = {};
+    return ::gethostname(name, sizeof name - 1) == 0 ? name : "unknown";
 }
 
 int milliseconds_until(Deadline deadline) {

@@ -54,7 +54,7 @@ int port_of(const Socket& socket);
 std::string own_host_of(const Socket& socket);   // the address in digits by which the other end knows this one
 std::string peer_host_of(const Socket& socket);
 std::vector<std::string> interface_addresses();   // of this machine, in digits; the loopback's last
-std::string own_host_name();
+std::string own_host_name();                      // "unknown" where the system does not say
 
 // All bytes or nothing of use: false when the other end is gone or the deadline has passed.
 bool send_all(const Socket& socket, std::span<const std::byte> data, Deadline deadline);

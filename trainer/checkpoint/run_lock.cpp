@@ -12,17 +12,13 @@
 #include <random>
 #include <span>
 
+#include "comm/socket.h"
 #include "configs/error.h"
 #include "configs/json.h"
 
 namespace trainer {
 
 namespace {
-
-std::string host_name() {
-    char name[256] = {};
-    return ::gethostname(name, sizeof name - 1) == 0 ? name : "unknown";
-}
 
 std::string now() {
     const std::time_t time = std::time(nullptr);
@@ -97,7 +93,7 @@ RunLock::RunLock(const std::filesystem::path& folder, const std::string& run_id)
         if (is_at(file_, path_)) break;
     }
     previous_ = holder_in(file_);
-    const std::string text = text_of({host_name(), ::getpid(), now(), run_id});
+    const std::string text = text_of({own_host_name(), ::getpid(), now(), run_id});
     file_.truncate();
     file_.write_at(0, std::as_bytes(std::span(text.data(), text.size())));
 }

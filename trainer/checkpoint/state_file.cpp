@@ -1,7 +1,6 @@
 #include "trainer/checkpoint/state_file.h"
 
 #include <algorithm>
-#include <span>
 #include <tuple>
 
 #include "configs/error.h"
@@ -27,8 +26,6 @@ std::size_t slice_around(const Optimizer& optimizer, const ParameterSlice& slice
     check(found != all.end(), "checkpoint: {} is not updated here", slice.parameter->name);
     return static_cast<std::size_t>(found - all.begin());
 }
-
-std::span<std::byte> bytes_of(const Tensor& tensor) { return {static_cast<std::byte*>(tensor.raw()), tensor.bytes()}; }
 
 void check_tensors(const SafetensorsFile& file, const SafetensorsLayout& expected) {
     const auto wrong = [&](const std::string& what) {
