@@ -6,7 +6,7 @@
 
 namespace trainer {
 
-// The leaves of a step (DESIGN section 8) are summed by one binary tree over their index, whoever computed them: over
+// The leaves of a step (docs/semantics.md) are summed by one binary tree over their index, whoever computed them: over
 // aligned blocks of 2^level leaves, and what is left at the end from right to left.
 //
 //     leaves 0 to 6:   ((0 + 1) + (2 + 3)) + ((4 + 5) + 6)

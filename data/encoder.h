@@ -23,7 +23,7 @@ struct EncodedRow {
     std::int64_t first_end = -1;         // index of the first trained EOS or end-of-turn token; -1: none
 };
 
-// Rows to tokens and labels by the rules of docs/semantics.md (DESIGN section 9). Immutable; usable from several
+// Rows to tokens and labels by the rules of docs/semantics.md. Immutable; usable from several
 // threads.
 class Encoder {
 public:

@@ -3,7 +3,7 @@
     /opt/ref/bin/python tests/parity/model.py TRAINER DRIVER MODEL.gguf [--only NAME …] [--keep FOLDER]
 
 TRAINER is the program, DRIVER that of tests/parity/model_driver.cpp. Models: SmolLM2-135M-Instruct, dequantised to f32
-by the `gguf` package, and a tiny random Llama. Bounds: DESIGN section 8. Prints a line a comparison; exits with 1 when
+by the `gguf` package, and a tiny random Llama. Bounds: README.md beside it. Prints a line a comparison; exits with 1 when
 one is beyond its bound.
 """
 
