@@ -61,7 +61,8 @@ int main(int count, char** words) {
     let_waiting_threads_sleep(words);
     try {
         const int code = run_program(count, words);
-        require(std::fflush(stdout) == 0 && !std::ferror(stdout), Exit::io, "standard output cannot be written");
+        const bool written = std::fflush(stdout) == 0 && !std::ferror(stdout);
+        require(written || code != 0, Exit::io, "standard output cannot be written");   // 75 when the terminal is gone
         return code;
     } catch (const Error& error) {
         log_error(error.what());
