@@ -14,7 +14,7 @@
 
 namespace trainer {
 
-// metrics.jsonl of a run folder (DESIGN section 6): one object a line, flushed line by line, and the same entries as
+// metrics.jsonl of a run folder (docs/recipe.md): one object a line, flushed line by line, and the same entries as
 // the log history of trainer_state.json.
 class Metrics {
 public:

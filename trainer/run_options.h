@@ -9,7 +9,7 @@
 
 namespace trainer {
 
-// What follows from a recipe by the rules of DESIGN section 8 and 9.
+// What follows from a recipe by the rules of docs/semantics.md.
 DType compute_dtype(const Recipe& recipe);
 // Always strict with sharded gradients; `auto` is strict with an adapter, else repeatable.
 Determinism determinism(const Recipe& recipe);
