@@ -3,8 +3,12 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <condition_variable>
 #include <csignal>
 #include <ctime>
+#include <mutex>
+#include <thread>
 
 #include "comm/mpi_module.h"
 #include "comm/rendezvous.h"
@@ -44,10 +48,45 @@ void give_the_watch_time() {
     if (::timer_create(CLOCK_MONOTONIC, &event, &second_termination) == 0) std::signal(SIGTERM, postpone_termination);
 }
 
-std::unique_ptr<Communicator> connect(const Launched& launched) {
+// Ends the process when MPI does not come to an end of its start: a rank that ended before it began is waited for
+// without limit there.
+class StartLimit {
+public:
+    explicit StartLimit(const OnLost& on_lost)
+        : thread_([this, &on_lost] {
+              std::unique_lock lock(mutex_);
+              if (!started_.wait_for(lock, limit, [this] { return done_; }))
+                  on_lost(
+                      static_cast<int>(Exit::peer_lost),
+                      format("MPI did not start within {} s; did another rank end before it began?", limit.count()));
+          }) {}
+    ~StartLimit() {
+        {
+            const std::lock_guard lock(mutex_);
+            done_ = true;
+        }
+        started_.notify_one();
+        thread_.join();
+    }
+    StartLimit(const StartLimit&) = delete;
+    StartLimit& operator=(const StartLimit&) = delete;
+
+private:
+    static constexpr std::chrono::seconds limit{60};
+    std::mutex mutex_;
+    std::condition_variable started_;
+    bool done_ = false;
+    std::thread thread_;
+};
+
+std::unique_ptr<Communicator> connect(const Launched& launched, const OnLost& on_lost) {
     if (launched.by == Launched::By::sockets) return make_tcp(launched.rank, meet_ranks(launched));
     give_the_watch_time();
-    std::unique_ptr<Communicator> ranks = open_mpi();
+    std::unique_ptr<Communicator> ranks;
+    {
+        const StartLimit limit(on_lost);
+        ranks = open_mpi();
+    }
     require(ranks->rank() == launched.rank && ranks->size() == launched.size, Exit::system,
             "the environment says rank {} of {}, MPI says rank {} of {}: the launcher belongs to another MPI than {}",
             launched.rank, launched.size, ranks->rank(), ranks->size(), "trainer_mpi.so");
@@ -63,7 +102,8 @@ std::unique_ptr<Communicator> open_communicator(OnLost on_lost) {
     if (launched->size == 1) return make_solo();
     // mpirun (4.1.4) hangs or crashes when a rank ends while another is in MPI_Finalize.
     const Leave leave = launched->by == Launched::By::mpi ? Leave::together : Leave::alone;
-    return watched(connect(*launched), launched->address, leave, std::move(on_lost));
+    auto ranks = connect(*launched, on_lost);
+    return watched(std::move(ranks), launched->address, leave, std::move(on_lost));
 }
 
 }   // namespace trainer

@@ -1,3 +1,5 @@
+#include <omp.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
@@ -30,7 +32,11 @@ const std::vector<Command>& commands() {
 
 namespace {
 
+constexpr int most_threads = 1024;
+
 int run_program(int count, char** words) {
+    require(omp_get_max_threads() <= most_threads, Exit::usage, "OMP_NUM_THREADS is {}; expected at most {}",
+            omp_get_max_threads(), most_threads);
     isa();   // an instruction set asked for by the environment is checked before anything else
     CLI::App app("Fine-tunes language models from a recipe.", "trainer");
     app.set_version_flag("--version", version_text);

@@ -6,6 +6,7 @@
 
 #include "configs/error.h"
 #include "configs/json.h"
+#include "hub/output_file.h"
 
 namespace trainer {
 
@@ -13,18 +14,15 @@ Metrics::Metrics(const std::filesystem::path& file) {
     if (!file.empty()) file_ = OpenFile(file, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND);
 }
 
-Metrics::Metrics(const std::filesystem::path& file, std::uint64_t bytes, Node history) : history_(std::move(history)) {
+Metrics::Metrics(const std::filesystem::path& file, const std::string& text, Node history)
+    : history_(std::move(history)) {
     if (file.empty()) return;
-    file_ = OpenFile(file, O_WRONLY | O_CREAT | O_APPEND);
-    bytes_ = file_.size();
-    if (bytes_ <= bytes) return;
-    std::filesystem::resize_file(file, bytes);
-    bytes_ = bytes;
+    write_file(file, text);
+    file_ = OpenFile(file, O_WRONLY | O_APPEND);
 }
 
-std::uint64_t Metrics::flush() {
+void Metrics::flush() {
     if (file_.is_open()) file_.sync();
-    return bytes_;
 }
 
 void Metrics::write(const Node& line) {
@@ -33,7 +31,6 @@ void Metrics::write(const Node& line) {
     style.null_for_nonfinite = true;
     const std::string text = to_json(line, style) + "\n";
     file_.write(std::as_bytes(std::span(text)));
-    bytes_ += text.size();
 }
 
 void Metrics::step(const Step& step) {

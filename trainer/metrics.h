@@ -20,8 +20,8 @@ class Metrics {
 public:
     // A new file; with an empty path only the history is kept (ranks but the first).
     explicit Metrics(const std::filesystem::path& file);
-    // Goes on with a file, of which everything behind the first `bytes` bytes is cut off, and a history.
-    Metrics(const std::filesystem::path& file, std::uint64_t bytes, Node history);
+    // Goes on behind `text`, which becomes the file's content, and a history.
+    Metrics(const std::filesystem::path& file, const std::string& text, Node history);
 
     struct Step {
         std::int64_t step;   // from 1
@@ -43,15 +43,13 @@ public:
     };
     void evaluation(const Evaluation& evaluation);
 
-    std::uint64_t bytes() const { return bytes_; }     // of the file
-    std::uint64_t flush();                             // to the disk; the same bytes
+    void flush();                                      // to the disk
     const Node& history() const { return history_; }   // entries as transformers writes them
 
 private:
     void write(const Node& line);
 
     OpenFile file_;
-    std::uint64_t bytes_ = 0;
     Node history_ = Node::list();
 };
 

@@ -20,9 +20,7 @@ namespace fs = std::filesystem;
 namespace {
 
 bool holds_run(const fs::path& folder) {
-    for (const char* name : {"recipe.yaml", "metrics.jsonl", "adapter_model.safetensors", "model.safetensors"})
-        if (fs::exists(folder / name)) return true;
-    return false;
+    return fs::exists(folder / "metrics.jsonl") || !list_checkpoints(folder).empty();
 }
 
 // A folder cannot be made where a link leads nowhere; the link is the user's and stays.

@@ -43,8 +43,8 @@ std::string duration_text(double seconds) {
     return text;
 }
 
-Progress::Progress(std::int64_t total_steps, std::int64_t every)
-    : total_(total_steps), every_(every), terminal_(interactive()) {}
+Progress::Progress(std::int64_t total_steps, std::int64_t every, bool bar)
+    : total_(total_steps), every_(every), terminal_(bar && interactive()) {}
 
 Progress::~Progress() { clear_bar(); }
 

@@ -9,7 +9,8 @@ namespace trainer {
 // Colour only on a terminal without NO_COLOR.
 class Progress {
 public:
-    Progress(std::int64_t total_steps, std::int64_t every);
+    // `bar`: false for plain lines everywhere.
+    Progress(std::int64_t total_steps, std::int64_t every, bool bar = true);
     ~Progress();
 
     struct Step {

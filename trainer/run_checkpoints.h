@@ -28,16 +28,20 @@ public:
         std::map<std::string, std::string> identity;
         const RunLock* lock;   // rank 0
     };
-    RunCheckpoints(Run run, std::string parent);   // `parent`: the checkpoint the run went on from, or ""
+    // `parent`: the checkpoint the run went on from, or ""; `best_step`: the best so far, 0 for none.
+    RunCheckpoints(Run run, std::string parent, std::int64_t best_step);
 
     // Collective. Copies everything and writes it behind the loop; one that is still being written is waited for and
     // its name returned.
-    // `trainer_state`: of the moment; `metrics_bytes`: of metrics.jsonl.
+    // `trainer_state`: of the moment; `metrics`: all of metrics.jsonl (rank 0).
     std::optional<std::string> save(const TrainingState& state, const std::string& trainer_state,
-                                    std::uint64_t metrics_bytes);
+                                    const std::string& metrics);
     // Collective; to be called between steps: commits what has been written (`wait`: waits for it) and removes old
     // ones. Returns the name of a checkpoint that is safe now.
     std::optional<std::string> poll(bool wait);
+
+    // Collective. Removes checkpoints that are not to be kept; a killed run may have left some.
+    void tidy();
 
     double seconds() const { return writer_.seconds(); }   // the longest so far, from copying to safety
     // Bytes of one checkpoint.
@@ -46,8 +50,8 @@ public:
 private:
     std::function<void(const std::filesystem::path&)> file_writer(const TrainingState& state,
                                                                   const std::string& trainer_state,
-                                                                  ValueCopies values) const;
-    Manifest manifest(std::int64_t step, std::uint64_t metrics_bytes) const;
+                                                                  const std::string& metrics, ValueCopies values) const;
+    Manifest manifest(std::int64_t step) const;
 
     Run run_;
     std::filesystem::path folder_;
@@ -56,7 +60,6 @@ private:
     CheckpointWriter writer_;
     std::string parent_;
     std::string writing_;   // name of the one under way
-    std::int64_t writing_step_ = 0;
     std::int64_t best_step_ = 0;
 };
 

@@ -6,6 +6,7 @@
 
 #include "comm/together.h"
 #include "configs/error.h"
+#include "configs/file.h"
 #include "configs/json.h"
 #include "configs/yaml.h"
 #include "hub/load.h"
@@ -79,11 +80,9 @@ void Trainer::resume(const ResumePoint& point) {
     read_state(point.folder / state_file_name, declared_.model->parameters().trainable(), *optimizer_);
     state_ = point.state;
     optimizer_->set_steps(state_.updates);
-    const auto bytes = std::stoull(point.digest("metrics_bytes"));
-    metrics_ = std::make_unique<Metrics>(speaks() ? output_->path() / "metrics.jsonl" : "", bytes, point.history);
-    if (speaks() && metrics_->bytes() < bytes)
-        log_warning(format("{} is shorter than it was at step {}; the missing lines are not written again",
-                           (output_->path() / "metrics.jsonl").string(), state_.step));
+    metrics_ = speaks() ? std::make_unique<Metrics>(metrics_file(), read_text_file(point.folder / "metrics.jsonl"),
+                                                    point.history)
+                        : std::make_unique<Metrics>("", "", point.history);
     parent_ = checkpoint_name(state_.step);
     safe_step_ = state_.step;
     if (speaks()) output_->keep();
@@ -93,16 +92,19 @@ void Trainer::say(const std::string& line) const {
     if (progress_) progress_->line(line);
 }
 
+std::filesystem::path Trainer::metrics_file() const { return speaks() ? output_->path() / "metrics.jsonl" : ""; }
+
 void Trainer::start() {
+    if (!metrics_) metrics_ = std::make_unique<Metrics>(metrics_file());
     if (speaks()) {
         output_->write("recipe.yaml", to_yaml(resolved(inputs_.recipe)));
-        progress_ = std::make_unique<Progress>(inputs_.total_steps, inputs_.recipe.logging.every);
+        // A bar among the lines of several ranks, or in a launcher's own terminal, would be in the way.
+        progress_ = std::make_unique<Progress>(inputs_.total_steps, inputs_.recipe.logging.every, ranks_.size() == 1);
     }
-    if (!metrics_) metrics_ = std::make_unique<Metrics>(speaks() ? output_->path() / "metrics.jsonl" : "");
     checkpoints_ = std::make_unique<RunCheckpoints>(
         RunCheckpoints::Run{inputs_, ranks_, *declared_.model, declared_.peft.get(), *optimizer_, *stepper_, identity_,
                             speaks() ? output_->lock() : nullptr},
-        parent_);
+        parent_, state_.best_step);
 }
 
 // A full disk is better found now than at the end.
@@ -285,7 +287,8 @@ bool Trainer::checkpoint_due(bool better) const {
 
 void Trainer::save() {
     safe_step_ = state_.step;
-    announce(checkpoints_->save(state_, trainer_state_text(), metrics_->flush()));
+    metrics_->flush();
+    announce(checkpoints_->save(state_, trainer_state_text(), speaks() ? read_text_file(metrics_file()) : ""));
 }
 
 void Trainer::announce(const std::optional<std::string>& checkpoint) const {
@@ -338,6 +341,7 @@ std::string Trainer::trainer_state_text() const {
 
 void Trainer::finish() {
     announce(checkpoints_->poll(true));
+    checkpoints_->tidy();
     together(ranks_, [&] {
         if (!speaks()) return;
         StagedFolder staged(output_->path(), "final", new_run_id());

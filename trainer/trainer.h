@@ -46,6 +46,7 @@ public:
 private:
     bool speaks() const { return output_ != nullptr; }
     void say(const std::string& line) const;
+    std::filesystem::path metrics_file() const;   // "" where nothing is written
     void start();
     void check_disk() const;
     void train_step();

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <limits>
@@ -15,11 +16,13 @@
 #include "comm/launch.h"
 #include "comm/open.h"
 #include "comm/together.h"
+#include "hub/sha256.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/ranges.h"
 #include "trainer/commands/recipe_arguments.h"
 #include "trainer/identity.h"
 #include "trainer/log.h"
+#include "trainer/receipt.h"
 #include "trainer/run_options.h"
 #include "trainer/trainer.h"
 
@@ -70,7 +73,7 @@ void print_end(const MemoryPlan& plan, const Trainer::Outcome& outcome) {
     std::printf("memory: planned %s, tensors at their peak %s, whole process %s\n", bytes_text(plan.total()).c_str(),
                 bytes_text(outcome.memory.peak_total()).c_str(), bytes_text(peak_resident_bytes()).c_str());
     const TrainingState& state = outcome.state;
-    if (state.first_validation_loss && state.last_validation_loss)
+    if (state.first_validation_loss && state.last_validation_loss && state.evaluated_step > 0)
         std::printf("validation loss: %.4f before, %.4f after (%+.1f %%)\n", *state.first_validation_loss,
                     *state.last_validation_loss,
                     100 * (*state.last_validation_loss / *state.first_validation_loss - 1));
@@ -118,8 +121,22 @@ Start prepare(Communicator& ranks, const RunArguments& arguments) {
         check_ranks(start.inputs, ranks.size());
         start.identity = identity_of(start.inputs);
     });
-    agree_on_identity(ranks, start.identity);
+    std::map<std::string, std::string> agreed = start.identity;
+    agreed["output"] = std::filesystem::absolute(start.inputs.recipe.output).lexically_normal().string();
+    agree_on_identity(ranks, agreed);
     return start;
+}
+
+// A finished run whose files are not those it wrote is not finished.
+void check_result(const std::filesystem::path& folder) {
+    for (const auto& [name, digest] : read_receipt(folder / receipt_name).files) {
+        std::error_code ignored;
+        const std::filesystem::path file = folder / name;
+        const bool there = std::filesystem::exists(file, ignored);
+        require(there && sha256_of_file(file) == digest, Exit::bad_checkpoint,
+                "{}: {}, although the run is finished; to make it again from the newest checkpoint, remove {}",
+                file.string(), there ? "is not what the run wrote" : "is missing", (folder / receipt_name).string());
+    }
 }
 
 // Whether the run has come to its end before; says so.
@@ -131,6 +148,7 @@ bool already_finished(Communicator& ranks, const Start& start) {
         require(changes.empty(), Exit::incompatible_resume,
                 "{} holds a finished run of another recipe:{}\nchoose another output", start.output->path().string(),
                 changes);
+        check_result(start.output->path());
         std::printf("%s: this run is finished; there is nothing to do\n", start.output->path().c_str());
     });
     return true;
@@ -214,6 +232,8 @@ void end_at_once(int exit_code, const std::string& message) {
 }
 
 int run(const RunArguments& arguments) {
+    std::signal(SIGPIPE, SIG_IGN);   // a closed output does not end a run
+    std::signal(SIGXFSZ, SIG_IGN);   // a file beyond the limit is an error like a full disk
     const auto ranks = open_communicator(end_at_once);
     try {
         return run_as_rank(*ranks, arguments);

@@ -145,6 +145,39 @@ TEST_F(Resume, StartsAgainWhenNoneVerifies) {
     expect_same(project.result("half"), expected);
 }
 
+TEST_F(Resume, MakesMetricsAgainAsTheCheckpointHoldsThem) {
+    const std::string whole = get_text(project / "half/metrics.jsonl");
+    for (const std::string& text : {std::string(), whole.substr(0, 1000), whole.substr(whole.find('\n') + 1),
+                                    std::string(5000, 'x'), whole + whole}) {
+        const std::string output = half();
+        put_text(project / (output + "/metrics.jsonl"), text);
+        expect_same(project.finish(output, {"--resume"}), expected);
+    }
+    const std::string output = half();
+    fs::remove(project / (output + "/metrics.jsonl"));
+    expect_same(project.finish(output, {"--resume"}), expected);
+}
+
+// What the run commits after it went back stays, and what it left behind goes.
+TEST_F(Resume, GoesBackToAnOlderCheckpoint) {
+    ASSERT_EQ(project.run("half", {"checkpoint.keep=1", "--resume", "half/checkpoint-3"}, signal_at(4, SIGTERM)).code,
+              75);
+    EXPECT_TRUE(fs::exists(project / "half/checkpoint-4/trainer_manifest.json"));
+    EXPECT_FALSE(fs::exists(project / "half/checkpoint-5"));
+    expect_same(project.finish("half", {"--resume"}), expected);
+}
+
+TEST_F(Resume, OfAFinishedRunWithoutItsResultIsRefused) {
+    fs::remove(project / "whole/adapter_model.safetensors");
+    const ProgramResult result = project.run("whole", {"--resume"});
+    EXPECT_EQ(result.code, 84);
+    EXPECT_EQ(result.err,
+              "error: whole/adapter_model.safetensors: is missing, although the run is finished; to make it again from "
+              "the newest checkpoint, remove whole/receipt.json\n");
+    fs::remove(project / "whole/receipt.json");
+    expect_same(project.finish("whole", {"--resume"}), expected);
+}
+
 TEST_F(Resume, RefusesAFolderThatIsNoCheckpoint) {
     const auto refuses = [&](const std::string& folder, int code, const std::string& message) {
         const ProgramResult result = project.run("half", {"--resume", folder});
@@ -257,6 +290,9 @@ TEST(RanksOfOneRun, Disagree) {
     expect_disagreement(project, {"data.train.path=other.jsonl"},
                         "error: rank 1 \\([^ ]+, process [0-9]+\\): data differs from rank 0's: found [0-9a-f]+, "
                         "expected [0-9a-f]+\n");
+    expect_disagreement(project, {"output=elsewhere"},
+                        "error: rank 1 \\([^ ]+, process [0-9]+\\): output differs from rank 0's: found .*/elsewhere, "
+                        "expected .*/out\n");
 }
 
 }   // namespace
