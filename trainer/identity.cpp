@@ -64,10 +64,8 @@ Values values_of(const Node& recipe) {
     collect(recipe, "", values);
     Complaints unread;
     const Recipe read = read_recipe(recipe, unread);
-    const Determinism sums = determinism(read);   // what auto stands for
-    for (const auto& [name, value] : EnumTable<Determinism>::names)
-        if (value == sums) values["training.determinism"] = name;
-    if (!read.eval.patience) values.erase("eval.every");   // early stopping decides the last step
+    values["training.determinism"] = enum_name(determinism(read));   // what auto stands for
+    if (!read.eval.patience) values.erase("eval.every");             // early stopping decides the last step
     return values;
 }
 

@@ -113,7 +113,7 @@ MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks) {
         model.prepare(Place::meta(), compute_dtype(recipe), longest_document(inputs));
         plan.parameters = model.parameters().elements(false);
         plan.trainable = model.parameters().elements(true);
-        const auto objective = objectives().at(task_name(recipe.task))();
+        const auto objective = objectives().at(enum_name(recipe.task))();
         PlannedRanks planned(ranks);
         Stepper stepper(model, *objective, planned, stepper_options(recipe), Place::meta());
         const auto optimizer = optimizers().at(recipe.optimizer.name)(recipe.optimizer.adamw, stepper.slices());

@@ -106,8 +106,7 @@ void check_resumable(const ResumePoint& point, const Inputs& inputs, const std::
         numerics_may_change || strict || point.manifest.world_size == ranks, Exit::incompatible_resume,
         "{}: written by {} ranks, now there are {}; with training.determinism: {} the result would have other bits. "
         "Use as many, or allow it with --allow-numerics-change",
-        point.folder.string(), point.manifest.world_size, ranks,
-        determinism(inputs.recipe) == Determinism::fast ? "fast" : "repeatable");
+        point.folder.string(), point.manifest.world_size, ranks, enum_name(determinism(inputs.recipe)));
     const std::string& numerics = point.digest("numerics");
     require(numerics_may_change || numerics == identity.at("numerics"), Exit::incompatible_resume,
             "{}: computed with {}, here it would be {}; the result would have other bits. Go on there, or allow it "

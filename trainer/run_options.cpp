@@ -25,12 +25,6 @@ StepperOptions stepper_options(const Recipe& recipe) {
 
 std::int64_t evaluation_batch(const Recipe& recipe) { return recipe.eval.batch.value_or(recipe.training.micro_batch); }
 
-std::string_view task_name(Task task) {
-    for (const auto& [name, value] : EnumTable<Task>::names)
-        if (value == task) return name;
-    return "";
-}
-
 std::string rows_text(const Inputs& inputs) {
     const char* word = inputs.recipe.data.packing == PackingStrategy::none ? "row" : "pack";
     return format("{} {}{}", inputs.rows.size(), word, inputs.rows.size() == 1 ? "" : "s");

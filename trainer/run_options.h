@@ -2,7 +2,6 @@
 
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "trainer/inputs.h"
 #include "trainer/stepper.h"
@@ -15,7 +14,6 @@ DType compute_dtype(const Recipe& recipe);
 Determinism determinism(const Recipe& recipe);
 StepperOptions stepper_options(const Recipe& recipe);
 std::int64_t evaluation_batch(const Recipe& recipe);
-std::string_view task_name(Task task);
 // The first step after which a checkpoint is written; nothing when that is none of the run's.
 std::optional<std::int64_t> first_checkpoint(const Inputs& inputs);
 // In steps.

@@ -70,7 +70,7 @@ Trainer::Trainer(const Inputs& inputs, Communicator& ranks, OutputFolder* output
     load_parameters(model.parameters(), *inputs.base.snapshot.weights, inputs.base.snapshot.base);
     round_frozen(model.parameters(), recipe.model.dtype.value_or(stored_dtype(inputs.base.snapshot.config)));
     if (declared_.peft) declared_.peft->initialise(static_cast<std::uint64_t>(recipe.training.seed));
-    objective_ = objectives().at(task_name(recipe.task))();
+    objective_ = objectives().at(enum_name(recipe.task))();
     stepper_ = std::make_unique<Stepper>(model, *objective_, ranks, stepper_options(recipe), Place::cpu());
     optimizer_ = optimizers().at(recipe.optimizer.name)(recipe.optimizer.adamw, stepper_->slices());
     optimizer_->prepare();

@@ -86,7 +86,7 @@ void gradients(const char* recipe, const std::string& adapter, const char* out) 
     if (saved) saved->read();
     if (declared.peft) declared.peft->initialise(static_cast<std::uint64_t>(inputs.recipe.training.seed));
 
-    const auto objective = objectives().at(task_name(inputs.recipe.task))();
+    const auto objective = objectives().at(enum_name(inputs.recipe.task))();
     const StepPlan::Step step = inputs.plan->step(0);
     std::vector<Batch> leaves;
     std::int64_t count = 0;

@@ -36,12 +36,6 @@ Node texts(const std::vector<std::string>& words) {
     return list;
 }
 
-std::string sums_name(Determinism sums) {
-    for (const auto& [name, value] : EnumTable<Determinism>::names)
-        if (value == sums) return std::string(name);
-    return "";
-}
-
 }   // namespace
 
 std::string table_text(const std::vector<std::vector<std::string>>& rows) {
@@ -143,11 +137,11 @@ void fail_bits(Verdict& verdict, bool promised, Determinism sums, const std::str
                           ? format(
                                 "verify: the bits differ with {}, although sums are {}; this is a bug of ours, please "
                                 "report it with the table",
-                                what, sums_name(sums))
+                                what, enum_name(sums))
                           : format(
                                 "verify: the bits differ with {}; sums are {} here, which does not promise them. "
                                 "training.determinism=strict does",
-                                what, sums_name(sums));
+                                what, enum_name(sums));
 }
 
 int report_verdict(const std::string& name, const Verdict& verdict, bool as_json) {
