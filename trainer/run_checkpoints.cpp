@@ -14,6 +14,7 @@ namespace trainer {
 namespace {
 
 constexpr std::uint64_t small_files = 64 << 10;   // card, recipe, states
+constexpr double slow_disk = 50e6;                // bytes a second
 
 std::string shared_run_id(Communicator& ranks) { return gather_texts(ranks, ranks.rank() == 0 ? new_run_id() : "")[0]; }
 
@@ -25,6 +26,7 @@ RunCheckpoints::RunCheckpoints(Run run, std::string parent, std::int64_t best_st
       slices_(run_.stepper.layout().owned(run_.ranks.rank())),
       run_id_(shared_run_id(run_.ranks)),
       writer_(run_.ranks, folder_, run_id_),
+      first_seconds_(static_cast<double>(bytes()) / slow_disk),
       parent_(std::move(parent)),
       best_step_(best_step) {}
 

@@ -43,7 +43,8 @@ public:
     // Collective. Removes checkpoints that are not to be kept; a killed run may have left some.
     void tidy();
 
-    double seconds() const { return writer_.seconds(); }   // the longest so far, from copying to safety
+    // From copying to safety: the longest so far; before the first what a slow disk would take.
+    double expected_seconds() const { return writer_.seconds() > 0 ? writer_.seconds() : first_seconds_; }
     // Bytes of one checkpoint.
     std::uint64_t bytes() const;
 
@@ -58,6 +59,7 @@ private:
     std::vector<ParameterSlice> slices_;   // this rank's part of the state file
     std::string run_id_;
     CheckpointWriter writer_;
+    double first_seconds_;
     std::string parent_;
     std::string writing_;   // name of the one under way
     std::int64_t best_step_ = 0;

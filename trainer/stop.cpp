@@ -26,21 +26,21 @@ double wall_clock() {
 StopRequests::StopRequests(Communicator& ranks, std::filesystem::path run_folder)
     : ranks_(ranks), run_folder_(std::move(run_folder)), end_time_(slurm_end()) {}
 
-Stop StopRequests::agreed(double step_seconds, double save_seconds) {
+Stop StopRequests::agreed(double seconds, bool can_save) {
     double strongest = 0;
-    for (const double one : gather_values(ranks_, {static_cast<double>(own(step_seconds, save_seconds))}))
+    for (const double one : gather_values(ranks_, {static_cast<double>(own(seconds, can_save))}))
         strongest = std::max(strongest, one);
     return static_cast<Stop>(static_cast<int>(strongest));
 }
 
-Stop StopRequests::own(double step_seconds, double save_seconds) const {
+Stop StopRequests::own(double seconds, bool can_save) const {
     const int signal = InterruptGuard::signal();
     if (signal == SIGINT) return Stop::interrupted;
     if (signal != 0) return Stop::preempted;
     if (ranks_.rank() != 0) return Stop::no;
-    if (end_time_ > 0 && wall_clock() + step_seconds + 2 * save_seconds >= end_time_) return Stop::preempted;
+    if (end_time_ > 0 && wall_clock() + seconds + margin >= end_time_) return Stop::preempted;
     if (take_file("STOP")) return Stop::preempted;
-    return take_file("SAVE") ? Stop::save : Stop::no;
+    return can_save && take_file("SAVE") ? Stop::save : Stop::no;
 }
 
 bool StopRequests::take_file(const char* name) const {

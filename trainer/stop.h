@@ -21,16 +21,18 @@ public:
     // `run_folder`: where rank 0 looks for SAVE and STOP.
     StopRequests(Communicator& ranks, std::filesystem::path run_folder);
 
-    // Collective: the same answer at every rank. SAVE and STOP are removed when they are seen. Slurm's end
-    // (SLURM_JOB_END_TIME, seconds of the epoch) counts as near when another step and two times `save_seconds` would
-    // not fit before it.
-    Stop agreed(double step_seconds, double save_seconds);
+    // Collective: the same answer at every rank. `seconds` (rank 0's count): what passes at most until a stop that is
+    // not asked for now would have its checkpoint. Slurm's end (SLURM_JOB_END_TIME, seconds of the epoch) counts as
+    // near when they and `margin` would not fit before it. STOP is removed when it is seen; SAVE when it is seen and
+    // `can_save`, else it waits for a later call.
+    Stop agreed(double seconds, bool can_save);
+    static constexpr double margin = 5;   // seconds: clocks differ, and the program has to end
 
     // Whether this rank has got a signal; not agreed.
     static bool signalled();
 
 private:
-    Stop own(double step_seconds, double save_seconds) const;
+    Stop own(double seconds, bool can_save) const;
     bool take_file(const char* name) const;
 
     Communicator& ranks_;

@@ -1,5 +1,6 @@
 #include "trainer/trainer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -83,6 +84,9 @@ void Trainer::resume(const ResumePoint& point) {
     metrics_ = speaks() ? std::make_unique<Metrics>(metrics_file(), read_text_file(point.folder / "metrics.jsonl"),
                                                     point.history)
                         : std::make_unique<Metrics>("", "", point.history);
+    for (const Node& entry : point.history.as_list())
+        if (const Node* seconds = entry.find("eval_runtime"))
+            longest_evaluation_ = std::max(longest_evaluation_, seconds->as_number());
     parent_ = checkpoint_name(state_.step);
     safe_step_ = state_.step;
     if (speaks()) output_->keep();
@@ -160,21 +164,22 @@ void Trainer::train_step() {
     const Stepper::Result result = stepper_->step(
         static_cast<std::int64_t>(planned.leaves.size()),
         [&](std::int64_t leaf) { return make_leaf(inputs_, planned, leaf); }, *optimizer_, rate);
-    step_seconds_ = seconds_since(begin);
+    const double seconds = seconds_since(begin);
+    longest_step_ = std::max(longest_step_, seconds);
 
     ++state_.step;
     state_.epoch = state_.step / inputs_.plan->steps_per_epoch();
     state_.index = state_.step % inputs_.plan->steps_per_epoch();
     state_.input_tokens += result.sums.input_tokens;
     state_.trained_tokens += result.sums.count;
-    outcome_.training_seconds += step_seconds_;
+    outcome_.training_seconds += seconds;
     outcome_.input_tokens += result.sums.input_tokens;
     if (speaks()) output_->keep();
-    metrics_->step({state_.step, planned.epoch_after, result, rate, state_.input_tokens, step_seconds_,
+    metrics_->step({state_.step, planned.epoch_after, result, rate, state_.input_tokens, seconds,
                     memory_use(Place::cpu()), ranks_.size()});
     if (progress_)
         progress_->step({state_.step, result.sums.mean_loss(), rate, result.gradient_norm,
-                         static_cast<double>(result.sums.input_tokens) / step_seconds_, step_seconds_});
+                         static_cast<double>(result.sums.input_tokens) / seconds, seconds});
     if (result.applied) {
         ++state_.updates;
         state_.skipped_in_a_row = 0;
@@ -238,6 +243,7 @@ void Trainer::evaluate() {
         record.sets.emplace_back(set.name, *sums);
     }
     record.seconds = seconds_since(begin);
+    longest_evaluation_ = std::max(longest_evaluation_, record.seconds);
     outcome_.evaluation_seconds += record.seconds;
     metrics_->evaluation(record);
     std::string text = format("validation at step {}:", state_.step);
@@ -302,9 +308,15 @@ bool Trainer::patience_over() const {
 
 Stop Trainer::after_requests() {
     announce(checkpoints_->poll(false));
-    const Stop stop = requests_.agreed(step_seconds_, checkpoints_->seconds());
-    if (stop == Stop::save && state_.step > 0 && safe_step_ != state_.step) save();
+    const Stop stop = requests_.agreed(seconds_to_safety(), state_.step > 0);
+    if (stop == Stop::save && safe_step_ != state_.step) save();
     return stop;
+}
+
+// Until the checkpoint of the next step is safe: that step and its evaluation, one checkpoint that is waited for and
+// one that is written, each as long as the longest so far.
+double Trainer::seconds_to_safety() const {
+    return longest_step_ + longest_evaluation_ + 2 * checkpoints_->expected_seconds();
 }
 
 double Trainer::epoch() const { return state_.step == 0 ? 0 : inputs_.plan->step(state_.step - 1).epoch_after; }

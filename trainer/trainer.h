@@ -63,6 +63,7 @@ private:
     void announce(const std::optional<std::string>& checkpoint) const;
     bool patience_over() const;
     Stop after_requests();
+    double seconds_to_safety() const;
     double epoch() const;
     std::string trainer_state_text() const;
     void finish();
@@ -80,9 +81,10 @@ private:
     StopRequests requests_;
     std::map<std::string, std::string> identity_;
     TrainingState state_;
-    std::string parent_;            // the checkpoint it went on from
-    std::int64_t safe_step_ = -1;   // whose state lies in a checkpoint, or is about to
-    double step_seconds_ = 0;       // of the last step
+    std::string parent_;              // the checkpoint it went on from
+    std::int64_t safe_step_ = -1;     // whose state lies in a checkpoint, or is about to
+    double longest_step_ = 0;         // seconds
+    double longest_evaluation_ = 0;   // seconds
     Outcome outcome_;
 };
 

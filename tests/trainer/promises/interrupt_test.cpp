@@ -87,11 +87,11 @@ TEST(Interrupted, BySlurmsWarning) {
 TEST(Interrupted, BeforeSlurmsEnd) {
     const PromiseProject project({"training.steps=20000", "training.epochs=null"});
     const auto now = std::chrono::system_clock::now().time_since_epoch();
-    const auto end = std::chrono::duration_cast<std::chrono::seconds>(now).count() + 3;
+    const auto end = std::chrono::duration_cast<std::chrono::seconds>(now).count() + 8;
     const ProgramResult ended = project.run("out", {}, {"SLURM_JOB_END_TIME=" + std::to_string(end)});
     const auto after = std::chrono::system_clock::now().time_since_epoch();
     EXPECT_EQ(ended.code, 75) << ended.err;
-    EXPECT_LT(std::chrono::duration<double>(after).count(), static_cast<double>(end) + 1);
+    EXPECT_LT(std::chrono::duration<double>(after).count(), static_cast<double>(end) - 2);
     EXPECT_NE(last_error(ended).find("go on with --resume from out/checkpoint-"), std::string::npos);
 }
 
@@ -103,6 +103,17 @@ TEST(Saved, OnRequestAndGoesOn) {
     EXPECT_TRUE(fs::exists(project / "out/checkpoint-5/trainer_manifest.json"));
     EXPECT_FALSE(fs::exists(project / "out/SAVE"));
     expect_same(project.result("out"), expected);
+}
+
+// There is nothing to save before the first step, so it is done after that.
+TEST(Saved, OnARequestFromBeforeTheFirstStep) {
+    const PromiseProject project({"checkpoint.every=4", "checkpoint.keep=9"});
+    ASSERT_EQ(project.run("out", {}, signal_at(1, SIGKILL)).code, 128 + SIGKILL);
+    put_text(project / "out/SAVE", "");
+    const ProgramResult ended = project.run("out", {"--resume"});
+    EXPECT_EQ(ended.code, 0) << ended.err;
+    EXPECT_TRUE(fs::exists(project / "out/checkpoint-1/trainer_manifest.json"));
+    EXPECT_FALSE(fs::exists(project / "out/SAVE"));
 }
 
 // One step takes seconds; the first Ctrl-C would wait for its end.
