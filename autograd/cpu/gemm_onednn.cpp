@@ -42,6 +42,8 @@ dnnl::cpu_isa highest_isa() {
             return dnnl::cpu_isa::avx2;
         case Isa::v4:
             return dnnl::cpu_isa::avx512_core;
+        case Isa::v4bf16:
+            return dnnl::cpu_isa::avx512_core_bf16;
         default:
             return dnnl::cpu_isa::all;
     }
@@ -62,7 +64,7 @@ bool multiplies_bf16() {
         const dnnl::cpu_isa library = dnnl::get_effective_cpu_isa();
         return library == dnnl::cpu_isa::avx512_core_bf16 || library == dnnl::cpu_isa::avx512_core_amx;
     }();
-    return library_does && isa() == Isa::v4bf16;
+    return library_does && isa() >= Isa::v4bf16;
 }
 
 struct HashShape {

@@ -13,7 +13,7 @@ namespace trainer {
 
 namespace {
 
-constexpr std::array all{Isa::v2, Isa::v3, Isa::v4, Isa::v4bf16};
+constexpr std::array all{Isa::v2, Isa::v3, Isa::v4, Isa::v4bf16, Isa::v4amx};
 
 struct Registers {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
@@ -50,7 +50,7 @@ Isa& chosen() {
 }   // namespace
 
 std::string_view name_of(Isa isa) {
-    constexpr std::string_view names[] = {"v2", "v3", "v4", "v4bf16"};
+    constexpr std::string_view names[] = {"v2", "v3", "v4", "v4bf16", "v4amx"};
     return names[static_cast<std::size_t>(isa)];
 }
 
@@ -69,7 +69,9 @@ Isa supported_isa() {
     const bool v4 = has(extended.ebx, {16, 17, 28, 30, 31})   // AVX512 F, DQ, CD, BW, VL
                     && (state & 0xE6u) == 0xE6u;
     if (!v4) return Isa::v3;
-    return has(cpuid(7, 1).eax, {5}) ? Isa::v4bf16 : Isa::v4;
+    if (!has(cpuid(7, 1).eax, {5})) return Isa::v4;
+    const bool amx = has(extended.edx, {22, 24, 25}) && (state & 0x60000u) == 0x60000u;   // AMX BF16, TILE, INT8
+    return amx ? Isa::v4amx : Isa::v4bf16;
 }
 
 Isa choose_isa(std::string_view wanted, Isa supported) {
@@ -80,7 +82,7 @@ Isa choose_isa(std::string_view wanted, Isa supported) {
                 name_of(supported));
         return isa;
     }
-    fail(Exit::usage, "TRAINER_ISA={}: expected v2, v3, v4 or v4bf16", wanted);
+    fail(Exit::usage, "TRAINER_ISA={}: expected v2, v3, v4, v4bf16 or v4amx", wanted);
 }
 
 Isa isa() { return chosen(); }

@@ -7,7 +7,8 @@ namespace trainer {
 
 // Instruction sets our kernels are compiled for: x86-64 levels 2, 3 (AVX2, FMA) and 4 (AVX-512). v4bf16 is level 4
 // with the AVX512-BF16 extension; it runs the v4 variants but for kernels written for it (*_bf16.simd.cpp).
-enum class Isa : unsigned char { v2, v3, v4, v4bf16 };
+// v4amx has AMX for bf16 besides, which only the library of matrix products uses.
+enum class Isa : unsigned char { v2, v3, v4, v4bf16, v4amx };
 
 // The set in use, found once: the highest the processor and the operating system support, or the lower one the
 // environment variable TRAINER_ISA names. Error(usage) when that names an unknown or unsupported one.

@@ -22,7 +22,7 @@ using std::int64_t;
 
 // The kernels for the instruction set in use and the dtype.
 #define TRAINER_PICK_BY_DTYPE(kernel, dtype) \
-    ((dtype) == DType::bf16 && isa() == Isa::v4bf16 ? v4bf16::kernel : TRAINER_PICK(kernel))
+    ((dtype) == DType::bf16 && isa() >= Isa::v4bf16 ? v4bf16::kernel : TRAINER_PICK(kernel))
 
 void check_inputs(const Tensor& qkv, const Layout& layout, const AttentionShape& shape) {
     check(shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0, "attention: {} heads on {} key heads", shape.heads,

@@ -234,7 +234,7 @@ TEST_F(Attention, AgreesWithDouble) {
 }
 
 TEST_F(Attention, AgreesWithDoubleOnEveryInstructionSet) {
-    for (Isa set : {Isa::v2, Isa::v3, Isa::v4, Isa::v4bf16}) {
+    for (Isa set : {Isa::v2, Isa::v3, Isa::v4, Isa::v4bf16, Isa::v4amx}) {
         if (set > supported_isa()) continue;
         force_isa(set);
         for (DType dtype : {DType::f32, DType::bf16}) {

@@ -11,7 +11,8 @@ TEST(Isa, TheHighestSupportedIsTakenUnlessALowerOneIsWanted) {
     EXPECT_EQ(choose_isa("", Isa::v4), Isa::v4);
     EXPECT_EQ(choose_isa("v2", Isa::v4bf16), Isa::v2);
     EXPECT_EQ(choose_isa("v3", Isa::v3), Isa::v3);
-    EXPECT_EQ(choose_isa("v4bf16", Isa::v4bf16), Isa::v4bf16);
+    EXPECT_EQ(choose_isa("v4bf16", Isa::v4amx), Isa::v4bf16);
+    EXPECT_EQ(choose_isa("v4amx", Isa::v4amx), Isa::v4amx);
 }
 
 TEST(Isa, WhatTheMachineLacksIsAUsageError) {

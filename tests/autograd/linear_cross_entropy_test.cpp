@@ -269,7 +269,7 @@ TEST_P(LinearCrossEntropy, EveryInstructionSetHoldsTheBounds) {
     const Isa before = isa();
     Head head(GetParam(), 40, 83, 83, true);
     const Result expected = head.exact();
-    for (const Isa variant : {Isa::v2, Isa::v3, Isa::v4, Isa::v4bf16}) {
+    for (const Isa variant : {Isa::v2, Isa::v3, Isa::v4, Isa::v4bf16, Isa::v4amx}) {
         if (variant > supported_isa()) continue;
         force_isa(variant);
         const Result found = head.run();

@@ -60,7 +60,7 @@ bool same_bits(const std::vector<Matrix>& a, const std::vector<Matrix>& b) {
 
 std::vector<Isa> kernel_variants() {
     std::vector<Isa> out;
-    for (Isa isa : {Isa::v2, Isa::v3, Isa::v4, Isa::v4bf16})
+    for (Isa isa : {Isa::v2, Isa::v3, Isa::v4, Isa::v4bf16, Isa::v4amx})
         if (isa <= supported_isa()) out.push_back(isa);
     return out;
 }
