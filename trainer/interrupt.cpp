@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <csignal>
+#include <string_view>
 
 #include "configs/error.h"
 
@@ -21,30 +21,29 @@ extern "C" void on_signal(int signal) {
     if (before == SIGINT && signal == SIGINT) _exit(static_cast<int>(Exit::interrupted));
 }
 
-bool ignored(int signal) {
-    struct sigaction now {};
-    sigaction(signal, nullptr, &now);
-    return now.sa_handler == SIG_IGN;
+extern "C" void on_early_warning(int) {
+    constexpr std::string_view text = "error: warned by SIGUSR1 outside of training; run again with --resume\n";
+    [[maybe_unused]] const ssize_t count = ::write(STDERR_FILENO, text.data(), text.size());
+    _exit(static_cast<int>(Exit::preempted));
 }
 
 }   // namespace
 
-InterruptGuard::InterruptGuard() : hangs_up_(!ignored(SIGHUP)) {
+InterruptGuard::InterruptGuard() {
     seen = 0;
     struct sigaction action {};
     action.sa_handler = on_signal;   // no SA_RESTART: waiting for a line of a chat ends too
-    sigaction(SIGINT, &action, nullptr);
-    sigaction(SIGTERM, &action, nullptr);
-    sigaction(SIGUSR1, &action, nullptr);
-    if (hangs_up_) sigaction(SIGHUP, &action, nullptr);
+    for (std::size_t i = 0; i < signals.size(); ++i) {
+        sigaction(signals[i], nullptr, &before_[i]);
+        if (signals[i] != SIGHUP || before_[i].sa_handler != SIG_IGN) sigaction(signals[i], &action, nullptr);
+    }
 }
 
 InterruptGuard::~InterruptGuard() {
-    std::signal(SIGINT, SIG_DFL);
-    std::signal(SIGTERM, SIG_DFL);
-    std::signal(SIGUSR1, SIG_DFL);
-    if (hangs_up_) std::signal(SIGHUP, SIG_DFL);
+    for (std::size_t i = 0; i < signals.size(); ++i) sigaction(signals[i], &before_[i], nullptr);
 }
+
+void end_when_warned() { std::signal(SIGUSR1, on_early_warning); }
 
 int InterruptGuard::signal() { return seen; }
 

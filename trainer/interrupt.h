@@ -1,5 +1,8 @@
 #pragma once
 
+#include <array>
+#include <csignal>
+
 namespace trainer {
 
 // Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP (the terminal is gone) set a flag that the loop reads between steps. A second
@@ -14,7 +17,12 @@ public:
     static bool requested() { return signal() != 0; }
 
 private:
-    bool hangs_up_;   // SIGHUP was not ignored
+    static constexpr std::array signals{SIGINT, SIGTERM, SIGUSR1, SIGHUP};
+    std::array<struct sigaction, signals.size()> before_{};
 };
+
+// SIGUSR1 ends the program with `preempted` from now on, but where an InterruptGuard lives: Slurm's warning may come
+// while a run is still reading, with nothing to save.
+void end_when_warned();
 
 }   // namespace trainer

@@ -120,12 +120,14 @@ TEST(Interrupt, WhileDataIsReadLeavesNothing) {
     write_setup(folder.path());
     fs::remove(folder / "train.jsonl");
     ASSERT_EQ(::mkfifo((folder / "train.jsonl").c_str(), 0600), 0);
-    Program program({"run", "recipe.yaml"}, folder.path());
-    std::this_thread::sleep_for(std::chrono::milliseconds(500));
-    ASSERT_TRUE(program.running());
-    program.signal(SIGINT);
-    EXPECT_EQ(program.wait().code, 130);
-    EXPECT_FALSE(fs::exists(folder / "out"));
+    for (const auto& [number, code] : {std::pair(SIGINT, 130), {SIGUSR1, 75}}) {
+        Program program({"run", "recipe.yaml"}, folder.path());
+        std::this_thread::sleep_for(std::chrono::milliseconds(500));
+        ASSERT_TRUE(program.running());
+        program.signal(number);
+        EXPECT_EQ(program.wait().code, code);
+        EXPECT_FALSE(fs::exists(folder / "out"));
+    }
 }
 
 TEST(FullDisk, IsAnErrorOfItsOwn) {

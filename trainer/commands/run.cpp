@@ -21,6 +21,7 @@
 #include "trainer/commands/ranges.h"
 #include "trainer/commands/recipe_arguments.h"
 #include "trainer/identity.h"
+#include "trainer/interrupt.h"
 #include "trainer/log.h"
 #include "trainer/receipt.h"
 #include "trainer/run_options.h"
@@ -33,6 +34,7 @@ namespace {
 struct RunArguments : RecipeArguments {
     std::optional<int> processes;
     bool resume = false;
+    std::string resume_word;   // as CLI11 reads it: "true" for `--resume` alone, else what stands behind its =
     std::string resume_from;   // "": the newest of the recipe's output
     bool numerics_may_change = false;
 };
@@ -90,12 +92,15 @@ struct Start {
     std::map<std::string, std::string> identity;
 };
 
-// All ranks compute with the instruction set that the oldest of them has.
+// All ranks compute with the instruction set that the oldest of them has. Rank 0 says whose it is where they differ.
 void agree_on_isa(Communicator& ranks) {
-    Isa lowest = isa();
-    for (const double one : gather_values(ranks, {static_cast<double>(isa())}))
-        lowest = std::min(lowest, static_cast<Isa>(static_cast<int>(one)));
-    if (lowest != isa()) force_isa(lowest);
+    const std::vector<double> all = gather_values(ranks, {static_cast<double>(isa())});
+    const auto lowest = std::min_element(all.begin(), all.end());
+    const auto common = static_cast<Isa>(static_cast<int>(*lowest));
+    if (ranks.rank() == 0 && *std::max_element(all.begin(), all.end()) > *lowest)
+        log_warning(format("all ranks compute with instruction set {}, the highest that {} has", name_of(common),
+                           ranks.name_of(static_cast<int>(lowest - all.begin()))));
+    if (common != isa()) force_isa(common);
 }
 
 void agree_on_identity(Communicator& ranks, const std::map<std::string, std::string>& identity) {
@@ -232,6 +237,7 @@ void end_at_once(int exit_code, const std::string& message) {
 }
 
 int run(const RunArguments& arguments) {
+    end_when_warned();
     std::signal(SIGPIPE, SIG_IGN);   // a closed output does not end a run
     std::signal(SIGXFSZ, SIG_IGN);   // a file beyond the limit is an error like a full disk
     const auto ranks = open_communicator(end_at_once);
@@ -255,9 +261,15 @@ int launch(int processes) {
     return outcome.exit_code;
 }
 
-// The DIR of `--resume [DIR]` arrives as RECIPE or among the overrides, wherever it stands.
+// The DIR of `--resume=DIR` is the flag's value; that of `--resume DIR` arrives as RECIPE or among the overrides,
+// wherever it stands.
 void find_folder(RunArguments& arguments) {
+    arguments.resume = !arguments.resume_word.empty();
     if (!arguments.resume) return;
+    if (arguments.resume_word != "true") {
+        arguments.resume_from = arguments.resume_word;
+        return;
+    }
     const auto is_folder = [](const std::string& word) {
         std::error_code ignored;
         return word.find('=') == std::string::npos &&
@@ -278,9 +290,10 @@ std::function<int()> define_run(CLI::App& app) {
     arguments->declare(app);
     app.add_option("--nproc", arguments->processes, "start so many processes on this machine, which share the work")
         ->check(count_from(1, std::numeric_limits<int>::max()));
-    app.add_flag("--resume", arguments->resume,
-                 "go on from the newest valid checkpoint of the recipe's output, or with --resume DIR from that "
-                 "checkpoint of it; where there is none, start from the beginning");
+    app.add_flag(
+        "--resume", arguments->resume_word,
+        "go on from the newest valid checkpoint of the recipe's output, or with --resume DIR or --resume=DIR from that "
+        "checkpoint of it; where there is none, start from the beginning");
     app.add_flag("--allow-numerics-change", arguments->numerics_may_change,
                  "resume although this machine computes other bits");
     return [arguments] {

@@ -1,9 +1,12 @@
 // The result does not depend on the number of ranks, on what they share out, or on threads.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 
 #include <cstdlib>
 
+#include "autograd/cpu/isa.h"
+#include "comm/socket.h"
 #include "tests/trainer/promises/project.h"
 
 namespace trainer::test {
@@ -17,6 +20,8 @@ Words on_ranks(int ranks, const std::string& sharding = "none") {
 
 // In CI every number of ranks and every sharding occurs.
 bool tried(int ranks, int sharding) { return campaign() || ranks % 3 == sharding || ranks == 3; }
+
+int free_port() { return port_of(listen_at(true, 0)); }
 
 void expect_the_same_on_all_ranks(const PromiseProject& project) {
     const RunResult expected = project.finish("one");
@@ -46,6 +51,31 @@ TEST(Ranks, ChangeNoBitUnderMpirun) {
                                 " run recipe.yaml output=three training.sharding=gradients > log 2>&1";
     ASSERT_EQ(std::system(command.c_str()), 0) << get_text(project / "log");
     expect_same(project.result("three"), expected);
+}
+
+// Started by hand, as ranks of machines with another processor would be.
+TEST(Ranks, ComputeWithTheSetThatAllHave) {
+    if (supported_isa() < Isa::v3) GTEST_SKIP() << "this machine has one instruction set only";
+    const PromiseProject project;
+    const RunResult expected = project.finish("lower", {}, {"TRAINER_ISA=v2"});
+    EXPECT_NE(project.finish("higher").at("weights"), expected.at("weights"));
+    for (const int older : {0, 1}) {
+        const std::string output = "mixed" + std::to_string(older);
+        const std::string port = "MASTER_PORT=" + std::to_string(free_port());
+        const auto start = [&](int rank) {
+            Words environment = {"RANK=" + std::to_string(rank), "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.1", port};
+            if (rank == older) environment.push_back("TRAINER_ISA=v2");
+            return project.start(output, {}, environment);
+        };
+        Program first = start(0), second = start(1);
+        const ProgramResult result = first.wait();
+        EXPECT_EQ(result.code, 0) << result.err;
+        EXPECT_EQ(second.wait().code, 0);
+        EXPECT_THAT(result.err, testing::MatchesRegex("warning: all ranks compute with instruction set v2, the highest "
+                                                      "that rank " +
+                                                      std::to_string(older) + " \\(.*, process [0-9]+\\) has\n"));
+        expect_same(project.result(output), expected);
+    }
 }
 
 // The last step of an epoch has six leaves, fewer than the eight ranks.

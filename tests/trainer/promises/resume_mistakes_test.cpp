@@ -116,7 +116,11 @@ TEST_F(Resume, AllowsWhatChangesNoResult) {
 TEST_F(Resume, GoesOnWhereTheFolderWasMoved) {
     fs::create_directory(project / "runs");
     fs::rename(project / "half", project / "runs/other");
+    fs::copy(project / "runs/other", project / "runs/third", fs::copy_options::recursive);
     expect_same(project.finish("runs/other", {"--resume", "runs/other/checkpoint-4"}), expected);
+    const ProgramResult third = project.run("runs/third", {"--resume=runs/third/checkpoint-4"});
+    EXPECT_THAT(third.out, HasSubstr("resuming from checkpoint-4: step 4 of 6\n"));
+    expect_same(project.result("runs/third"), expected);
 }
 
 TEST_F(Resume, SkipsWhatDoesNotVerify) {
