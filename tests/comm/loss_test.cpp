@@ -76,6 +76,24 @@ TEST_P(Loss, ByAbandonTellsCodeAndReason) {
     }
 }
 
+// Only mpirun knows of it, and its first word to the others ends them.
+TEST(LossWhileMpiStarts, EndsTheOthers) {
+    if (!mpirun_missing().empty()) GTEST_SKIP() << mpirun_missing();
+    for (const int lost : {0, 1}) {
+        const RanksOutcome outcome = run_ranks(Launcher::mpirun, 3, {"vanish", std::to_string(lost)});
+        for (int rank = 0; rank < 3; ++rank) {
+            if (rank == lost) continue;
+            const RankResult& result = outcome.ranks[static_cast<std::size_t>(rank)];
+            EXPECT_EQ(result.code, 82);
+            EXPECT_EQ(result.message,
+                      "the launcher ended the run while MPI started; if a rank was lost, the launcher names it");
+            EXPECT_LE(result.time - outcome.ranks[static_cast<std::size_t>(lost)].time, 3);
+        }
+        EXPECT_NE(outcome.errors.find("process rank " + std::to_string(lost)), std::string::npos) << outcome.errors;
+        EXPECT_EQ(outcome.left_behind, 0);
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(Over, Loss, testing::Values(Launcher::sockets, Launcher::mpirun),
                          [](const auto& each) { return each.param == Launcher::sockets ? "Sockets" : "Mpi"; });
 

@@ -217,6 +217,13 @@ void depart(Communicator& ranks, const Arguments& arguments) {
     std::this_thread::sleep_for(std::chrono::milliseconds(random() % 3 * 150));
 }
 
+// RANK: it is killed before the ranks know of each other.
+void vanish(int rank, const Arguments& arguments) {
+    if (rank != std::stoi(arguments.at(0))) return;
+    report(rank, 0, "died");
+    ::kill(::getpid(), SIGKILL);
+}
+
 void differ(Communicator& ranks, const Arguments&) {
     repeat(ranks, ranks.rank() == 1 ? "barrier" : "all_gather", 1);
     repeat(ranks, "barrier", 2);
@@ -266,16 +273,18 @@ void bench(Communicator& ranks, const Arguments& arguments) {
     }
 }
 
-const std::map<std::string, void (*)(Communicator&, const Arguments&)> scenarios = {{"collectives", collectives},
-                                                                                    {"fault", fault},
-                                                                                    {"abandon", abandon},
-                                                                                    {"leave", leave},
-                                                                                    {"signal", signal_outside},
-                                                                                    {"depart", depart},
-                                                                                    {"differ", differ},
-                                                                                    {"wait", wait_for_signal},
-                                                                                    {"bench", bench},
-                                                                                    {"large", large}};
+const std::map<std::string, void (*)(Communicator&, const Arguments&)> scenarios = {
+    {"collectives", collectives},
+    {"fault", fault},
+    {"abandon", abandon},
+    {"leave", leave},
+    {"signal", signal_outside},
+    {"depart", depart},
+    {"differ", differ},
+    {"wait", wait_for_signal},
+    {"bench", bench},
+    {"large", large},
+    {"vanish", [](Communicator&, const Arguments&) {}}};
 
 int run(const std::string& scenario, const Arguments& arguments) {
     int rank = 0;
@@ -283,6 +292,7 @@ int run(const std::string& scenario, const Arguments& arguments) {
     try {
         const auto launched = launched_from_environment();
         rank = launched ? launched->rank : 0;
+        if (scenario == "vanish") vanish(rank, arguments);
         ranks = open_communicator([rank](int code, const std::string& message) {
             report(rank, code, message);
             ::_exit(code);
