@@ -70,7 +70,7 @@ void StartGuard::run(const OnLost& on_lost) {
         if (!terminated && steady_clock::now() < deadline) continue;
         on_lost(lost,
                 heard || terminated
-                    ? "the launcher ended the run while MPI started; if a rank was lost, the launcher names it"
+                    ? "the launcher ended the run while MPI started: a rank was lost, or it was told to stop"
                     : format("MPI did not start within {} s; did another rank end before it began?", limit.count()));
         return;
     }

