@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <exception>
 
 #include "configs/error.h"
 #include "hub/open_file.h"
@@ -78,6 +79,20 @@ std::string digest_of(const OpenFile& file, const std::vector<ByteRange>& ranges
 std::string sha256_of_file(const std::filesystem::path& path) {
     const OpenFile file(path, O_RDONLY | O_NONBLOCK);   // does not wait for the writer of a pipe
     return digest_of(file, {{0, file.size()}});
+}
+
+std::vector<std::string> sha256_of_files(const std::vector<std::filesystem::path>& paths) {
+    std::vector<std::string> digests(paths.size());
+    std::exception_ptr failure;
+#pragma omp parallel for schedule(dynamic)
+    for (std::size_t i = 0; i < paths.size(); ++i) try {
+            digests[i] = sha256_of_file(paths[i]);
+        } catch (const Error&) {
+#pragma omp critical(sha256_failure)
+            failure = std::current_exception();
+        }
+    if (failure) std::rethrow_exception(failure);
+    return digests;
 }
 
 std::string sha256_of_ranges(const std::filesystem::path& path, const std::vector<ByteRange>& ranges) {

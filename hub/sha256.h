@@ -43,6 +43,7 @@ std::string sha256_of(std::string_view text);
 // Of a whole file, and of some of its bytes, one range after the other. Error no_input when there is no such file, io
 // when it cannot be read or ends before a range does; both name the file.
 std::string sha256_of_file(const std::filesystem::path& path);
+std::vector<std::string> sha256_of_files(const std::vector<std::filesystem::path>& paths);   // side by side
 std::string sha256_of_ranges(const std::filesystem::path& path, const std::vector<ByteRange>& ranges);
 
 }   // namespace trainer

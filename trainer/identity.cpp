@@ -103,7 +103,7 @@ std::string data_digest(const Inputs& inputs) {
 
 std::string base_digest(const BaseModel& base) {
     Sha256 all;
-    for (const std::filesystem::path& file : base.snapshot.files) all.update(sha256_of_file(file));
+    for (const std::string& digest : sha256_of_files(base.snapshot.files)) all.update(digest);
     return all.finish();
 }
 

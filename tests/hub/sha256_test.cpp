@@ -21,6 +21,15 @@ TEST(Sha256, KnownDigests) {
     EXPECT_EQ(million.finish(), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
+Error error_of(const std::function<void()>& work) {
+    try {
+        work();
+    } catch (const Error& error) {
+        return error;
+    }
+    return Error(Exit::done, "no error");
+}
+
 TEST(Sha256, OfFilesAndRanges) {
     const TemporaryFolder folder;
     std::string text(3'000'017, ' ');
@@ -32,13 +41,21 @@ TEST(Sha256, OfFilesAndRanges) {
     EXPECT_EQ(sha256_of_ranges(folder / "file", {}), sha256_of(""));
 }
 
-Error error_of(const std::function<void()>& work) {
-    try {
-        work();
-    } catch (const Error& error) {
-        return error;
+// Larger than what is read at a time, with a short last piece.
+TEST(Sha256, SeveralFilesSideBySide) {
+    const TemporaryFolder folder;
+    std::vector<std::filesystem::path> paths;
+    std::vector<std::string> expected;
+    for (const std::size_t size : {5'000'011u, 0u, 4'194'304u, 17u}) {
+        std::string text(size, ' ');
+        for (std::size_t i = 0; i < size; ++i) text[i] = static_cast<char>((i + size) * 2654435761u >> 13);
+        paths.push_back(folder / std::to_string(size));
+        put(paths.back(), text);
+        expected.push_back(sha256_of(text));
     }
-    return Error(Exit::done, "no error");
+    EXPECT_EQ(sha256_of_files(paths), expected);
+    paths.push_back(folder / "absent");
+    EXPECT_EQ(error_of([&] { sha256_of_files(paths); }).code(), Exit::no_input);
 }
 
 TEST(Sha256, MistakesNameTheFile) {
