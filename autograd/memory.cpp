@@ -1,8 +1,10 @@
 #include "autograd/memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <bit>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -126,6 +128,13 @@ MemoryUse memory_use(Place place) { return ledger(place).use(); }
 void reset_memory_peak(Place place) { ledger(place).reset_peak(); }
 void release_cached_memory() { pool().release(); }
 void poison_new_memory(bool on) { poison = on; }
+
+void populate_memory(std::span<std::byte> memory) {
+    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const auto begin = reinterpret_cast<std::uintptr_t>(memory.data()) / page * page;
+    const auto end = reinterpret_cast<std::uintptr_t>(memory.data()) + memory.size();
+    ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE);
+}
 
 Storage::Storage(std::size_t bytes, Place place)
     : bytes_(bytes), counted_bytes_(size_class(bytes)), place_(place), purpose_(purpose_of_thread) {

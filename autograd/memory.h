@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstddef>
+#include <span>
 #include <string_view>
 
 #include "autograd/place.h"
@@ -44,6 +45,10 @@ void reset_memory_peak(Place place);   // the peak becomes what is in use now
 
 // Returns cached free blocks of the CPU pool to the system.
 void release_cached_memory();
+
+// Has the system back memory with pages now instead of at its first use; what it holds stays. Any thread may do it
+// while others use the memory. Where the system cannot, nothing happens.
+void populate_memory(std::span<std::byte> memory);
 
 // New CPU tensors are filled with NaN patterns instead of being left as they are (tests).
 void poison_new_memory(bool on);

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "comm/signals_blocked.h"
 #include "comm/watch_meeting.h"
 #include "configs/error.h"
 
@@ -34,12 +35,8 @@ Watch::Watch(Communicator& ranks, const std::string& host, OnLost on_lost)
     : rank_(ranks.rank()), links_(connect_watches(ranks, host)), on_lost_(std::move(on_lost)) {
     for (int rank = 0; rank < ranks.size(); ++rank) names_.push_back(ranks.name_of(rank));
     wake_ = Socket(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-    // Signals are for the owner's thread.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const SignalsBlocked blocked;
     thread_ = std::thread([this] { run(); });
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 Watch::~Watch() {

@@ -185,20 +185,25 @@ void export_model(const fs::path& folder, const Snapshot& base, const std::vecto
     write_file(folder / "config.json", to_json(config, config_style) + "\n");
 }
 
-void export_tokenizer(const fs::path& folder, const Snapshot& base) {
+std::map<std::string, std::string> tokenizer_texts(const Snapshot& base) {
+    std::map<std::string, std::string> texts;
     if (base.gguf) {
         Node config = base.tokenizer_config;
         if (const Node* text = config.find("chat_template")) {
-            write_file(folder / "chat_template.jinja", text->as_string());
+            texts["chat_template.jinja"] = text->as_string();
             config.erase("chat_template");
         }
-        write_file(folder / "tokenizer.json", to_json(base.tokenizer, {.indent = 2}));
-        write_file(folder / "tokenizer_config.json", to_json(config, {.indent = 2, .sort_keys = true}) + "\n");
-        return;
+        texts["tokenizer.json"] = to_json(base.tokenizer, {.indent = 2});
+        texts["tokenizer_config.json"] = to_json(config, {.indent = 2, .sort_keys = true}) + "\n";
+        return texts;
     }
     for (const char* name : tokenizer_files)
-        if (const fs::path path = base.folder / name; fs::is_regular_file(path))
-            write_file(folder / name, read_text_file(path));
+        if (const fs::path path = base.folder / name; fs::is_regular_file(path)) texts[name] = read_text_file(path);
+    return texts;
+}
+
+void export_tokenizer(const fs::path& folder, const Snapshot& base) {
+    for (const auto& [name, text] : tokenizer_texts(base)) write_file(folder / name, text);
 }
 
 }   // namespace trainer

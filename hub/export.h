@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <vector>
 
@@ -28,8 +29,9 @@ void export_model(const std::filesystem::path& folder, const Snapshot& base, con
 // `values` must stay valid until then.
 TensorToWrite tensor_from_f32(std::string name, FileShape shape, const float* values, FileDType dtype);
 
-// The tokenizer files of the base beside an adapter or model: copied byte for byte from a folder, written from
-// the metadata of a GGUF file.
+// The tokenizer files of the base by name: byte for byte those of a folder, written from the metadata of a GGUF file.
+std::map<std::string, std::string> tokenizer_texts(const Snapshot& base);
+// Writes them beside an adapter or model.
 void export_tokenizer(const std::filesystem::path& folder, const Snapshot& base);
 
 }   // namespace trainer

@@ -130,9 +130,8 @@ MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks) {
         const auto leaf = [&](std::int64_t) { return largest.on_meta(); };
         stepper.step(leaves, leaf, *optimizer, 0.0);
         if (const auto checkpoint = first_checkpoint(inputs)) {
-            ValueCopies values;
-            if (ranks.rank() == 0) values = copy_values(model.parameters().trainable());
-            const StateCopy copies = copy_state(*optimizer, stepper.layout().owned(ranks.rank()), values);
+            const StateCopy copy(*optimizer, stepper.layout().owned(ranks.rank()),
+                                 copied_whole(model.parameters(), ranks.rank()));
             if (*checkpoint < inputs.total_steps) {
                 stepper.step(leaves, leaf, *optimizer, 0.0);
                 evaluate();

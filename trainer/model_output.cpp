@@ -104,7 +104,9 @@ DType stored_dtype(const Node& config) {
 
 std::uint64_t ModelOutput::bytes() const {
     const auto elements = static_cast<std::uint64_t>(model.parameters().elements(peft != nullptr));
-    return elements * static_cast<std::uint64_t>(peft ? 4 : bits_of(saved_dtype(inputs)) / 8);
+    std::uint64_t bytes = elements * static_cast<std::uint64_t>(peft ? 4 : bits_of(saved_dtype(inputs)) / 8);
+    for (const auto& [name, text] : tokenizer_texts(inputs.base.snapshot)) bytes += text.size();
+    return bytes;
 }
 
 void ModelOutput::write(const std::filesystem::path& folder) const {

@@ -17,7 +17,7 @@ struct ModelOutput {
     std::function<const float*(const Parameter&)> values;
 
     void write(const std::filesystem::path& folder) const;
-    std::uint64_t bytes() const;   // of the weights
+    std::uint64_t bytes() const;   // of weights and tokenizer, but no header, card or configuration
 };
 
 // The dtype a config.json says its weights are stored in (bf16 when it says nothing we know).

@@ -1,19 +1,23 @@
 #include "trainer/run_checkpoints.h"
 
+#include <system_error>
+
 #include "comm/collective.h"
+#include "comm/signals_blocked.h"
 #include "comm/together.h"
 #include "configs/error.h"
 #include "configs/json.h"
 #include "configs/yaml.h"
 #include "hub/output_file.h"
 #include "trainer/checkpoint/store.h"
+#include "trainer/run_options.h"
 #include "trainer/version.h"
 
 namespace trainer {
 
 namespace {
 
-constexpr std::uint64_t small_files = 64 << 10;   // card, recipe, states
+constexpr std::uint64_t small_files = 64 << 10;   // card, configuration, recipe, states
 constexpr double slow_disk = 50e6;                // bytes a second
 
 std::string shared_run_id(Communicator& ranks) { return gather_texts(ranks, ranks.rank() == 0 ? new_run_id() : "")[0]; }
@@ -25,25 +29,38 @@ RunCheckpoints::RunCheckpoints(Run run, std::string parent, std::int64_t best_st
       folder_(run_.inputs.recipe.output),
       slices_(run_.stepper.layout().owned(run_.ranks.rank())),
       run_id_(shared_run_id(run_.ranks)),
+      other_bytes_(ModelOutput{run_.inputs, run_.model, run_.peft, {}}.bytes() + small_files),
       writer_(run_.ranks, folder_, run_id_),
       first_seconds_(static_cast<double>(bytes()) / slow_disk),
       parent_(std::move(parent)),
-      best_step_(best_step) {}
-
-std::uint64_t RunCheckpoints::bytes() const {
-    const ModelOutput model{run_.inputs, run_.model, run_.peft, {}};
-    const auto trained = static_cast<std::uint64_t>(run_.model.parameters().elements(true));
-    return trained * sizeof(float) * (1 + run_.optimizer.state_names().size()) + model.bytes() + small_files;
+      best_step_(best_step) {
+    const auto first = first_checkpoint(run_.inputs);
+    if (!first || *first >= run_.inputs.total_steps) return;   // none, or one when training has ended
+    copy_ = make_copy();
+    const SignalsBlocked blocked;
+    try {
+        populating_ = std::jthread([copy = copy_.get()](const std::stop_token& stop) { copy->populate(stop); });
+    } catch (const std::system_error&) {   // then the first checkpoint takes longer
+    }
 }
 
-std::function<void(const std::filesystem::path&)> RunCheckpoints::file_writer(const TrainingState& state,
-                                                                              const std::string& trainer_state,
-                                                                              const std::string& metrics,
-                                                                              ValueCopies values) const {
+std::shared_ptr<StateCopy> RunCheckpoints::make_copy() const {
+    return std::make_shared<StateCopy>(run_.optimizer, slices_,
+                                       copied_whole(run_.model.parameters(), run_.ranks.rank()));
+}
+
+std::uint64_t RunCheckpoints::bytes() const {
+    const auto trained = static_cast<std::uint64_t>(run_.model.parameters().elements(true));
+    return trained * sizeof(float) * (1 + run_.optimizer.state_names().size()) + other_bytes_;
+}
+
+std::function<void(const std::filesystem::path&)> RunCheckpoints::file_writer(
+    const TrainingState& state, const std::string& trainer_state, const std::string& metrics,
+    std::shared_ptr<const StateCopy> copy) const {
     if (run_.ranks.rank() != 0) return {};
-    return [this, state, trainer_state, metrics, values = std::move(values)](const std::filesystem::path& folder) {
+    return [this, state, trainer_state, metrics, copy = std::move(copy)](const std::filesystem::path& folder) {
         const ModelOutput model{run_.inputs, run_.model, run_.peft,
-                                [&](const Parameter& parameter) { return values.at(&parameter).data<float>(); }};
+                                [&](const Parameter& parameter) { return copy->value_of(parameter); }};
         model.write(folder);
         write_file(folder / "recipe.yaml", to_yaml(resolved(run_.inputs.recipe)));
         write_file(folder / "trainer_state.json", trainer_state);
@@ -70,11 +87,11 @@ std::optional<std::string> RunCheckpoints::save(const TrainingState& state, cons
     content.name = checkpoint_name(state.step);
     content.manifest = manifest(state.step);
     content.layout = state_layout(run_.model.parameters().trainable(), run_.optimizer.state_names());
-    ValueCopies values;
-    if (run_.ranks.rank() == 0) values = copy_values(run_.model.parameters().trainable());
-    content.state = copy_state(run_.optimizer, slices_, values);
-    content.write_files = file_writer(state, trainer_state, metrics, std::move(values));
-    content.other_bytes = ModelOutput{run_.inputs, run_.model, run_.peft, {}}.bytes() + small_files;
+    const std::shared_ptr<StateCopy> copy = copy_ ? copy_ : make_copy();
+    copy->take();
+    content.state = copy;
+    content.write_files = file_writer(state, trainer_state, metrics, copy);
+    content.other_bytes = other_bytes_ + trainer_state.size() + metrics.size();
     writing_ = content.name;
     best_step_ = state.best_step;
     writer_.start(std::move(content));

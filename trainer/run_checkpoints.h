@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 
 #include "trainer/checkpoint/run_lock.h"
 #include "trainer/checkpoint/writer.h"
@@ -51,18 +52,23 @@ public:
 private:
     std::function<void(const std::filesystem::path&)> file_writer(const TrainingState& state,
                                                                   const std::string& trainer_state,
-                                                                  const std::string& metrics, ValueCopies values) const;
+                                                                  const std::string& metrics,
+                                                                  std::shared_ptr<const StateCopy> copy) const;
+    std::shared_ptr<StateCopy> make_copy() const;
     Manifest manifest(std::int64_t step) const;
 
     Run run_;
     std::filesystem::path folder_;
     std::vector<ParameterSlice> slices_;   // this rank's part of the state file
     std::string run_id_;
+    std::uint64_t other_bytes_;   // of a checkpoint: all but the state file, as it was when the run began
     CheckpointWriter writer_;
     double first_seconds_;
     std::string parent_;
     std::string writing_;   // name of the one under way
     std::int64_t best_step_ = 0;
+    std::shared_ptr<StateCopy> copy_;   // when training goes on after a checkpoint; else each makes its own
+    std::jthread populating_;
 };
 
 }   // namespace trainer

@@ -48,9 +48,10 @@ std::string reference_file(const std::vector<Content>& all, const std::filesyste
 }
 
 // Writer `rank` of `ranks` writes its even share of the elements of every tensor.
-WrittenRanges write_share(const std::filesystem::path& path, const std::vector<Content>& all, int rank, int ranks) {
+std::vector<WrittenRanges> write_share(const std::filesystem::path& path, const std::vector<Content>& all, int rank,
+                                       int ranks, std::uint64_t part_bytes = SafetensorsRangeWriter::part_bytes) {
     const SafetensorsLayout layout = layout_of(all);
-    SafetensorsRangeWriter writer(path, layout);
+    SafetensorsRangeWriter writer(path, layout, part_bytes);
     if (rank == 0) writer.write_head();
     for (const Content& content : all) {
         const std::int64_t count = element_count(content.spec.shape);
@@ -63,19 +64,32 @@ WrittenRanges write_share(const std::filesystem::path& path, const std::vector<C
     return writer.finish();
 }
 
+std::uint64_t size_of(const WrittenRanges& part) {
+    std::uint64_t size = 0;
+    for (const ByteRange& range : part.ranges) size += range.end - range.begin;
+    return size;
+}
+
 TEST(SafetensorsRanges, AnyNumberOfWritersMakeTheSameFile) {
     const TemporaryFolder folder;
     const std::vector<Content> all = contents();
     const std::string expected = reference_file(all, folder / "whole");
-    for (const int ranks : {1, 2, 3, 8}) {
-        const auto path = folder / ("shared" + std::to_string(ranks));
+    for (const auto& [ranks, part_bytes] : std::vector<std::pair<int, std::uint64_t>>{
+             {1, 1 << 20}, {2, 1 << 20}, {3, 1 << 20}, {8, 1 << 20}, {1, 1}, {2, 7}, {3, 64}}) {
+        const auto path = folder / format("shared{}_{}", ranks, part_bytes);
         create_shared_safetensors(path, layout_of(all));
         EXPECT_EQ(std::filesystem::file_size(path), expected.size());
         std::vector<ByteRange> covered;
         for (int rank = ranks - 1; rank >= 0; --rank) {
-            const WrittenRanges written = write_share(path, all, rank, ranks);
-            EXPECT_EQ(written.sha256, sha256_of_ranges(path, written.ranges));
-            covered.insert(covered.end(), written.ranges.begin(), written.ranges.end());
+            const std::vector<WrittenRanges> parts = write_share(path, all, rank, ranks, part_bytes);
+            for (const WrittenRanges& part : parts) {
+                EXPECT_EQ(part.sha256, sha256_of_ranges(path, part.ranges));
+                if (&part != &parts.back()) {
+                    EXPECT_EQ(size_of(part), part_bytes);
+                }
+                EXPECT_LE(size_of(part), part_bytes);
+                covered.insert(covered.end(), part.ranges.begin(), part.ranges.end());
+            }
         }
         EXPECT_EQ(get(path), expected);
         std::sort(covered.begin(), covered.end(), [](auto a, auto b) { return a.begin < b.begin; });
@@ -86,6 +100,14 @@ TEST(SafetensorsRanges, AnyNumberOfWritersMakeTheSameFile) {
         }
         EXPECT_EQ(position, expected.size());
     }
+}
+
+TEST(SafetensorsRanges, WhoWritesNothingHasNoParts) {
+    const TemporaryFolder folder;
+    const std::vector<Content> all = contents();
+    create_shared_safetensors(folder / "shared", layout_of(all));
+    const SafetensorsLayout layout = layout_of(all);
+    EXPECT_TRUE(SafetensorsRangeWriter(folder / "shared", layout).finish().empty());
 }
 
 TEST(SafetensorsRanges, ProcessesWriteSideBySide) {
@@ -121,7 +143,7 @@ TEST(SafetensorsRanges, NeighbouringRangesAreJoined) {
     writer.write("x", 3, bytes_of(all[0].bytes).first(4));
     const std::uint64_t data = layout.data_begin();
     const std::vector<ByteRange> expected = {{data, data + 8}, {data + 12, data + 16}};
-    EXPECT_EQ(writer.finish().ranges, expected);
+    EXPECT_EQ(writer.finish().at(0).ranges, expected);
 }
 
 TEST(SafetensorsRanges, ReadsAnyPart) {
@@ -129,6 +151,13 @@ TEST(SafetensorsRanges, ReadsAnyPart) {
     const std::vector<Content> all = contents();
     reference_file(all, folder / "file");
     const SafetensorsRangeReader reader(folder / "file");
+    std::vector<std::string> at_once;
+    for (const Content& content : all) at_once.push_back(std::string(content.bytes.size(), '?'));
+    std::vector<SafetensorsRangeReader::Part> parts;
+    for (std::size_t i = 0; i < all.size(); ++i)
+        parts.push_back({all[i].spec.name, 0, std::as_writable_bytes(std::span(at_once[i]))});
+    reader.read(parts);
+    for (std::size_t i = 0; i < all.size(); ++i) EXPECT_EQ(at_once[i], all[i].bytes);
     for (const Content& content : all) {
         const std::int64_t count = element_count(content.spec.shape);
         const auto width = static_cast<std::size_t>(bits_of(content.spec.dtype) / 8);

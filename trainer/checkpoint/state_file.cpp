@@ -1,6 +1,7 @@
 #include "trainer/checkpoint/state_file.h"
 
 #include <algorithm>
+#include <span>
 #include <tuple>
 
 #include "configs/error.h"
@@ -9,13 +10,10 @@ namespace trainer {
 
 namespace {
 
-std::string value_name(const Parameter& parameter) { return "value." + parameter.name; }
+// No longer than a few milliseconds, in which others who want memory may have to wait.
+constexpr std::size_t populated_at_once = 8 << 20;
 
-Tensor copy_of(const Tensor& values) {
-    Tensor out = Tensor::empty(values.elements(), DType::f32, values.place());
-    copy(values, out);
-    return out;
-}
+std::string value_name(const Parameter& parameter) { return "value." + parameter.name; }
 
 // The optimizer's slice that a slice lies in.
 std::size_t slice_around(const Optimizer& optimizer, const ParameterSlice& slice) {
@@ -54,36 +52,62 @@ SafetensorsLayout state_layout(const std::vector<Parameter*>& trainable, const s
     return lay_out_safetensors(state_file_name, tensors);
 }
 
-ValueCopies copy_values(const std::vector<Parameter*>& parameters) {
+StateCopy::StateCopy(Optimizer& optimizer, const std::vector<ParameterSlice>& slices,
+                     const std::vector<Parameter*>& whole)
+    : optimizer_(optimizer) {
     const PurposeScope purpose(Purpose::workspace);
-    ValueCopies copies;
-    for (const Parameter* parameter : parameters) {
-        Tensor& values = copies[parameter] = Tensor::empty(parameter->shape, DType::f32, parameter->value.place());
-        copy(parameter->value, values);
-    }
-    return copies;
-}
-
-StateCopy copy_state(Optimizer& optimizer, const std::vector<ParameterSlice>& slices, const ValueCopies& copied) {
-    const PurposeScope purpose(Purpose::workspace);
-    StateCopy out;
+    for (const Parameter* parameter : whole)
+        whole_[parameter] = Tensor::empty(parameter->shape, DType::f32, parameter->value.place());
     for (const ParameterSlice& slice : slices) {
+        const auto add = [&](const Source& source, const std::string& name) {
+            pieces_.push_back(
+                {name, slice.begin, Tensor::empty(slice.elements(), DType::f32, slice.parameter->value.place())});
+            sources_.push_back(source);
+        };
         const std::size_t index = slice_around(optimizer, slice);
-        const std::int64_t offset = slice.begin - optimizer.slices()[index].begin;
-        const auto values = copied.find(slice.parameter);
-        out.pieces.push_back({value_name(*slice.parameter), slice.begin,
-                              values == copied.end() ? copy_of(slice.value()) : slice.part_of(values->second)});
-        for (const auto& [state, tensor] : optimizer.state(index))
-            out.pieces.push_back({state + "." + slice.parameter->name, slice.begin,
-                                  copy_of(tensor.row_range(offset, offset + slice.elements()))});
+        const std::string name = value_name(*slice.parameter);
+        if (const auto values = whole_.find(slice.parameter); values != whole_.end())
+            pieces_.push_back({name, slice.begin, slice.part_of(values->second)});
+        else
+            add({slice, index, "", pieces_.size()}, name);
+        for (const std::string& state : optimizer.state_names())
+            add({slice, index, state, pieces_.size()}, state + "." + slice.parameter->name);
     }
-    return out;
 }
 
-WrittenRanges write_state(const std::filesystem::path& file, const SafetensorsLayout& layout, const StateCopy& copy,
-                          bool write_head) {
+Tensor StateCopy::values_of(const Source& source) const {
+    if (source.state.empty()) return source.slice.value();
+    const std::int64_t offset = source.slice.begin - optimizer_.slices()[source.index].begin;
+    return optimizer_.state(source.index).at(source.state).row_range(offset, offset + source.slice.elements());
+}
+
+void StateCopy::take() {
+    for (auto& [parameter, values] : whole_) copy(parameter->value, values);
+    for (const Source& source : sources_) copy(values_of(source), pieces_[source.piece].values);
+}
+
+void StateCopy::populate(const std::stop_token& stop) const {
+    const auto all = [&](const Tensor& values) {
+        for (std::span<std::byte> rest = bytes_of(values); !rest.empty() && !stop.stop_requested();) {
+            const std::span<std::byte> part = rest.first(std::min(rest.size(), populated_at_once));
+            populate_memory(part);
+            rest = rest.subspan(part.size());
+        }
+    };
+    for (const auto& [parameter, values] : whole_) all(values);
+    for (const Source& source : sources_) all(pieces_[source.piece].values);
+}
+
+const float* StateCopy::value_of(const Parameter& parameter) const { return whole_.at(&parameter).data<float>(); }
+
+std::vector<Parameter*> copied_whole(const ParameterSet& parameters, int rank) {
+    return rank == 0 ? parameters.trainable() : std::vector<Parameter*>();
+}
+
+std::vector<WrittenRanges> write_state(const std::filesystem::path& file, const SafetensorsLayout& layout,
+                                       const StateCopy& copy, bool write_head) {
     std::vector<const StateCopy::Piece*> in_order;
-    for (const StateCopy::Piece& piece : copy.pieces) in_order.push_back(&piece);
+    for (const StateCopy::Piece& piece : copy.pieces()) in_order.push_back(&piece);
     const auto place = [&](const StateCopy::Piece* piece) {
         return std::tuple(layout.at(piece->tensor).begin, piece->begin);
     };
@@ -97,15 +121,16 @@ WrittenRanges write_state(const std::filesystem::path& file, const SafetensorsLa
 void read_state(const std::filesystem::path& file, const std::vector<Parameter*>& trainable, Optimizer& optimizer) {
     const SafetensorsRangeReader reader(file);
     check_tensors(reader.file(), state_layout(trainable, optimizer.state_names()));
-    for (Parameter* parameter : trainable) {
-        reader.read(value_name(*parameter), 0, bytes_of(parameter->value));
-        parameter->changed();
-    }
+    std::vector<SafetensorsRangeReader::Part> parts;
+    for (const Parameter* parameter : trainable)
+        parts.push_back({value_name(*parameter), 0, bytes_of(parameter->value)});
     for (std::size_t i = 0; i < optimizer.slices().size(); ++i) {
         const ParameterSlice& slice = optimizer.slices()[i];
         for (const auto& [state, values] : optimizer.state(i))
-            reader.read(state + "." + slice.parameter->name, slice.begin, bytes_of(values));
+            parts.push_back({state + "." + slice.parameter->name, slice.begin, bytes_of(values)});
     }
+    reader.read(parts);
+    for (Parameter* parameter : trainable) parameter->changed();
 }
 
 }   // namespace trainer

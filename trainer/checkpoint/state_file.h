@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <map>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -17,26 +18,49 @@ inline constexpr const char* state_file_name = "optimizer.safetensors";
 // state tensor of the optimizer "<state>.<name>", all in the parameter's shape. The layout knows no ranks.
 SafetensorsLayout state_layout(const std::vector<Parameter*>& trainable, const std::vector<std::string>& state_names);
 
-// The values of parameters at one moment, in f32.
-using ValueCopies = std::map<const Parameter*, Tensor>;
-ValueCopies copy_values(const std::vector<Parameter*>& parameters);
+// A copy of some slices with their state, and of whole parameters, taken at one moment, to be written while training
+// goes on. Its memory is had when it is made, counts as workspace, and serves for one copy after the other.
+class StateCopy {
+public:
+    // `slices` must lie in the optimizer's own. Values of parameters in `whole` are copied whole, others by slice. All
+    // three must outlive the copying.
+    StateCopy(Optimizer& optimizer, const std::vector<ParameterSlice>& slices, const std::vector<Parameter*>& whole);
 
-// A copy of some slices with their state, taken at one moment, to be written while training goes on.
-struct StateCopy {
+    // Asks the system for the memory before it is used, so that no copying waits for it. Does nothing where the system
+    // cannot. May run while `take` does; ends early when `stop` is asked for.
+    void populate(const std::stop_token& stop) const;
+    // Copies everything as it is now. What reads the last copy must have ended.
+    void take();
+
     struct Piece {
         std::string tensor;
         std::int64_t begin = 0;   // elements
         Tensor values;            // f32, one-dimensional
     };
-    std::vector<Piece> pieces;
+    const std::vector<Piece>& pieces() const { return pieces_; }
+    const float* value_of(const Parameter& parameter) const;   // of one in `whole`
+
+private:
+    struct Source {
+        ParameterSlice slice;
+        std::size_t index;   // of the optimizer's slice that it lies in
+        std::string state;   // "": the values
+        std::size_t piece;
+    };
+    Tensor values_of(const Source& source) const;
+
+    Optimizer& optimizer_;
+    std::map<const Parameter*, Tensor> whole_;
+    std::vector<Piece> pieces_;
+    std::vector<Source> sources_;   // of the pieces that no whole parameter holds
 };
 
-// `slices` must lie in the optimizer's own. Values that `copied` holds are shared with it.
-StateCopy copy_state(Optimizer& optimizer, const std::vector<ParameterSlice>& slices, const ValueCopies& copied);
+// The parameters that a rank copies whole: rank 0, which writes the model's files, all that are trained.
+std::vector<Parameter*> copied_whole(const ParameterSet& parameters, int rank);
 
 // Writes the pieces into the shared file; exactly one process writes its head. Errors: those of the range writer.
-WrittenRanges write_state(const std::filesystem::path& file, const SafetensorsLayout& layout, const StateCopy& copy,
-                          bool write_head);
+std::vector<WrittenRanges> write_state(const std::filesystem::path& file, const SafetensorsLayout& layout,
+                                       const StateCopy& copy, bool write_head);
 
 // Fills the values of all trainable parameters, and the state of the optimizer's slices. Error(bad_checkpoint) when
 // tensors are missing or have another shape.

@@ -1,11 +1,11 @@
 #include "trainer/checkpoint/writer.h"
 
 #include <chrono>
-#include <csignal>
 #include <system_error>
 #include <utility>
 
 #include "comm/collective.h"
+#include "comm/signals_blocked.h"
 #include "comm/together.h"
 #include "configs/error.h"
 #include "configs/json.h"
@@ -16,22 +16,25 @@ namespace {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-std::string text_of(const WrittenRanges& written) {
-    Node ranges = Node::list();
-    for (const ByteRange& range : written.ranges) {
-        Node pair = Node::list();
-        pair.push_back(static_cast<std::int64_t>(range.begin));
-        pair.push_back(static_cast<std::int64_t>(range.end));
-        ranges.push_back(std::move(pair));
+std::string text_of(const std::vector<WrittenRanges>& written) {
+    Node out = Node::list();
+    for (const WrittenRanges& part : written) {
+        Node ranges = Node::list();
+        for (const ByteRange& range : part.ranges) {
+            Node pair = Node::list();
+            pair.push_back(static_cast<std::int64_t>(range.begin));
+            pair.push_back(static_cast<std::int64_t>(range.end));
+            ranges.push_back(std::move(pair));
+        }
+        Node node = Node::map();
+        node.set("ranges", std::move(ranges));
+        node.set("sha256", part.sha256);
+        out.push_back(std::move(node));
     }
-    Node out = Node::map();
-    out.set("ranges", std::move(ranges));
-    out.set("sha256", written.sha256);
     return to_json(out);
 }
 
-ManifestPart part_of(const std::string& text) {
-    const Node node = parse_json(text, "part");
+ManifestPart part_of(const Node& node) {
     ManifestPart part;
     for (const Node& pair : node.at("ranges").as_list())
         part.ranges.push_back({static_cast<std::uint64_t>(pair.as_list()[0].as_integer()),
@@ -40,12 +43,13 @@ ManifestPart part_of(const std::string& text) {
     return part;
 }
 
-ManifestFile file_of(const std::vector<std::string>& parts, std::uint64_t size) {
+// From what the ranks wrote of it.
+ManifestFile file_of(const std::vector<std::string>& of_ranks, std::uint64_t size) {
     ManifestFile file;
     file.size = size;
-    for (const std::string& text : parts) {
-        ManifestPart part = part_of(text);
-        if (!part.ranges.empty()) file.parts.push_back(std::move(part));
+    for (const std::string& text : of_ranks) {
+        const Node parts = parse_json(text, "parts");
+        for (const Node& part : parts.as_list()) file.parts.push_back(part_of(part));
     }
     if (file.parts.size() == 1) file.sha256 = std::exchange(file.parts, {}).front().sha256;
     return file;
@@ -79,16 +83,12 @@ void CheckpointWriter::start(Content content) {
 }
 
 void CheckpointWriter::start_thread() {
-    sigset_t all, before;   // signals are for the loop's thread
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const SignalsBlocked blocked;
     try {
         thread_ = std::thread([this] { write(); });
     } catch (const std::system_error& error) {
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
         fail(Exit::system, "no thread can be started to write the checkpoint: {}", error.what());
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void CheckpointWriter::write() {
@@ -97,11 +97,11 @@ void CheckpointWriter::write() {
             content_.write_files(folder_);
             list_files(folder_, state_file_name, content_.manifest);
         }
-        written_ = write_state(folder_ / state_file_name, content_.layout, content_.state, ranks_.rank() == 0);
+        written_ = write_state(folder_ / state_file_name, content_.layout, *content_.state, ranks_.rank() == 0);
     } catch (...) {
         error_ = std::current_exception();
     }
-    content_.state = {};
+    content_.state = nullptr;
     content_.write_files = nullptr;
     done_ = true;
 }

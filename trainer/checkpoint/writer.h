@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "comm/communicator.h"
 #include "trainer/checkpoint/staged_folder.h"
@@ -13,9 +14,9 @@
 
 namespace trainer {
 
-// Writes checkpoints behind the training loop: what has to be written is copied when `start` is called, written,
-// hashed and flushed by a thread of every rank, and committed by rank 0 at a later `poll`, when all ranks are done. At
-// most one is under way.
+// Writes checkpoints behind the training loop: what has to be written has been copied when `start` is called, is
+// written, hashed and flushed by a thread of every rank, and committed by rank 0 at a later `poll`, when all ranks are
+// done. At most one is under way.
 class CheckpointWriter {
 public:
     CheckpointWriter(Communicator& ranks, std::filesystem::path run_folder, std::string run_id);
@@ -24,10 +25,10 @@ public:
     CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
     struct Content {
-        std::string name;           // of the folder
-        Manifest manifest;          // without files
-        SafetensorsLayout layout;   // of the state file
-        StateCopy state;            // this rank's part of it
+        std::string name;                         // of the folder
+        Manifest manifest;                        // without files
+        SafetensorsLayout layout;                 // of the state file
+        std::shared_ptr<const StateCopy> state;   // this rank's part of it; let go when it is written
         // Rank 0: writes all other files into the folder, from copies of its own. Called by the thread.
         std::function<void(const std::filesystem::path&)> write_files;
         std::uint64_t other_bytes = 0;   // of those files, about
@@ -58,7 +59,7 @@ private:
     std::thread thread_;
     std::atomic<bool> done_ = false;
     std::exception_ptr error_;
-    WrittenRanges written_;
+    std::vector<WrittenRanges> written_;
     double begin_seconds_ = 0;
     double seconds_ = 0;
 };

@@ -15,6 +15,7 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t elements = 12;
 constexpr int writers = 3;
+constexpr std::uint64_t part_bytes = 20;   // several to a writer
 
 std::string config_text(std::int64_t step) { return "{\"step\": " + std::to_string(step) + "}\n"; }
 
@@ -36,13 +37,13 @@ ManifestFile write_weights(const fs::path& path, std::int64_t step) {
     ManifestFile file;
     file.size = shape.file_size();
     for (int rank = 0; rank < writers; ++rank) {
-        SafetensorsRangeWriter writer(path, shape);
+        SafetensorsRangeWriter writer(path, shape, part_bytes);
         if (rank == 0) writer.write_head();
         const std::int64_t begin = elements * rank / writers;
         const auto part = std::span(values).subspan(static_cast<std::size_t>(begin), elements / writers);
         for (const char* tensor : {"w", "step"}) writer.write(tensor, begin, std::as_bytes(part));
-        WrittenRanges written = writer.finish();
-        file.parts.push_back({std::move(written.ranges), std::move(written.sha256)});
+        for (WrittenRanges& written : writer.finish())
+            file.parts.push_back({std::move(written.ranges), std::move(written.sha256)});
     }
     return file;
 }
