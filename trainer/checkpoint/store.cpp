@@ -136,6 +136,15 @@ std::vector<std::int64_t> list_checkpoints(const fs::path& run_folder) {
     return steps;
 }
 
+void refuse_blocked_names(const fs::path& run_folder, std::int64_t step) {
+    for (const std::int64_t later : list_checkpoints(run_folder)) {
+        const fs::path path = run_folder / checkpoint_name(later);
+        require(later <= step || is_real_folder(path), Exit::cannot_create,
+                "{}: is {}, so checkpoint {} could not be put there; remove it, or move the folder itself here",
+                path.string(), fs::is_symlink(path) ? "a symbolic link" : "not a folder", later);
+    }
+}
+
 Checkpoint verify_checkpoint(const fs::path& folder) {
     Checkpoint checkpoint = check_shape(folder);
     check_digests(folder, checkpoint.manifest);

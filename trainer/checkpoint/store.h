@@ -21,6 +21,10 @@ std::optional<std::int64_t> checkpoint_step(const std::string& name);   // nothi
 // Steps of all entries with such names, rising; they need not be valid. Empty when there is no folder.
 std::vector<std::int64_t> list_checkpoints(const std::filesystem::path& run_folder);
 
+// A run goes on from `step`. Error(cannot_create) when an entry has the name of a later checkpoint and is no folder,
+// such as a link: no checkpoint could take its place.
+void refuse_blocked_names(const std::filesystem::path& run_folder, std::int64_t step);
+
 struct Checkpoint {
     std::filesystem::path folder;
     Manifest manifest;

@@ -171,6 +171,9 @@ void introduce(Communicator& ranks, const Start& start, const MemoryPlan& plan) 
 std::optional<ResumePoint> resume_point(Communicator& ranks, const Start& start, const RunArguments& arguments) {
     if (!arguments.resume) return std::nullopt;
     auto point = find_resume_point(ranks, start.inputs.recipe.output, arguments.resume_from, log_warning);
+    together(ranks, [&] {
+        if (start.output) refuse_blocked_names(start.output->path(), point ? point->state.step : 0);
+    });
     if (!point) {
         if (start.output) std::printf("no checkpoint to resume from; starting from the beginning\n");
         return std::nullopt;

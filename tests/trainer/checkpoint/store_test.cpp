@@ -151,6 +151,29 @@ TEST(Store, FindsTheNewestThatVerifies) {
     EXPECT_EQ(newest.skipped[1].name, "checkpoint-10");
 }
 
+TEST(Store, NamesThatCannotBeTakenAreRefused) {
+    const ScratchFolder run;
+    const auto refusal = [&](std::int64_t step) {
+        const Error error = error_of([&] { refuse_blocked_names(run.path(), step); });
+        EXPECT_TRUE(error.code() == Exit::cannot_create || error.code() == Exit::done);
+        return std::string(error.what());
+    };
+    for (const int step : {3, 9}) save_small_checkpoint(run.path(), step);
+    fs::create_directory(run / "elsewhere");
+    fs::create_directory_symlink("elsewhere", run / "checkpoint-5");
+    put_text(run / "checkpoint-7", "x");
+    EXPECT_EQ(refusal(3), (run / "checkpoint-5").string() +
+                              ": is a symbolic link, so checkpoint 5 could not be put there; remove it, or move the "
+                              "folder itself here");
+    EXPECT_EQ(refusal(5), (run / "checkpoint-7").string() +
+                              ": is not a folder, so checkpoint 7 could not be put there; remove it, or move the "
+                              "folder itself here");
+    EXPECT_EQ(refusal(7), "no error");
+    fs::remove(run / "checkpoint-7");
+    fs::create_symlink("gone", run / "checkpoint-8");
+    EXPECT_NE(refusal(7), "no error");
+}
+
 TEST(Store, RotationKeepsTheNewestAndTheBest) {
     const ScratchFolder run;
     const RunLock lock(run.path(), small_run_id);

@@ -137,6 +137,24 @@ TEST_F(Resume, SkipsWhatDoesNotVerify) {
     expect_same(project.result(output), expected);
 }
 
+// Found before the first step, not when the run comes to step 5 again.
+TEST_F(Resume, RefusesALinkInTheWayOfACheckpoint) {
+    fs::rename(project / "half/checkpoint-5", project / "archive");
+    fs::create_directory_symlink(project / "archive", project / "half/checkpoint-5");
+    const std::string metrics = get_text(project / "half/metrics.jsonl");
+    const ProgramResult result = project.run("half", {"--resume"});
+    EXPECT_EQ(result.code, 73);
+    EXPECT_EQ(
+        result.err,
+        "warning: skipped checkpoint-5: half/checkpoint-5: is not a folder\n"
+        "error: half/checkpoint-5: is a symbolic link, so checkpoint 5 could not be put there; remove it, or move "
+        "the folder itself here\n");
+    EXPECT_EQ(get_text(project / "half/metrics.jsonl"), metrics);
+    fs::remove(project / "half/checkpoint-5");
+    fs::rename(project / "archive", project / "half/checkpoint-5");
+    expect_same(project.finish("half", {"--resume"}), expected);
+}
+
 TEST_F(Resume, StartsAgainWhenNoneVerifies) {
     for (const char* name : {"3", "4", "5"})
         flip_a_bit(project / ("half/checkpoint-" + std::string(name) + "/adapter_model.safetensors"));
