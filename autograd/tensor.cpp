@@ -101,6 +101,12 @@ void Tensor::copy_to(void* out) const {
                     in + static_cast<std::size_t>(row * stride_) * size_of(dtype_), row_bytes);
 }
 
+Tensor scalar(double value, Place place) {
+    Tensor out = Tensor::empty(1, DType::f32, place);
+    on(place, [&](Cpu) { *out.data<float>() = static_cast<float>(value); });
+    return out;
+}
+
 void copy(const Tensor& in, Tensor& out) {
     check(in.shape() == out.shape(), "copy: {} into {}", in.shape().text(), out.shape().text());
     on(out.place(), [&](Cpu cpu) { copy_rows(cpu, in, out); });

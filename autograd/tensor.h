@@ -126,6 +126,9 @@ private:
     Slot slot_ = -1;
 };
 
+// One f32 number, the nearest to `value`.
+Tensor scalar(double value, Place place);
+
 // out = in, converting between f32 and bf16 (to nearest even); shapes must agree, rows may be strided. Not recorded.
 void copy(const Tensor& in, Tensor& out);
 Tensor owned(Tensor x);   // `x` itself when nothing else shares its storage, else a copy: to be changed in place

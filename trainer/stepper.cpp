@@ -12,12 +12,6 @@ namespace trainer {
 
 namespace {
 
-Tensor scalar(float value, Place place) {
-    Tensor out = Tensor::empty(1, DType::f32, place);
-    on(place, [&](Cpu) { *out.data<float>() = value; });
-    return out;
-}
-
 double value_of(const Tensor& scalar) {
     double value = 0;
     on(scalar.place(), [&](Cpu) { value = *scalar.data<float>(); });

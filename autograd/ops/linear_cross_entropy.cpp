@@ -94,12 +94,6 @@ void scatter(Cpu cpu, const std::vector<std::int64_t>& rows, Tensor& dhidden, fl
     }
 }
 
-Tensor one_number(Place place, double value) {
-    Tensor out = Tensor::empty({1}, DType::f32, place);
-    on(place, [&](Cpu) { *out.data<float>() = static_cast<float>(value); });
-    return out;
-}
-
 // Gradients for a seed of 1, made in the forward pass.
 struct SavedGradients {
     Tensor dhidden;   // (trained tokens, C) f32; undefined when not wanted
@@ -181,7 +175,7 @@ CrossEntropySums linear_cross_entropy(const Tensor& hidden, const LinearTerms& h
         total.entropy += row.entropy;
         correct += row.correct ? 1 : 0;
     }
-    CrossEntropySums out{one_number(place, total.loss), one_number(place, correct), one_number(place, total.entropy)};
+    CrossEntropySums out{scalar(total.loss, place), scalar(correct, place), scalar(total.entropy, place)};
     call.made({&out.loss}, [x = hidden.without_value(), rows = std::move(pass.rows), saved = std::move(pass.saved)](
                                std::span<Tensor> seed, Gradients& gradients) mutable {
         float factor = 0;

@@ -122,6 +122,13 @@ TEST(Tensor, OnMetaThereAreShapesOnly) {
     EXPECT_EQ(converted(x, DType::bf16).dtype(), DType::bf16);
 }
 
+TEST(Tensor, ScalarIsOneNumber) {
+    const Tensor third = scalar(1.0 / 3, Place::cpu());
+    EXPECT_EQ(third.shape(), Shape(1));
+    EXPECT_EQ(third.to_vector<float>(), std::vector<float>{1.0f / 3.0f});
+    EXPECT_EQ(scalar(2, Place::meta()).raw(), nullptr);
+}
+
 TEST(Copy, ConvertsAndKeepsStridesApart) {
     const Tensor x = counted({3, 40});
     Tensor wide = Tensor::zeros({3, 50}, DType::bf16);
