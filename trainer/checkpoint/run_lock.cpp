@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <ctime>
+#include <optional>
 #include <random>
 #include <span>
 
@@ -19,6 +21,14 @@
 namespace trainer {
 
 namespace {
+
+// Who holds the lock of a run's folder.
+struct LockHolder {
+    std::string host;
+    std::int64_t process = 0;
+    std::string started;   // "2026-01-31T23:59:59Z"
+    std::string run_id;
+};
 
 std::string now() {
     const std::time_t time = std::time(nullptr);
@@ -92,7 +102,6 @@ RunLock::RunLock(const std::filesystem::path& folder, const std::string& run_id)
         }
         if (is_at(file_, path_)) break;
     }
-    previous_ = holder_in(file_);
     const std::string text = text_of({own_host_name(), ::getpid(), now(), run_id});
     file_.truncate();
     file_.write_at(0, std::as_bytes(std::span(text.data(), text.size())));

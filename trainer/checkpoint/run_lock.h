@@ -1,8 +1,6 @@
 #pragma once
 
-#include <cstdint>
 #include <filesystem>
-#include <optional>
 #include <string>
 
 #include "hub/open_file.h"
@@ -11,14 +9,6 @@ namespace trainer {
 
 // 16 random hexadecimal digits: tells a run's own temporary files and checkpoints from those of others.
 std::string new_run_id();
-
-// Who holds the lock of a run's folder.
-struct LockHolder {
-    std::string host;
-    std::int64_t process = 0;
-    std::string started;   // "2026-01-31T23:59:59Z"
-    std::string run_id;
-};
 
 // The right to write in a run's folder: flock(2) on its file `.lock`, so it ends with the process, however that ends.
 // One process of a run takes it, before anything else is written there. The file is removed with the object.
@@ -35,14 +25,11 @@ public:
     RunLock& operator=(const RunLock&) = delete;
 
     const std::filesystem::path& folder() const { return folder_; }
-    // The run that had the lock and ended without giving it back (killed, power cut), if any.
-    const std::optional<LockHolder>& previous() const { return previous_; }
 
 private:
     std::filesystem::path folder_;
     std::filesystem::path path_;
     OpenFile file_;
-    std::optional<LockHolder> previous_;
 };
 
 }   // namespace trainer

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <exception>
 
 #include "configs/error.h"
 #include "hub/open_file.h"
@@ -22,17 +23,18 @@ struct Reading {
     const ManifestFile* file;
     const ManifestPart* part;   // null: the whole
     std::uint64_t bytes;
-    std::string error;   // "" when it agrees
+    std::string error;            // "" when it agrees
+    std::exception_ptr failure;   // of the process, not of the file
 };
 
 std::vector<Reading> readings_of(const Manifest& manifest) {
     std::vector<Reading> readings;
     for (const auto& [name, file] : manifest.files) {
-        if (file.parts.empty()) readings.push_back({&name, &file, nullptr, file.size, ""});
+        if (file.parts.empty()) readings.push_back({&name, &file, nullptr, file.size, "", nullptr});
         for (const ManifestPart& part : file.parts) {
             std::uint64_t bytes = 0;
             for (const ByteRange& range : part.ranges) bytes += range.end - range.begin;
-            readings.push_back({&name, &file, &part, bytes, ""});
+            readings.push_back({&name, &file, &part, bytes, "", nullptr});
         }
     }
     return readings;
@@ -48,6 +50,8 @@ void read(const fs::path& folder, Reading& reading) {
             reading.error = format("{}: SHA-256 is {}, the manifest says {}", path.string(), found, expected);
     } catch (const Error& error) {
         reading.error = error.what();
+    } catch (...) {   // no exception may leave the thread
+        reading.failure = std::current_exception();
     }
 }
 
@@ -59,6 +63,8 @@ void check_digests(const fs::path& folder, const Manifest& manifest) {
     std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) { return a->bytes > b->bytes; });
 #pragma omp parallel for schedule(dynamic)
     for (std::size_t i = 0; i < order.size(); ++i) read(folder, *order[i]);
+    for (const Reading& reading : readings)
+        if (reading.failure) std::rethrow_exception(reading.failure);
     for (const Reading& reading : readings) require(reading.error.empty(), Exit::bad_checkpoint, "{}", reading.error);
 }
 
@@ -80,28 +86,25 @@ void check_sizes(const fs::path& folder, const Manifest& manifest) {
     }
 }
 
-// What no digest covers must not be taken for weights. Returns notes on the rest.
-std::vector<std::string> check_extra_files(const fs::path& folder, const Manifest& manifest) {
-    std::vector<std::string> notes;
+// What no digest covers must not be taken for weights.
+void check_extra_files(const fs::path& folder, const Manifest& manifest) {
     for (const std::string& name : files_under(folder)) {
         if (name == manifest_name || manifest.files.contains(name)) continue;
         require(!name.ends_with(".safetensors") && !name.ends_with(".safetensors.index.json"), Exit::bad_checkpoint,
                 "{}: is not listed in {}", (folder / name).string(), manifest_name);
-        notes.push_back(format("{}: is not listed in {} and is ignored", (folder / name).string(), manifest_name));
     }
-    return notes;
 }
 
 // All but the digests of the files.
 Checkpoint check_shape(const fs::path& folder) {
     require(is_real_folder(folder), Exit::bad_checkpoint, "{}: is not a folder", folder.string());
-    Checkpoint checkpoint{folder, read_manifest(folder), {}};
+    Checkpoint checkpoint{folder, read_manifest(folder)};
     const Manifest& manifest = checkpoint.manifest;
     const auto step = checkpoint_step(folder.filename().string());
     require(!step || *step == manifest.step, Exit::bad_checkpoint, "{}: its manifest is of step {}", folder.string(),
             manifest.step);
     check_sizes(folder, manifest);
-    checkpoint.notes = check_extra_files(folder, manifest);
+    check_extra_files(folder, manifest);
     return checkpoint;
 }
 
@@ -200,14 +203,9 @@ bool is_leftover(const std::string& name) {
     return name.starts_with(temporary_prefix) || name.starts_with(trash_prefix);
 }
 
-std::vector<std::string> sweep_leftovers(const RunLock& lock) {
-    std::vector<std::string> swept;
+void sweep_leftovers(const RunLock& lock) {
     for (const std::string& name : names_in(lock.folder()))
-        if (is_leftover(name)) {
-            remove_tree(lock.folder() / name);
-            swept.push_back(name);
-        }
-    return swept;
+        if (is_leftover(name)) remove_tree(lock.folder() / name);
 }
 
 }   // namespace trainer

@@ -28,12 +28,12 @@ void refuse_blocked_names(const std::filesystem::path& run_folder, std::int64_t 
 struct Checkpoint {
     std::filesystem::path folder;
     Manifest manifest;
-    std::vector<std::string> notes;   // files that the manifest does not list, which are not looked at
 };
 
 // Reads every byte, several files at a time. Error(bad_checkpoint) names the first file in name order that is missing,
 // no regular file of the folder itself, or differs in size or digest (found and expected); a manifest that is not
 // valid or of another step than the folder's name says; a safetensors file or index that the manifest does not list.
+// Other files that it does not list are not looked at.
 Checkpoint verify_checkpoint(const std::filesystem::path& folder);
 
 struct SkippedCheckpoint {
@@ -59,7 +59,7 @@ void rotate_checkpoints(const RunLock& lock, std::int64_t committed, std::int64_
 // Whether a killed run may have left an entry of that name: .tmp-… or .trash-….
 bool is_leftover(const std::string& name);
 
-// Removes what killed runs left in the folder. Returns their names. Error(io).
-std::vector<std::string> sweep_leftovers(const RunLock& lock);
+// Removes what killed runs left in the folder. Error(io).
+void sweep_leftovers(const RunLock& lock);
 
 }   // namespace trainer

@@ -30,7 +30,6 @@ TEST(RunLock, ASecondRunIsRefused) {
     const ScratchFolder run;
     {
         const RunLock lock(run.path(), "first");
-        EXPECT_FALSE(lock.previous());
         const Error error = error_of([&] { RunLock(run.path(), "second"); });
         EXPECT_EQ(error.code(), Exit::cannot_create);
         EXPECT_THAT(error.what(), MatchesRegex("output: " + run.path().string() +
@@ -39,7 +38,7 @@ TEST(RunLock, ASecondRunIsRefused) {
                                                "wait for it, stop it, or choose another folder"));
     }
     EXPECT_TRUE(fs::is_empty(run.path()));
-    EXPECT_FALSE(RunLock(run.path(), "third").previous());
+    RunLock(run.path(), "third");
 }
 
 TEST(RunLock, EndsWithItsProcess) {
@@ -57,10 +56,7 @@ TEST(RunLock, EndsWithItsProcess) {
     EXPECT_EQ(error_of([&] { RunLock(run.path(), "second"); }).code(), Exit::cannot_create);
     ::kill(child, SIGKILL);
     ASSERT_EQ(::waitpid(child, nullptr, 0), child);
-    const RunLock lock(run.path(), "second");
-    ASSERT_TRUE(lock.previous());
-    EXPECT_EQ(lock.previous()->process, child);
-    EXPECT_EQ(lock.previous()->run_id, "killed");
+    RunLock(run.path(), "second");
     ::close(ready[0]);
     ::close(ready[1]);
 }
@@ -104,7 +100,10 @@ TEST(RunLock, DamagedAndForeignLockFiles) {
     const ScratchFolder run;
     for (const char* text : {"", "{", "[1, 2]", "{\"host\": 3}"}) {
         put_text(run / ".lock", text);
-        EXPECT_FALSE(RunLock(run.path(), "x").previous()) << text;
+        const RunLock lock(run.path(), "x");
+        put_text(run / ".lock", text);
+        EXPECT_THAT(error_of([&] { RunLock(run.path(), "y"); }).what(),
+                    ::testing::HasSubstr("is in use by another run"));
     }
     fs::create_symlink("elsewhere", run / ".lock");
     EXPECT_EQ(error_of([&] { RunLock(run.path(), "x"); }).code(), Exit::cannot_create);

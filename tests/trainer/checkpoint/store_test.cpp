@@ -44,7 +44,6 @@ TEST(Store, VerifiesWhatWasSaved) {
     const Checkpoint checkpoint = verify_checkpoint(run / "checkpoint-3");
     EXPECT_EQ(checkpoint.manifest.step, 3);
     EXPECT_EQ(checkpoint.manifest.files.size(), 4u);
-    EXPECT_TRUE(checkpoint.notes.empty());
     EXPECT_TRUE(holds_small_checkpoint(run / "checkpoint-3", 3));
     EXPECT_THAT(names_in(run.path()), ElementsAre("checkpoint-3"));
 }
@@ -108,8 +107,7 @@ TEST(Store, SaysWhatIsWrong) {
     fs::rename(run / "elsewhere", folder / "more");
 
     put_text(folder / "notes", "x");
-    EXPECT_EQ(verify_checkpoint(folder).notes.at(0),
-              (folder / "notes").string() + ": is not listed in trainer_manifest.json and is ignored");
+    EXPECT_EQ(reason(folder), "");
     for (const char* extra : {"model-00002-of-00002.safetensors", "model.safetensors.index.json"}) {
         put_text(folder / extra, "x");
         EXPECT_EQ(reason(folder), (folder / extra).string() + ": is not listed in trainer_manifest.json");
@@ -225,8 +223,7 @@ TEST(Store, LeftoversAreSwept) {
     put_text(run / ".trash-checkpoint-0/file", "x");
     put_text(run / ".tmp-recipe.yaml.a1b2c3", "x");
     put_text(run / ".hidden", "the user's");
-    EXPECT_THAT(sweep_leftovers(lock),
-                ElementsAre(".tmp-checkpoint-2-x", ".tmp-recipe.yaml.a1b2c3", ".trash-checkpoint-0"));
+    sweep_leftovers(lock);
     EXPECT_THAT(names_in(run.path()), ElementsAre(".hidden", ".lock", "checkpoint-1"));
 }
 
