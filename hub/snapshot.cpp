@@ -125,7 +125,7 @@ void read_folder(Snapshot& snapshot) {
 
 void read_gguf(Snapshot& snapshot, const fs::path& path) {
     snapshot.gguf = std::make_shared<const GgufFile>(path);
-    snapshot.config = gguf_config(*snapshot.gguf);
+    snapshot.config = gguf_config(*snapshot.gguf).with_mark({std::make_shared<const std::string>(path.string()), 0, 0});
     snapshot.generation_config = gguf_generation_config(*snapshot.gguf);
     snapshot.tokenizer = gguf_tokenizer(*snapshot.gguf);
     snapshot.tokenizer_config = gguf_tokenizer_config(*snapshot.gguf);

@@ -7,6 +7,7 @@
 #include "configs/error.h"
 #include "models/attention.h"
 #include "models/blocks.h"
+#include "models/config_values.h"
 #include "models/embedding.h"
 #include "models/mlp.h"
 #include "models/norm.h"
@@ -25,35 +26,23 @@ struct LlamaConfig {
     std::vector<float> frequencies;
 };
 
-std::int64_t positive(const Node& config, const char* key) {
-    const std::int64_t value = config.at(key).as_integer();
-    require(value > 0 && value < (std::int64_t{1} << 31), Exit::bad_data, "config.json: {} is {}, expected 1 or more",
-            key, value);
-    return value;
-}
-
-std::int64_t positive_or(const Node& config, const char* key, std::int64_t otherwise) {
-    return config.find_value(key) ? positive(config, key) : otherwise;
-}
-
-bool flag(const Node& config, const char* key, bool otherwise) {
-    const Node* value = config.find_value(key);
-    return value ? value->as_bool() : otherwise;
-}
+// Beyond these no model is, and a damaged config would make us declare weights without end.
+constexpr std::int64_t most_features = 1 << 20;
+constexpr std::int64_t most_layers = 10000;
 
 LlamaConfig read_config(const Node& config) {
     LlamaConfig out;
     CausalLmShape& shape = out.shape;
     shape.vocabulary = positive(config, "vocab_size");
-    shape.hidden = positive(config, "hidden_size");
-    shape.layers = static_cast<int>(positive(config, "num_hidden_layers"));
-    shape.heads = static_cast<int>(positive(config, "num_attention_heads"));
-    shape.kv_heads = static_cast<int>(positive_or(config, "num_key_value_heads", shape.heads));
-    shape.head_dim = static_cast<int>(positive_or(config, "head_dim", 0));
+    shape.hidden = positive(config, "hidden_size", most_features);
+    shape.layers = static_cast<int>(positive(config, "num_hidden_layers", most_layers));
+    shape.heads = static_cast<int>(positive(config, "num_attention_heads", most_features));
+    shape.kv_heads = static_cast<int>(positive_or(config, "num_key_value_heads", shape.heads, most_features));
+    shape.head_dim = static_cast<int>(positive_or(config, "head_dim", 0, most_features));
     if (shape.head_dim == 0) {
         require(shape.hidden % shape.heads == 0, Exit::bad_data,
-                "config.json: hidden_size {} is no multiple of num_attention_heads {}, and there is no head_dim",
-                shape.hidden, shape.heads);
+                "{}: hidden_size {} is no multiple of num_attention_heads {}, and there is no head_dim",
+                place_of(config, "hidden_size"), shape.hidden, shape.heads);
         shape.head_dim = static_cast<int>(shape.hidden / shape.heads);
     }
     shape.max_positions = positive_or(config, "max_position_embeddings", 2048);
@@ -63,18 +52,19 @@ LlamaConfig read_config(const Node& config) {
     out.mlp_bias = flag(config, "mlp_bias", false);
     if (const Node* eps = config.find_value("rms_norm_eps")) out.norm_eps = static_cast<float>(eps->as_number());
     require(out.norm_eps >= 0 && std::isfinite(out.norm_eps), Exit::bad_data,
-            "config.json: rms_norm_eps is {}, expected 0 or a positive number", out.norm_eps);
+            "{}: rms_norm_eps is {}, expected 0 or a positive number", place_of(config, "rms_norm_eps"), out.norm_eps);
     require(shape.heads % shape.kv_heads == 0, Exit::bad_data,
-            "config.json: num_attention_heads {} is no multiple of num_key_value_heads {}", shape.heads,
-            shape.kv_heads);
-    require(shape.head_dim % 2 == 0, Exit::bad_data, "config.json: head_dim {} is odd", shape.head_dim);
+            "{}: num_attention_heads {} is no multiple of num_key_value_heads {}",
+            place_of(config, "num_attention_heads"), shape.heads, shape.kv_heads);
+    require(shape.head_dim % 2 == 0, Exit::bad_data, "{}: head_dim {} is odd", place_of(config, "head_dim"),
+            shape.head_dim);
     if (const Node* activation = config.find_value("hidden_act"))
         require(activation->as_string() == "silu", Exit::bad_data,
-                "config.json: hidden_act \"{}\" is not supported for llama, expected \"silu\"",
+                "{}: hidden_act \"{}\" is not supported for llama, expected \"silu\"", place_of(config, "hidden_act"),
                 activation->as_string());
     if (const Node* dropped = config.find_value("attention_dropout"))
-        require(dropped->as_number() == 0, Exit::bad_data,
-                "config.json: attention_dropout {} is not supported, expected 0", dropped->as_number());
+        require(dropped->as_number() == 0, Exit::bad_data, "{}: attention_dropout {} is not supported, expected 0",
+                place_of(config, "attention_dropout"), dropped->as_number());
     out.frequencies = rope_frequencies(config, shape.head_dim);
     return out;
 }

@@ -1,5 +1,6 @@
 #include "models/registry.h"
 
+#include "models/config_values.h"
 #include "models/llama.h"
 
 namespace trainer {
@@ -14,7 +15,9 @@ const Registry<Architecture>& causal_lms() {
 }
 
 std::unique_ptr<CausalLm> make_causal_lm(const Node& config) {
-    return causal_lms().at(config.at("model_type").as_string(), Exit::bad_data, "config.json: ").make(config);
+    return causal_lms()
+        .at(config.at("model_type").as_string(), Exit::bad_data, place_of(config, "model_type") + ": ")
+        .make(config);
 }
 
 }   // namespace trainer

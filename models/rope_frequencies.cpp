@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "configs/error.h"
+#include "models/config_values.h"
 
 namespace trainer {
 
@@ -25,7 +26,8 @@ void scale_llama3(std::vector<float>& frequencies, const Node& scaling, const No
     if (!original_length) original_length = &config.at("max_position_embeddings");
     const auto original = static_cast<float>(original_length->as_number());
     require(high > low && factor > 0, Exit::bad_data,
-            "config.json: rope scaling llama3 needs high_freq_factor > low_freq_factor and factor > 0");
+            "{}: rope scaling llama3 needs high_freq_factor > low_freq_factor and factor > 0",
+            place_of(scaling, "factor"));
     for (float& frequency : frequencies) {
         const float wavelength = 2 * std::numbers::pi_v<float> / frequency;
         if (wavelength > original / low) {
@@ -45,7 +47,8 @@ std::vector<float> rope_frequencies(const Node& config, int head_dim) {
     for (const char* section : {"rope_scaling", "rope_parameters"})
         if (const Node* values = config.find(section); values && !theta) theta = values->find_value("rope_theta");
     const auto base = theta ? static_cast<float>(theta->as_number()) : 10000.0f;
-    require(base > 0, Exit::bad_data, "config.json: rope_theta is {}, expected a positive number", base);
+    require(base > 0, Exit::bad_data, "{}: rope_theta is {}, expected a positive number",
+            place_of(config, "rope_theta"), base);
 
     std::vector<float> frequencies;
     for (int j = 0; j < head_dim / 2; ++j)
@@ -56,14 +59,15 @@ std::vector<float> rope_frequencies(const Node& config, int head_dim) {
     const std::string name = type ? type->as_string() : "default";
     if (name == "linear") {
         const auto factor = static_cast<float>(scaling->at("factor").as_number());
-        require(factor > 0, Exit::bad_data, "config.json: rope scaling factor is {}, expected a positive number",
-                factor);
+        require(factor > 0, Exit::bad_data, "{}: rope scaling factor is {}, expected a positive number",
+                place_of(*scaling, "factor"), factor);
         for (float& frequency : frequencies) frequency /= factor;
     } else if (name == "llama3") {
         scale_llama3(frequencies, *scaling, config);
     } else {
         require(name == "default", Exit::bad_data,
-                "config.json: rope scaling \"{}\" is not supported; supported are default, linear, llama3", name);
+                "{}: rope scaling \"{}\" is not supported; supported are default, linear, llama3",
+                place_of(*scaling, "rope_type"), name);
     }
     return frequencies;
 }

@@ -95,18 +95,26 @@ TEST(Llama, ConfigsThatAreRefused) {
         EXPECT_NE(refused(config("{\"" + std::string(key) + "\": []}")), "") << key;
     }
     const std::pair<const char*, const char*> cases[] = {
-        {R"({"num_key_value_heads": 3})", "config.json: num_attention_heads 4 is no multiple of num_key_value_heads 3"},
-        {R"({"num_key_value_heads": 8})", "config.json: num_attention_heads 4 is no multiple of num_key_value_heads 8"},
-        {R"({"num_attention_heads": 0})", "config.json: num_attention_heads is 0, expected 1 or more"},
-        {R"({"vocab_size": -1})", "config.json: vocab_size is -1, expected 1 or more"},
+        {R"({"num_key_value_heads": 3})",
+         "config.json:2:56: num_attention_heads 4 is no multiple of num_key_value_heads 3"},
+        {R"({"num_key_value_heads": 8})",
+         "config.json:2:56: num_attention_heads 4 is no multiple of num_key_value_heads 8"},
+        {R"({"num_attention_heads": 0})",
+         "changes:1:25: num_attention_heads is 0, expected an integer from 1 to 1048576"},
+        {R"({"vocab_size": -1})", "changes:1:16: vocab_size is -1, expected an integer from 1 to 2147483647"},
+        {R"({"hidden_size": 2147483648})",
+         "changes:1:17: hidden_size is 2147483648, expected an integer from 1 to 1048576"},
+        {R"({"num_hidden_layers": 2147483647})",
+         "changes:1:23: num_hidden_layers is 2147483647, expected an integer from 1 to 10000"},
         {R"({"num_attention_heads": 6, "num_key_value_heads": 2})",
-         "config.json: hidden_size 16 is no multiple of num_attention_heads 6, and there is no head_dim"},
+         "config.json:1:58: hidden_size 16 is no multiple of num_attention_heads 6, and there is no head_dim"},
         {R"({"num_attention_heads": 32, "num_key_value_heads": 2, "head_dim": null})",
-         "config.json: hidden_size 16 is no multiple of num_attention_heads 32, and there is no head_dim"},
-        {R"({"head_dim": 5})", "config.json: head_dim 5 is odd"},
-        {R"({"hidden_act": "gelu"})", "config.json: hidden_act \"gelu\" is not supported for llama, expected \"silu\""},
-        {R"({"attention_dropout": 0.1})", "config.json: attention_dropout 0.1 is not supported, expected 0"},
-        {R"({"rms_norm_eps": -1})", "config.json: rms_norm_eps is -1, expected 0 or a positive number"},
+         "config.json:1:58: hidden_size 16 is no multiple of num_attention_heads 32, and there is no head_dim"},
+        {R"({"head_dim": 5})", "changes:1:14: head_dim 5 is odd"},
+        {R"({"hidden_act": "gelu"})",
+         "changes:1:16: hidden_act \"gelu\" is not supported for llama, expected \"silu\""},
+        {R"({"attention_dropout": 0.1})", "changes:1:23: attention_dropout 0.1 is not supported, expected 0"},
+        {R"({"rms_norm_eps": -1})", "changes:1:18: rms_norm_eps is -1, expected 0 or a positive number"},
     };
     for (const auto& [changes, message] : cases) EXPECT_EQ(refused(config(changes)), message);
     for (const double eps : {std::nan(""), HUGE_VAL}) {

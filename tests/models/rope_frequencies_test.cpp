@@ -97,16 +97,16 @@ TEST(RopeFrequencies, WhatIsRefused) {
         return "";
     };
     EXPECT_EQ(refused(R"({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}})"),
-              "config.json: rope scaling \"yarn\" is not supported; supported are default, linear, llama3");
-    EXPECT_EQ(refused(R"({"rope_theta": -1})"), "config.json: rope_theta is -1, expected a positive number");
+              "config.json:1:32: rope scaling \"yarn\" is not supported; supported are default, linear, llama3");
+    EXPECT_EQ(refused(R"({"rope_theta": -1})"), "config.json:1:16: rope_theta is -1, expected a positive number");
     EXPECT_EQ(refused(R"({"rope_scaling": {"type": "linear", "factor": 0}})"),
-              "config.json: rope scaling factor is 0, expected a positive number");
+              "config.json:1:47: rope scaling factor is 0, expected a positive number");
     EXPECT_NE(refused(R"({"rope_scaling": {"type": "linear"}})").find("factor"), std::string::npos);
     EXPECT_NE(refused(R"({"rope_scaling": {"type": "llama3", "factor": 8}})").find("low_freq_factor"),
               std::string::npos);
     EXPECT_EQ(refused(R"({"max_position_embeddings": 9, "rope_scaling": {"type": "llama3", "factor": 8,
         "low_freq_factor": 4, "high_freq_factor": 4}})"),
-              "config.json: rope scaling llama3 needs high_freq_factor > low_freq_factor and factor > 0");
+              "config.json:1:77: rope scaling llama3 needs high_freq_factor > low_freq_factor and factor > 0");
 }
 
 }   // namespace

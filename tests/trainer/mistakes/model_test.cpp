@@ -55,19 +55,23 @@ TEST(Mistakes, ModelFolder) {
         {"no model_type", run_recipe, config("model_type", Node()), 65,
          "error: ./model/config.json:1:1: key \"model_type\" is missing"},
         {"architecture", run_recipe, config("model_type", "mamba"), 65,
-         "error: config.json: there is no model_type \"mamba\"; available: llama"},
+         "error: ./model/config.json:1:55: there is no model_type \"mamba\"; available: llama"},
         {"key missing", run_recipe, config("hidden_size", Node()), 65,
          "error: ./model/config.json:1:1: key \"hidden_size\" is missing"},
         {"key of another type", run_recipe, config("hidden_size", "32"), 65,
          "error: ./model/config.json:1:98: expected an integer, found the string \"32\""},
         {"no layers", run_recipe, config("num_hidden_layers", 0), 65,
-         "error: config.json: num_hidden_layers is 0, expected 1 or more"},
+         "error: ./model/config.json:1:148: num_hidden_layers is 0, expected an integer from 1 to 10000"},
+        {"hidden size of zero", run_recipe, config("hidden_size", 0), 65,
+         "error: ./model/config.json:1:98: hidden_size is 0, expected an integer from 1 to 1048576"},
+        {"hidden size beyond all models", run_recipe, config("hidden_size", std::int64_t{1} << 40), 65,
+         "error: ./model/config.json:1:98: hidden_size is 1099511627776, expected an integer from 1 to 1048576"},
         {"heads do not divide", run_recipe, config("num_key_value_heads", 3), 65,
-         "error: config.json: num_attention_heads 4 is no multiple of num_key_value_heads 3"},
+         "error: ./model/config.json:1:174: num_attention_heads 4 is no multiple of num_key_value_heads 3"},
         {"activation", run_recipe, config("hidden_act", "gelu"), 65,
-         "error: config.json: hidden_act \"gelu\" is not supported for llama, expected \"silu\""},
+         "error: ./model/config.json:1:295: hidden_act \"gelu\" is not supported for llama, expected \"silu\""},
         {"activation by the recipe", run_recipe, with_recipe("./model", "./model, config: {hidden_act: relu}"), 65,
-         "error: config.json: hidden_act \"relu\" is not supported for llama, expected \"silu\""},
+         "error: recipe.yaml:1:45: hidden_act \"relu\" is not supported for llama, expected \"silu\""},
         {"config key unknown", run_recipe, with_recipe("./model", "./model, config: {rope_tetha: 5e5}"), 78,
          "error: recipe.yaml:1:33: model.config.rope_tetha: unknown key; did you mean \"rope_theta\"? neither the "
          "config of ./model has it nor does the model read it"},
@@ -83,14 +87,16 @@ TEST(Mistakes, ModelFolder) {
          "error: recipe.yaml:1:52: model.config.head_dmi: unknown key; neither the config of ./model has it nor "
          "does the model read it"},
         {"attention dropout", run_recipe, config("attention_dropout", 0.1), 65,
-         "error: config.json: attention_dropout 0.1 is not supported, expected 0"},
+         "error: ./model/config.json:1:421: attention_dropout 0.1 is not supported, expected 0"},
         {"rope scaling", run_recipe,
          [](const fs::path& folder) {
              Node scaling = Node::map();
              scaling.set("rope_type", "spiral");
              config("rope_scaling", scaling)(folder);
          },
-         65, "error: config.json: rope scaling \"spiral\" is not supported; supported are default, linear, llama3"},
+         65,
+         "error: ./model/config.json:1:430: rope scaling \"spiral\" is not supported; supported are default, linear, "
+         "llama3"},
         {"no weights", run_recipe, without(weights), 66,
          "error: ./model: no model.safetensors and no model.safetensors.index.json"},
         {"pickled weights", run_recipe,
