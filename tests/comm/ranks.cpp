@@ -1,13 +1,9 @@
 #include "tests/comm/ranks.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <stdlib.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -24,15 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
-
-std::string content_of(int descriptor) {
-    std::string text;
-    std::array<char, 65536> buffer;
-    ::lseek(descriptor, 0, SEEK_SET);
-    for (ssize_t count; (count = ::read(descriptor, buffer.data(), buffer.size())) > 0;)
-        text.append(buffer.data(), static_cast<std::size_t>(count));
-    return text;
-}
 
 RankResult read_result(const fs::path& path) {
     RankResult result;
@@ -57,37 +44,26 @@ bool waits_for_its_parent(const fs::path& process) {   // a zombie holds nothing
     return end == std::string::npos || text.substr(end + 2, 1) == "Z";
 }
 
+std::vector<std::string> with_results(std::vector<std::string> variables, const fs::path& folder) {
+    variables.push_back("RANK_RESULTS=" + folder.string());
+    return environment_with(variables);
+}
+
 }   // namespace
 
 StartedRanks::StartedRanks(std::vector<std::string> command, std::vector<std::string> variables)
-    : folder_(make_folder()), begin_(steady_clock::now()) {
-    errors_ = ::memfd_create("errors", MFD_CLOEXEC);
-    variables.push_back("RANK_RESULTS=" + folder_.string());
-    std::vector<std::string> environment = environment_with(variables);
-    const std::vector<char*> argv = pointers_to(command);
-    const std::vector<char*> envp = pointers_to(environment);
-    process_ = ::fork();
-    if (process_ == 0) {
-        const int nothing = ::open("/dev/null", O_RDWR);
-        ::dup2(nothing, STDIN_FILENO);
-        ::dup2(nothing, STDOUT_FILENO);
-        ::dup2(errors_, STDERR_FILENO);
-        ::execvpe(argv[0], argv.data(), envp.data());
-        ::_exit(127);
-    }
-}
+    : folder_(make_folder()),
+      begin_(steady_clock::now()),
+      launcher_({std::move(command), with_results(std::move(variables), folder_)}) {}
 
 StartedRanks::~StartedRanks() {
-    if (process_ > 0) {
-        ::kill(process_, SIGKILL);
-        ::waitpid(process_, nullptr, 0);
-    }
+    launcher_.signal(SIGKILL);
+    launcher_.wait();
     for (const pid_t process : processes()) ::kill(process, SIGKILL);
-    ::close(errors_);
     fs::remove_all(folder_);
 }
 
-void StartedRanks::signal(int number) const { ::kill(process_, number); }
+void StartedRanks::signal(int number) const { launcher_.signal(number); }
 
 RankResult StartedRanks::result(int rank) const { return read_result(folder_ / ("rank-" + std::to_string(rank))); }
 
@@ -120,18 +96,13 @@ bool StartedRanks::all_ended_within(double seconds) const {
 RanksOutcome StartedRanks::wait(int count, double limit) {
     RanksOutcome outcome;
     const auto deadline = begin_ + std::chrono::duration<double>(limit);
-    int status = 0;
-    while (process_ > 0 && steady_clock::now() < deadline) {
-        if (::waitpid(process_, &status, WNOHANG) == process_) {
-            process_ = -1;
-            outcome.exit_code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-        } else {
-            std::this_thread::sleep_for(milliseconds(5));
-        }
-    }
+    while (launcher_.running() && steady_clock::now() < deadline) std::this_thread::sleep_for(milliseconds(5));
     outcome.seconds = std::chrono::duration<double>(steady_clock::now() - begin_).count();
-    if (process_ <= 0 && !all_ended_within(2)) outcome.left_behind = static_cast<int>(processes().size());
-    outcome.errors = content_of(errors_);
+    const bool ended = !launcher_.running();
+    if (ended && !all_ended_within(2)) outcome.left_behind = static_cast<int>(processes().size());
+    const ProgramResult result_of_launcher = launcher_.so_far();
+    outcome.exit_code = result_of_launcher.code;
+    outcome.errors = result_of_launcher.err;
     for (int rank = 0; rank < count; ++rank) outcome.ranks.push_back(result(rank));
     return outcome;
 }

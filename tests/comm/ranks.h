@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/child.h"
+
 namespace trainer::test {
 
 struct RankResult {
@@ -43,8 +45,7 @@ public:
 private:
     std::filesystem::path folder_;
     std::chrono::steady_clock::time_point begin_;
-    int errors_ = -1;
-    pid_t process_ = -1;
+    Child launcher_;
 };
 
 enum class Launcher { sockets, mpirun };

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <random>
 
+#include "configs/error.h"
 #include "configs/json.h"
 #include "data/byte_level.h"
 
@@ -199,6 +200,24 @@ std::string lettered_chats(int rows) {
         lines += std::string(R"({"messages": [{"role": "user", "content": "the cat"}, )") +
                  R"({"role": "assistant", "content": "ate )" + static_cast<char>('A' + row) + " then\"}]}\n";
     return lines;
+}
+
+void write_tiny_project(const fs::path& folder, const std::string& length, int eval_every, int checkpoint_every) {
+    write_tiny_model(folder / "model");
+    put_text(folder / "train.jsonl", tiny_chats(48));
+    put_text(folder / "valid.jsonl", tiny_chats(12, 9));
+    put_text(
+        folder / "recipe.yaml",
+        format("model: {{base: model}}\n"
+               "data: {{train: {{path: train.jsonl}}, valid: {{path: valid.jsonl}}, max_length: 256, packing: true}}\n"
+               "peft: {{method: lora, rank: 4, alpha: 8, dropout: 0.1}}\n"
+               "training: {{{}, batch: 9, micro_batch: 1, precision: f32}}\n"
+               "optimizer: {{lr: 5e-3, weight_decay: 0.1}}\n"
+               "schedule: {{warmup: 1}}\n"
+               "eval: {{every: {}}}\n"
+               "checkpoint: {{every: {}, keep: 3}}\n"
+               "output: out\n",
+               length, eval_every, checkpoint_every));
 }
 
 }   // namespace trainer::test

@@ -64,4 +64,9 @@ std::string tiny_chats(int rows, unsigned seed = 7);
 // At most 26 chats, each with a capital letter of its own in the answer: 'A' (token 65) in the first row.
 std::string lettered_chats(int rows);
 
+// A whole project: model/, train.jsonl with 48 chats in 15 packs, valid.jsonl, and recipe.yaml for LoRA with dropout
+// 0.1 in steps of nine leaves, every second one of six. `length` is "steps: 30" or "epochs: 3".
+void write_tiny_project(const std::filesystem::path& folder, const std::string& length, int eval_every,
+                        int checkpoint_every);
+
 }   // namespace trainer::test

@@ -2,45 +2,30 @@
 
 // Runs the real program as a user would.
 
-#include <sys/types.h>
-
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include "tests/support/child.h"
+
 namespace trainer::test {
 
-struct ProgramResult {
-    int code = 0;   // 128 + signal when it was killed
-    std::string out;
-    std::string err;
+struct ProgramOptions {
+    std::string input = {};                      // standard input
+    std::vector<std::string> environment = {};   // "NAME=value" that join or replace what it sees
+    bool as_nobody = false;
+    std::size_t address_space = 0;
 };
 
-// A started program. It sees no hub cache, two threads and `input` as its standard input.
-class Program {
+// The started program. It sees no hub cache and two threads.
+class Program : public Child {
 public:
-    // `folder`: working directory. `as_nobody`: as the user nobody (only when we are root). `more_environment`:
-    // "NAME=value" that join or replace what it sees.
-    Program(const std::vector<std::string>& arguments, const std::filesystem::path& folder, bool as_nobody = false,
-            const std::string& input = "", const std::vector<std::string>& more_environment = {});
-    ~Program();   // kills it when it still runs
-    Program(const Program&) = delete;
-    Program& operator=(const Program&) = delete;
-
-    void signal(int number) const;
-    bool running();
-    pid_t process() const { return process_; }   // -1 when it has ended
-    ProgramResult wait();
-
-private:
-    pid_t process_ = -1;
-    int status_ = 0;
-    int out_ = -1;
-    int err_ = -1;
+    // `folder`: working directory.
+    Program(const std::vector<std::string>& arguments, const std::filesystem::path& folder,
+            const ProgramOptions& options = {});
 };
 
 ProgramResult run_program(const std::vector<std::string>& arguments, const std::filesystem::path& folder,
-                          bool as_nobody = false, const std::string& input = "",
-                          const std::vector<std::string>& more_environment = {});
+                          const ProgramOptions& options = {});
 
 }   // namespace trainer::test

@@ -15,11 +15,11 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Every path below the folder with its content ("/" for a folder).
+// Every path below the folder with its content ("/" for what is no file).
 std::map<std::string, std::string> files_of(const fs::path& folder) {
     std::map<std::string, std::string> files;
     for (const auto& entry : fs::recursive_directory_iterator(folder))
-        files[entry.path().lexically_relative(folder).string()] = entry.is_directory() ? "/" : get_text(entry.path());
+        files[entry.path().lexically_relative(folder).string()] = entry.is_regular_file() ? get_text(entry.path()) : "/";
     return files;
 }
 
@@ -88,8 +88,10 @@ void check_mistakes(const std::vector<Mistake>& mistakes) {
         fs::permissions(folder, fs::perms(0755));
         if (mistake.spoil) mistake.spoil(folder);
         const auto before = files_of(folder);
-        const ProgramResult result =
-            run_program(mistake.arguments, folder, mistake.as_nobody && ::geteuid() == 0, mistake.input);
+        const ProgramResult result = run_program(mistake.arguments, folder,
+                                                 {.input = mistake.input,
+                                                  .environment = mistake.environment,
+                                                  .as_nobody = mistake.as_nobody && ::geteuid() == 0});
         EXPECT_EQ(result.code, mistake.code);
         EXPECT_EQ(without_last_break(result.err), mistake.message);
         if (mistake.after_plan)

@@ -15,12 +15,13 @@ namespace trainer::test {
 struct Mistake {
     std::string name;
     std::vector<std::string> arguments;
-    std::function<void(const std::filesystem::path& folder)> spoil;   // may be empty
+    std::function<void(const std::filesystem::path& folder)> spoil = {};
     int code = 0;
     std::string message;   // all of standard error, without its last line break
     bool as_nobody = false;
     bool after_plan = false;   // found while weights are read, when the plan of the run has been printed
     std::string input = {};    // standard input
+    std::vector<std::string> environment = {};
 };
 
 inline const std::vector<std::string> run_recipe = {"run", "recipe.yaml"};

@@ -17,16 +17,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* recipe_text = R"(model: {base: model}
-data: {train: {path: train.jsonl}, valid: {path: valid.jsonl}, max_length: 256, packing: true}
-peft: {method: lora, rank: 4, alpha: 8, dropout: 0.1}
-training: {epochs: 3, batch: 9, micro_batch: 1, precision: f32}
-optimizer: {lr: 5e-3, weight_decay: 0.1}
-schedule: {warmup: 1}
-eval: {every: 3}
-checkpoint: {every: 2, keep: 3}
-)";
-
 constexpr const char* of_time_and_place[] = {"tokens_per_second", "step_seconds", "memory", "ranks",
                                              "local_tokens",      "eval_runtime"};
 
@@ -94,10 +84,7 @@ void expect_same(const RunResult& found, const RunResult& expected) {
 }
 
 PromiseProject::PromiseProject(Words overrides) : folder_(folder_in_memory()), overrides_(std::move(overrides)) {
-    write_tiny_model(path() / "model");
-    put_text(path() / "train.jsonl", tiny_chats(48));
-    put_text(path() / "valid.jsonl", tiny_chats(12, 9));
-    put_text(path() / "recipe.yaml", recipe_text);
+    write_tiny_project(path(), "epochs: 3", 3, 2);
 }
 
 Program PromiseProject::start(const std::string& output, const Words& more, const Words& environment) const {
@@ -106,7 +93,7 @@ Program PromiseProject::start(const std::string& output, const Words& more, cons
     arguments.insert(arguments.end(), more.begin(), more.end());
     Words all = {"OMP_NUM_THREADS=1"};
     all.insert(all.end(), environment.begin(), environment.end());
-    return Program(arguments, path(), false, "", all);
+    return Program(arguments, path(), {.environment = all});
 }
 
 ProgramResult PromiseProject::run(const std::string& output, const Words& more, const Words& environment) const {
