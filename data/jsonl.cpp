@@ -1,24 +1,55 @@
 #include "data/jsonl.h"
 
-#include <fstream>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "configs/error.h"
+#include "configs/file.h"
 #include "configs/json.h"
 
 namespace trainer {
 
+namespace {
+
+class Lines {
+public:
+    explicit Lines(const std::filesystem::path& path) : file_(path), buffer_(1 << 18) {}
+
+    // The next line without its end; false when there is none.
+    bool next(std::string& line) {
+        line.clear();
+        while (!rest_.empty() || fill()) {
+            const std::size_t length = rest_.find('\n');
+            line += rest_.substr(0, length);
+            if (length != rest_.npos) {
+                rest_.remove_prefix(length + 1);
+                return true;
+            }
+            rest_ = {};
+        }
+        return !line.empty();
+    }
+
+private:
+    bool fill() {
+        rest_ = {buffer_.data(), file_.read(buffer_)};
+        return !rest_.empty();
+    }
+
+    InputFile file_;
+    std::vector<char> buffer_;
+    std::string_view rest_;   // of the buffer
+};
+
+}   // namespace
+
 void read_jsonl(const std::filesystem::path& path, const std::function<bool(Node&& value, std::int64_t line)>& row,
                 const std::function<bool(const Error& error, std::int64_t line)>& bad) {
-    require(std::filesystem::exists(path), Exit::no_input, "{}: there is no such file", path.string());
-    require(!std::filesystem::is_directory(path), Exit::no_input, "{}: is a folder, expected a JSON-lines file",
-            path.string());
-    std::ifstream in(path, std::ios::binary);
-    require(in.is_open(), Exit::no_input, "{}: cannot be opened for reading", path.string());
+    Lines lines(path);
     std::string text;
     std::int64_t line = 0;
-    while (std::getline(in, text)) {
+    while (lines.next(text)) {
         ++line;
         std::string_view rest = text;
         if (line == 1 && rest.starts_with("\xEF\xBB\xBF")) rest.remove_prefix(3);
@@ -36,7 +67,6 @@ void read_jsonl(const std::filesystem::path& path, const std::function<bool(Node
         }
         if (!row(std::move(value), line)) return;
     }
-    require(!in.bad(), Exit::io, "{}: reading failed after line {}", path.string(), line);
 }
 
 }   // namespace trainer

@@ -23,7 +23,7 @@ struct Descriptor {
 }   // namespace
 
 MappedFile::MappedFile(std::filesystem::path path) : path_(std::move(path)) {
-    const int number = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+    const int number = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);   // does not wait for a pipe's writer
     if (number < 0) {
         const int reason = errno;
         require(reason != ENOENT && reason != ENOTDIR, Exit::no_input, "{}: no such file", path_.string());
@@ -34,12 +34,13 @@ MappedFile::MappedFile(std::filesystem::path path) : path_(std::move(path)) {
     if (::fstat(number, &status) != 0)
         fail(Exit::io, "{}: cannot be examined: {}", path_.string(), std::strerror(errno));
     require(!S_ISDIR(status.st_mode), Exit::no_input, "{}: is a folder, expected a file", path_.string());
-    require(S_ISREG(status.st_mode), Exit::io, "{}: is not a regular file", path_.string());
+    require(S_ISREG(status.st_mode), Exit::bad_data, "{}: is not a regular file", path_.string());
     require(status.st_size > 0, Exit::bad_data, "{}: the file is empty", path_.string());
     size_ = static_cast<std::size_t>(status.st_size);
     void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, number, 0);
-    require(address != MAP_FAILED, Exit::io, "{}: cannot be mapped into memory: {}", path_.string(),
-            std::strerror(errno));
+    if (address == MAP_FAILED)
+        fail(errno == ENOMEM ? Exit::out_of_memory : Exit::io, "{}: cannot be mapped into memory: {}", path_.string(),
+             std::strerror(errno));
     data_ = static_cast<const std::byte*>(address);
 }
 

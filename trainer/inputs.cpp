@@ -46,9 +46,8 @@ EncodeOptions encode_options(const DataOptions& data) {
 void check_data_files(const Recipe& recipe) {
     std::vector<Error> missing;
     const auto look = [&](const std::string& key, const std::string& path) {
-        std::error_code ignored;
-        if (std::filesystem::is_directory(path, ignored))
-            missing.emplace_back(Exit::no_input, format("{}: {} is a folder, expected a file", key, path));
+        if (const std::string kind = kind_of_no_file(path); !kind.empty())
+            missing.emplace_back(Exit::no_input, format("{}: {} is {}, expected a file", key, path, kind));
         else if (access(path.c_str(), R_OK) != 0)
             missing.emplace_back(
                 Exit::no_input, errno == ENOENT ? format("{}: there is no file {}", key, path)
@@ -169,6 +168,17 @@ std::vector<DataSource> train_sources(const Recipe& recipe) {
     std::vector<DataSource> sources;
     for (const TrainSource& source : recipe.data.train) sources.push_back({source.path, source.format, source.weight});
     return sources;
+}
+
+void require_regular(const std::filesystem::path& path, std::string_view reason) {
+    std::error_code ignored;
+    require(std::filesystem::is_regular_file(path, ignored) || !std::filesystem::exists(path, ignored), Exit::bad_data,
+            "{}: is no regular file; {}, so save it to a file first", path.string(), reason);
+}
+
+void require_regular_data(const Recipe& recipe, std::string_view reason) {
+    for (const TrainSource& source : recipe.data.train) require_regular(source.path, reason);
+    for (const ValidSource& source : recipe.data.valid) require_regular(source.path, reason);
 }
 
 Inputs open_inputs(Recipe recipe) {

@@ -75,6 +75,11 @@ Inputs open_inputs(Recipe recipe);
 // The same, and reads and packs all data and lays out the steps. `check_more`'s mistakes are reported with the others'.
 Inputs check_inputs(Recipe recipe, const std::function<void()>& check_more);
 
+// For files that several processes read, of which a pipe's content would reach one: Error(bad_data) with the reason
+// unless it is a regular file, or not there.
+void require_regular(const std::filesystem::path& path, std::string_view reason);
+void require_regular_data(const Recipe& recipe, std::string_view reason);   // the same for all its sources
+
 // Error(bad_recipe) when a full step has fewer leaves than ranks.
 void check_ranks(const Inputs& inputs, int ranks);
 

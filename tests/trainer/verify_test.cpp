@@ -127,7 +127,7 @@ TEST_F(Verify, DataThatCanBeReadOnceIsRefused) {
     const ProgramResult result = run({"verify", "resume", "recipe.yaml", "data.train.path=pipe"});
     EXPECT_EQ(result.code, 65);
     EXPECT_EQ(result.err,
-              "error: pipe: is no regular file; verify reads the data once for every run, so save them to a file "
+              "error: pipe: is no regular file; verify reads it once for every run, so save it to a file "
               "first\n");
 }
 

@@ -6,24 +6,19 @@
 
 namespace trainer {
 
-namespace {
-
 namespace fs = std::filesystem;
 
-void require_file(const fs::path& path) {
-    std::error_code ignored;
-    require(fs::is_regular_file(path, ignored) || !fs::exists(path, ignored), Exit::bad_data,
-            "{}: is no regular file; verify reads the data once for every run, so save them to a file first",
-            path.string());
-}
+namespace {
 
-Inputs checked(Recipe recipe) {
+Inputs checked(const std::string& path, const std::vector<std::string>& overrides) {
+    constexpr const char* reason = "verify reads it once for every run";
     const auto launched = launched_from_environment();
     require(!launched, Exit::usage,
             "verify starts runs itself, but a launcher has started this process as rank {} of {}; start it alone",
             launched ? launched->rank : 0, launched ? launched->size : 0);
-    for (const TrainSource& source : recipe.data.train) require_file(source.path);
-    for (const ValidSource& source : recipe.data.valid) require_file(source.path);
+    require_regular(path, reason);
+    Recipe recipe = load_recipe(path, overrides);
+    require_regular_data(recipe, reason);
     return check_inputs(std::move(recipe), [] {});
 }
 
@@ -33,7 +28,7 @@ ShortPlan::ShortPlan(std::string recipe, std::vector<std::string> overrides, std
     : recipe_(std::move(recipe)),
       overrides_(std::move(overrides)),
       steps_(steps),
-      inputs_(checked(load_recipe(recipe_, overrides_))),
+      inputs_(checked(recipe_, overrides_)),
       scratch_(inputs_.recipe.output) {}
 
 RunCommand ShortPlan::command(const std::vector<std::string>& more) const {
