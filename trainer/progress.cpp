@@ -26,6 +26,7 @@ int terminal_width() {
 }
 
 std::string number(const char* pattern, double value) {
+    if (!std::isfinite(value)) return format("{}", value);   // without the sign of a NaN
     char text[48];
     std::snprintf(text, sizeof text, pattern, value);
     return text;

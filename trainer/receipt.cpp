@@ -53,6 +53,19 @@ void check_files(const Receipt& receipt, const std::string& name) {
     }
 }
 
+// A file that is another is more likely than one that was damaged.
+Node json_of(const std::string& text, const std::filesystem::path& file) {
+    constexpr const char* expected = "expected the receipt.json of a finished run, or the folder it lies in";
+    Node node;
+    try {
+        node = parse_json(text, file.string());
+    } catch (const Error& error) {
+        fail(Exit::bad_data, "{}: is no receipt, {} ({})", file.string(), expected, error.what());
+    }
+    require(node.contains("identity"), Exit::bad_data, "{}: is no receipt, {}", file.string(), expected);
+    return node;
+}
+
 Receipt receipt_in(const Node& node, const std::string& name) {
     Receipt receipt;
     receipt.trainer_version = node.at("trainer").as_string();
@@ -95,9 +108,19 @@ std::string receipt_text(const Inputs& inputs, const std::map<std::string, std::
     return sealed_json(std::move(out));
 }
 
+std::vector<ListedFile> files_of(const Receipt& receipt, const std::filesystem::path& folder) {
+    std::vector<ListedFile> files;
+    for (const auto& [name, digest] : receipt.files) {
+        std::error_code ignored;
+        const bool there = std::filesystem::is_regular_file(folder / name, ignored);
+        files.push_back({name, digest, there ? sha256_of_file(folder / name) : ""});
+    }
+    return files;
+}
+
 Receipt read_receipt(const std::filesystem::path& file) {
     const std::string text = read_text_file(file, largest_receipt);
-    Receipt receipt = receipt_in(parse_json(text, file.string()), file.string());
+    Receipt receipt = receipt_in(json_of(text, file), file.string());
     require(seal_holds(text), Exit::bad_checkpoint,
             "{}: its digest is not that of its text; it has been changed or damaged since it was written",
             file.string());

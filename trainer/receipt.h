@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "trainer/inputs.h"
 #include "trainer/training_state.h"
@@ -33,5 +34,15 @@ std::string receipt_text(const Inputs& inputs, const std::map<std::string, std::
 // Errors: no_input when the file is missing; bad_data when it is no receipt; bad_checkpoint when it was changed after
 // it was written.
 Receipt read_receipt(const std::filesystem::path& file);
+
+// A file that a receipt lists, as it is now.
+struct ListedFile {
+    std::string name;
+    std::string expected;   // SHA-256
+    std::string found;      // "" when there is no such file
+};
+
+// Reads all files that the receipt of `folder` lists.
+std::vector<ListedFile> files_of(const Receipt& receipt, const std::filesystem::path& folder);
 
 }   // namespace trainer

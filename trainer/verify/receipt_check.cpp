@@ -28,14 +28,8 @@ using Findings = std::vector<Finding>;
 
 Findings check_files(const Receipt& receipt, const fs::path& folder) {
     Findings findings;
-    for (const auto& [name, digest] : receipt.files) {
-        Finding& finding = findings.emplace_back(Finding{name, digest, "", ""});
-        std::error_code ignored;
-        if (fs::is_regular_file(folder / name, ignored))
-            finding.found = sha256_of_file(folder / name);
-        else
-            finding.reason = "missing";
-    }
+    for (const ListedFile& file : files_of(receipt, folder))
+        findings.push_back({file.name, file.expected, file.found, file.found.empty() ? "missing" : ""});
     return findings;
 }
 
