@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 
+#include "comm/background_thread.h"
 #include "configs/error.h"
 
 namespace trainer {
@@ -42,7 +43,7 @@ StartGuard::StartGuard(const OnLost& on_lost) {
     terminated = false;
     answer(SIGCONT, on_continue, continue_);
     answer(SIGTERM, on_terminate, terminate_);
-    thread_ = std::thread([this, &on_lost] { run(on_lost); });
+    thread_ = start_background_thread("watch the start of MPI", [this, &on_lost] { run(on_lost); });
 }
 
 StartGuard::~StartGuard() {

@@ -15,12 +15,8 @@ namespace {
 std::optional<Error> error_of(const std::function<void()>& work) {
     try {
         work();
-    } catch (const Error& error) {
-        return Error(error.code(), error.what());
-    } catch (const std::bad_alloc&) {
-        return Error(Exit::out_of_memory, "out of memory");
-    } catch (const std::exception& error) {
-        return Error(Exit::internal, error.what());
+    } catch (const std::exception& exception) {
+        return as_error(exception);
     }
     return std::nullopt;
 }

@@ -1,15 +1,13 @@
 #include "comm/watch.h"
 
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 
-#include "comm/signals_blocked.h"
+#include "comm/background_thread.h"
 #include "comm/watch_meeting.h"
 #include "configs/error.h"
 
@@ -35,8 +33,7 @@ Watch::Watch(Communicator& ranks, const std::string& host, OnLost on_lost)
     : rank_(ranks.rank()), links_(connect_watches(ranks, host)), on_lost_(std::move(on_lost)) {
     for (int rank = 0; rank < ranks.size(); ++rank) names_.push_back(ranks.name_of(rank));
     wake_ = Socket(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-    const SignalsBlocked blocked;
-    thread_ = std::thread([this] { run(); });
+    thread_ = start_background_thread("watch over the other ranks", [this] { run(); });
 }
 
 Watch::~Watch() {

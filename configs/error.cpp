@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
+#include <new>
+#include <system_error>
 
 namespace trainer {
 
@@ -70,6 +73,16 @@ Exit first_class(const std::vector<Error>& all) {
 }   // namespace
 
 Errors::Errors(std::vector<Error> all) : Error(first_class(all), lines_of(all)), all_(std::move(all)) {}
+
+Error as_error(const std::exception& exception) {
+    if (const auto* error = dynamic_cast<const Error*>(&exception)) return *error;
+    if (dynamic_cast<const std::bad_alloc*>(&exception)) return {Exit::out_of_memory, "out of memory"};
+    if (const auto* error = dynamic_cast<const std::filesystem::filesystem_error*>(&exception))
+        return {Exit::io, format("{}: {}", error->path1().string(), error->code().message())};
+    if (const auto* error = dynamic_cast<const std::system_error*>(&exception))
+        return {Exit::system, format("the system refuses: {}", error->what())};
+    return {Exit::internal, format("internal error: {}", exception.what())};
+}
 
 void ErrorCollector::raise() {
     if (!all_.empty()) throw Errors(std::move(all_));

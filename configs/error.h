@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -52,6 +53,10 @@ public:
 private:
     std::vector<Error> all_;
 };
+
+// Any exception as an Error: out_of_memory when memory could not be had, io for a file system's refusal, system for
+// another refusal of the operating system, internal for the rest.
+Error as_error(const std::exception& exception);
 
 // Runs pieces of work one after another and keeps the errors they throw, to report them all at once.
 class ErrorCollector {

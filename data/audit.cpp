@@ -63,12 +63,8 @@ void encode_row(ReadRow& row, const std::string& path, ReadFormat read, const En
                     id, vocabulary);
         apply_length(row, encoder.options(), where);
     } catch (const Error& error) {
-        if (error.code() == Exit::bad_data)
-            row.error = format("{}: {}", where, error.what());
-        else
-            row.failure = std::current_exception();
-    } catch (...) {   // no exception may leave the thread
-        row.failure = std::current_exception();
+        if (error.code() != Exit::bad_data) throw;
+        row.error = format("{}: {}", where, error.what());
     }
     row.value = Node();
 }
@@ -85,7 +81,11 @@ void for_each_row(const DataSource& source, const Encoder& encoder, std::int64_t
 #pragma omp parallel for schedule(dynamic, 8)
         for (std::int64_t i = 0; i < count; ++i) {
             ReadRow& row = batch[static_cast<std::size_t>(i)];
-            if (row.error.empty()) encode_row(row, source.path.string(), read, encoder, vocabulary);
+            try {
+                if (row.error.empty()) encode_row(row, source.path.string(), read, encoder, vocabulary);
+            } catch (...) {   // no exception may leave the thread
+                row.failure = std::current_exception();
+            }
         }
         for (ReadRow& row : batch)
             if (row.failure) std::rethrow_exception(row.failure);

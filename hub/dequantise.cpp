@@ -1,3 +1,5 @@
+#include <omp.h>
+
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -100,18 +102,17 @@ void dequantise_rows(const GgufTensor& tensor, std::span<const std::int64_t> row
     check(std::all_of(rows.begin(), rows.end(), [last](std::int64_t row) { return row >= 0 && row < last; }),
           "dequantise: tensor {} has {} rows", tensor.name, last);
     const auto count = static_cast<std::int64_t>(rows.size());
-#pragma omp parallel if (count * length > parallel_elements)
-    {
-        std::vector<float> scratch(target == DType::bf16 ? static_cast<std::size_t>(length) : 0);
-#pragma omp for schedule(static)
-        for (std::int64_t i = 0; i < count; ++i) {
-            const std::byte* in = tensor.bytes.data() + rows[static_cast<std::size_t>(i)] * row_bytes;
-            if (target == DType::f32) {
-                convert(in, length, static_cast<float*>(destination) + i * length);
-            } else {
-                convert(in, length, scratch.data());
-                round_to_bf16(scratch.data(), length, static_cast<bf16*>(destination) + i * length);
-            }
+    const std::int64_t scratch_length = target == DType::bf16 ? length : 0;
+    std::vector<float> scratch(static_cast<std::size_t>(omp_get_max_threads() * scratch_length));   // a row for each
+#pragma omp parallel for schedule(static) if (count * length > parallel_elements)
+    for (std::int64_t i = 0; i < count; ++i) {
+        const std::byte* in = tensor.bytes.data() + rows[static_cast<std::size_t>(i)] * row_bytes;
+        if (target == DType::f32) {
+            convert(in, length, static_cast<float*>(destination) + i * length);
+        } else {
+            float* own = scratch.data() + omp_get_thread_num() * scratch_length;
+            convert(in, length, own);
+            round_to_bf16(own, length, static_cast<bf16*>(destination) + i * length);
         }
     }
 }

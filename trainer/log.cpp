@@ -2,6 +2,7 @@
 
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 
 #include <sstream>
 
@@ -19,6 +20,16 @@ spdlog::logger& logger() {
     return *instance;
 }
 
+// What stands behind the message of memory that could not be had.
+std::string memory_advice() {
+    rlimit limit{};
+    const bool limited = ::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    const std::string smaller = "make the work smaller (training.micro_batch, data.max_length)";
+    if (!limited) return "; " + smaller;
+    return format(" (address space is limited to {} MiB: ulimit -v); raise the limit or {}", limit.rlim_cur >> 20,
+                  smaller);
+}
+
 }   // namespace
 
 void log_warning(const std::string& text) { logger().warn("warning: " + text); }
@@ -27,6 +38,10 @@ void log_error(const std::string& text) {
     std::istringstream lines(text);
     std::string line;
     while (std::getline(lines, line)) logger().error("error: " + line);
+}
+
+void log_error(const Error& error) {
+    log_error(error.what() + (error.code() == Exit::out_of_memory ? memory_advice() : std::string()));
 }
 
 }   // namespace trainer

@@ -3,8 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
-#include <filesystem>
-#include <new>
 
 #include "autograd/cpu/isa.h"
 #include "configs/error.h"
@@ -53,6 +51,7 @@ int run_program(int count, char** words) {
     } catch (const CLI::ParseError& error) {
         fail(Exit::usage, "{}", usage_message(app, error, count, words));
     }
+    start_threads();
     for (const auto& [sub, action] : actions)
         if (sub->parsed()) return action();
     return static_cast<int>(Exit::internal);
@@ -70,17 +69,9 @@ int main(int count, char** words) {
         const bool written = std::fflush(stdout) == 0 && !std::ferror(stdout);
         require(written || code != 0, Exit::io, "standard output cannot be written");   // 75 when the terminal is gone
         return code;
-    } catch (const Error& error) {
-        log_error(error.what());
+    } catch (const std::exception& exception) {
+        const Error error = as_error(exception);
+        log_error(error);
         return static_cast<int>(error.code());
-    } catch (const std::filesystem::filesystem_error& error) {
-        log_error(format("{}: {}", error.path1().string(), error.code().message()));
-        return static_cast<int>(Exit::io);
-    } catch (const std::bad_alloc&) {
-        log_error("out of memory");
-        return static_cast<int>(Exit::out_of_memory);
-    } catch (const std::exception& error) {
-        log_error(format("internal error: {}", error.what()));
-        return static_cast<int>(Exit::internal);
     }
 }

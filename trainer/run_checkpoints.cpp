@@ -3,7 +3,7 @@
 #include <system_error>
 
 #include "comm/collective.h"
-#include "comm/signals_blocked.h"
+#include "comm/background_thread.h"
 #include "comm/together.h"
 #include "configs/error.h"
 #include "configs/json.h"

@@ -8,4 +8,8 @@ namespace trainer {
 // returns when the user has set it, or GOMP_SPINCOUNT, or when the program cannot be started again.
 void let_waiting_threads_sleep(char** words);
 
+// Starts the threads of parallel regions, or says why they cannot be had: Error(system). Without this OpenMP's library
+// would end the program on its own, without an exit code of ours, at whatever region came first.
+void start_threads();
+
 }   // namespace trainer

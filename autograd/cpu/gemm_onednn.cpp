@@ -1,6 +1,7 @@
 #ifndef TRAINER_WITHOUT_ONEDNN
 
 #include <omp.h>
+#include <sys/mman.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -110,6 +111,25 @@ struct Plan {
     dnnl::matmul primitive;
 };
 
+// oneDNN writes to the memory that it asks for without looking whether it was given any, when it generates code: up to
+// 2 MiB for a plan, more when it multiplies f32 for the first time. So there has to be enough before.
+void require_room() {
+    constexpr std::size_t room = std::size_t{32} << 20;
+    void* const address = ::mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    require(address != MAP_FAILED, Exit::out_of_memory,
+            "out of memory: {} bytes for the code of a matrix product cannot be had", room);
+    ::munmap(address, room);
+}
+
+// Lets oneDNN generate its own code for products of f32 here, where no other thread takes the room that it needs.
+void generate_f32_code() {
+    const OneThread one_thread;
+    constexpr dnnl::memory::dim size = 64;
+    const std::vector<float> ones(size * size, 1.0f);
+    std::vector<float> product(size * size);
+    dnnl::sgemm('N', 'N', size, size, size, 1.0f, ones.data(), size, ones.data(), size, 0.0f, product.data(), size);
+}
+
 // Plans of all threads. Forgotten all at once when there are too many, which ragged shapes could bring about.
 class Plans {
 public:
@@ -118,7 +138,10 @@ public:
         if (const auto found = by_shape_.find(shape); found != by_shape_.end()) return found->second;
         if (by_shape_.size() >= most) by_shape_.clear();
         std::shared_ptr<const Plan> plan;
+        require_room();
         try {
+            if (!has_f32_code_ && shape.in == DType::f32) generate_f32_code();
+            has_f32_code_ = has_f32_code_ || shape.in == DType::f32;
             plan = std::make_shared<const Plan>(shape);
         } catch (const dnnl::error& error) {
             fail(Exit::internal, "gemm: oneDNN refuses ({}, {}) · ({}, {}): {}", shape.rows, shape.depth, shape.depth,
@@ -132,6 +155,7 @@ public:
 
 private:
     std::mutex mutex_;
+    bool has_f32_code_ = false;
     std::unordered_map<TileShape, std::shared_ptr<const Plan>, HashShape> by_shape_;
 };
 

@@ -1,5 +1,7 @@
 #include "autograd/ops/embedding.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <numeric>
 #include <utility>
@@ -28,18 +30,15 @@ void add_rows_by_id(Cpu, const Tensor& ids, const Tensor& dy, Tensor& gradient) 
 
     const auto& add = TRAINER_PICK(add_row);
     const std::int64_t columns = dy.columns();
-#pragma omp parallel
-    {
-        std::vector<float> sum(static_cast<std::size_t>(columns));
-#pragma omp for schedule(static)
-        for (std::int64_t run = 0; run < runs; ++run) {
-            const std::size_t begin = begins[static_cast<std::size_t>(run)];
-            const std::size_t end = begins[static_cast<std::size_t>(run) + 1];
-            std::fill(sum.begin(), sum.end(), 0.0f);
-            for (std::size_t i = begin; i < end; ++i)
-                add(sum.data(), DType::f32, row_of(dy, tokens[i]), dy.dtype(), columns);
-            add(row_of(gradient, id[tokens[begin]]), DType::f32, sum.data(), DType::f32, columns);
-        }
+    std::vector<float> sums(static_cast<std::size_t>(omp_get_max_threads() * columns));   // a row for each thread
+#pragma omp parallel for schedule(static)
+    for (std::int64_t run = 0; run < runs; ++run) {
+        float* sum = sums.data() + omp_get_thread_num() * columns;
+        const std::size_t begin = begins[static_cast<std::size_t>(run)];
+        const std::size_t end = begins[static_cast<std::size_t>(run) + 1];
+        std::fill_n(sum, columns, 0.0f);
+        for (std::size_t i = begin; i < end; ++i) add(sum, DType::f32, row_of(dy, tokens[i]), dy.dtype(), columns);
+        add(row_of(gradient, id[tokens[begin]]), DType::f32, sum, DType::f32, columns);
     }
 }
 

@@ -1,11 +1,10 @@
 #include "trainer/checkpoint/writer.h"
 
 #include <chrono>
-#include <system_error>
 #include <utility>
 
+#include "comm/background_thread.h"
 #include "comm/collective.h"
-#include "comm/signals_blocked.h"
 #include "comm/together.h"
 #include "configs/error.h"
 #include "configs/json.h"
@@ -78,17 +77,8 @@ void CheckpointWriter::start(Content content) {
     });
     done_ = false;
     error_ = nullptr;
-    together(ranks_, [&] { start_thread(); });
+    together(ranks_, [&] { thread_ = start_background_thread("write the checkpoint", [this] { write(); }); });
     under_way_ = true;
-}
-
-void CheckpointWriter::start_thread() {
-    const SignalsBlocked blocked;
-    try {
-        thread_ = std::thread([this] { write(); });
-    } catch (const std::system_error& error) {
-        fail(Exit::system, "no thread can be started to write the checkpoint: {}", error.what());
-    }
 }
 
 void CheckpointWriter::write() {

@@ -45,7 +45,6 @@ public:
     double seconds() const { return seconds_; }   // the longest from start to commit, for time limits
 
 private:
-    void start_thread();
     void write();
     Manifest commit();
 

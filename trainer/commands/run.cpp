@@ -16,7 +16,6 @@
 #include "comm/launch.h"
 #include "comm/open.h"
 #include "comm/together.h"
-#include "hub/sha256.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/ranges.h"
 #include "trainer/commands/recipe_arguments.h"
@@ -117,7 +116,10 @@ Start prepare(Communicator& ranks, const RunArguments& arguments) {
     Start start;
     agree_on_isa(ranks);
     together(ranks, [&] {
+        constexpr const char* reason = "every rank reads it";
+        if (ranks.size() > 1) require_regular(arguments.path, reason);
         Recipe recipe = load_recipe(arguments.path, arguments.overrides);
+        if (ranks.size() > 1) require_regular_data(recipe, reason);
         const std::string output = recipe.output;
         const auto use = arguments.resume ? OutputFolder::Use::resume : OutputFolder::Use::fresh;
         start.inputs = check_inputs(std::move(recipe), [&] {
@@ -134,14 +136,11 @@ Start prepare(Communicator& ranks, const RunArguments& arguments) {
 
 // A finished run whose files are not those it wrote is not finished.
 void check_result(const std::filesystem::path& folder) {
-    for (const auto& [name, digest] : read_receipt(folder / receipt_name).files) {
-        std::error_code ignored;
-        const std::filesystem::path file = folder / name;
-        const bool there = std::filesystem::exists(file, ignored);
-        require(there && sha256_of_file(file) == digest, Exit::bad_checkpoint,
+    for (const ListedFile& file : files_of(read_receipt(folder / receipt_name), folder))
+        require(file.found == file.expected, Exit::bad_checkpoint,
                 "{}: {}, although the run is finished; to make it again from the newest checkpoint, remove {}",
-                file.string(), there ? "is not what the run wrote" : "is missing", (folder / receipt_name).string());
-    }
+                (folder / file.name).string(), file.found.empty() ? "is missing" : "is not what the run wrote",
+                (folder / receipt_name).string());
 }
 
 // Whether the run has come to its end before; says so.
@@ -193,7 +192,8 @@ Trainer::Outcome train(Trainer& trainer, Communicator& ranks) {
         return trainer.run();
     } catch (const AgreedError&) {
         throw;
-    } catch (const Error& error) {
+    } catch (const std::exception& exception) {
+        const Error error = as_error(exception);
         ranks.abandon(static_cast<int>(error.code()), error.what());
         throw;
     }
@@ -247,13 +247,11 @@ int run(const RunArguments& arguments) {
     try {
         return run_as_rank(*ranks, arguments);
     } catch (const AgreedError& error) {
-        if (ranks->rank() == 0) log_error(error.what());
+        if (ranks->rank() == 0) log_error(error);
         return static_cast<int>(error.code());
-    } catch (const Error& error) {
+    } catch (const std::exception& exception) {
+        const Error error = as_error(exception);
         ranks->abandon(static_cast<int>(error.code()), error.what());
-        throw;
-    } catch (const std::exception& error) {
-        ranks->abandon(static_cast<int>(Exit::internal), error.what());
         throw;
     }
 }

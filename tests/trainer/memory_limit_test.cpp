@@ -1,0 +1,70 @@
+// Address space that does not suffice (ulimit -v), and threads that cannot be had.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/support/tiny_model.h"
+#include "tests/trainer/mistakes/mistake.h"
+#include "tests/trainer/program.h"
+
+namespace trainer::test {
+namespace {
+
+using testing::AnyOf;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+constexpr std::size_t mebibyte = std::size_t{1} << 20;
+
+class MemoryLimit : public testing::Test {
+protected:
+    void SetUp() override {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+        GTEST_SKIP() << "a sanitizer takes address space of its own";
+#endif
+        write_setup(folder.path());
+    }
+    ProgramResult run(const std::vector<std::string>& arguments, std::size_t mebibytes, int threads) const {
+        std::filesystem::remove_all(folder / "out");
+        return run_program(
+            arguments, folder.path(),
+            {.environment = {"OMP_NUM_THREADS=" + std::to_string(threads)}, .address_space = mebibytes * mebibyte});
+    }
+    ScratchFolder folder;
+};
+
+// From what the system's loader needs to what suffices.
+TEST_F(MemoryLimit, EndsWithOneSentenceWhateverItIs) {
+    for (const int threads : {1, 3}) {
+        int failures = 0;
+        ProgramResult result;
+        std::size_t limit = 64;
+        for (; limit < 1024; limit += limit / 10) {
+            SCOPED_TRACE(std::to_string(limit) + " MiB, " + std::to_string(threads) + " threads");
+            result = run({"run", "recipe.yaml"}, limit, threads);
+            if (result.code == 0) break;
+            if (result.code == 127 && result.err.find("shared librar") != std::string::npos) continue;   // the loader
+            ++failures;
+            ASSERT_THAT(result.code, AnyOf(81, 71)) << result.err;
+            EXPECT_THAT(result.err, StartsWith("error: "));
+            EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+            EXPECT_THAT(result.err, HasSubstr("ulimit -v"));
+        }
+        EXPECT_EQ(result.code, 0);
+        EXPECT_GE(failures, 5);
+    }
+}
+
+TEST_F(MemoryLimit, ThreadsThatCannotBeHad) {
+    const ProgramResult result = run({"run", "recipe.yaml"}, 300, 500);
+    EXPECT_EQ(result.code, 71);
+    EXPECT_THAT(result.err,
+                testing::MatchesRegex("error: only [0-9]+ of 500 threads can be started: .*; "
+                                      "set OMP_NUM_THREADS to fewer or raise the limits of processes and address space "
+                                      "\\(ulimit -u, ulimit -v\\)\n"));
+    EXPECT_EQ(run({"list", "models"}, 300, 1).code, 0);
+}
+
+}   // namespace
+}   // namespace trainer::test
