@@ -22,7 +22,10 @@ std::int32_t sample(const std::vector<float>& logits, const SamplingOptions& opt
         const float right = logits[static_cast<std::size_t>(b)];
         return left != right ? left > right : a < b;
     };
-    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept), order.end(), larger);
+    if (kept == order.size())   // all of them: several times as fast as a partial sort
+        std::sort(order.begin(), order.end(), larger);
+    else
+        std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept), order.end(), larger);
     std::vector<double> weights(kept);
     const double top = logits[static_cast<std::size_t>(order[0])];
     for (std::size_t i = 0; i < kept; ++i)
