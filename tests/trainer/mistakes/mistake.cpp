@@ -19,7 +19,8 @@ namespace {
 std::map<std::string, std::string> files_of(const fs::path& folder) {
     std::map<std::string, std::string> files;
     for (const auto& entry : fs::recursive_directory_iterator(folder))
-        files[entry.path().lexically_relative(folder).string()] = entry.is_regular_file() ? get_text(entry.path()) : "/";
+        files[entry.path().lexically_relative(folder).string()] =
+            entry.is_regular_file() ? get_text(entry.path()) : "/";
     return files;
 }
 
