@@ -2,8 +2,8 @@
 
 #include <system_error>
 
-#include "comm/collective.h"
 #include "comm/background_thread.h"
+#include "comm/collective.h"
 #include "comm/together.h"
 #include "configs/error.h"
 #include "configs/json.h"
