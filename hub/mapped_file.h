@@ -10,8 +10,7 @@ namespace trainer {
 // large file from end to end does not fill the process. Movable; the mapping ends with the object.
 //
 // Errors: no_input when the file is missing or a folder, io when it cannot be opened or mapped, bad_data when empty
-// or no regular file,
-// out_of_memory when there is no address space for it.
+// or no regular file, out_of_memory when there is no address space for it.
 class MappedFile {
 public:
     explicit MappedFile(std::filesystem::path path);
