@@ -202,7 +202,9 @@ void FieldNotes::operator()(std::string_view key, T& member, std::string_view he
     if constexpr (!HasFields<T>)
         notes_.push_back(
             fields_detail::note(path, FieldType<T>::expects(all), FieldType<T>::write(member), all.required, help));
-    if constexpr (HasFields<Inner>) {
+    if constexpr (HasChoices<Inner>) {
+        explain_choices<Inner>(notes_, path + ".");
+    } else if constexpr (HasFields<Inner>) {
         explain_fields<Inner>(notes_, path + ".");
     } else if constexpr (requires { FieldType<Inner>::explain(notes_, path); }) {
         FieldType<Inner>::explain(notes_, path);   // a type with keys of its own

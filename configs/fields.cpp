@@ -135,12 +135,22 @@ void FieldReader::later(std::string_view key, std::string_view what_to_do) {
                             format("{}: not available in this version; {}", where(key, {}).path, what_to_do));
 }
 
+void FieldReader::elsewhere(std::string_view key, std::string_view choice) { elsewhere_.emplace_back(key, choice); }
+
 void FieldReader::finish() {
     if (complaints_.lenient() || !map_.is_map()) return;
     for (const Node::Entry& entry : map_.as_map()) {
         const auto same = [&](std::string_view key) { return key == entry.key; };
         if (std::any_of(known_.begin(), known_.end(), same)) continue;
         if (std::any_of(postponed_.begin(), postponed_.end(), same)) continue;
+        std::vector<std::string> choices;
+        for (const auto& [key, choice] : elsewhere_)
+            if (key == entry.key) choices.push_back(choice);
+        if (!choices.empty()) {
+            complaints_.add(entry.mark, format("{}: is a key of {} only; valid keys: {}", where(entry.key, {}).path,
+                                               join(choices), join(known_)));
+            continue;
+        }
         const std::string near = nearest(entry.key, known_);
         complaints_.add(entry.mark,
                         format("{}: unknown key; {}", where(entry.key, {}).path,
@@ -176,6 +186,46 @@ FieldNote note(std::string key, std::string type, const Node& standard, bool req
         text.pop_back();
     }
     return {std::move(key), std::move(type), std::move(text), std::string(help)};
+}
+
+void NotesOfChoices::add(const std::string& choice, const std::vector<FieldNote>& notes) {
+    for (const FieldNote& note : notes) {
+        const auto found = std::find_if(all_.begin(), all_.end(), [&](const Shared& one) {
+            return std::tie(one.note.key, one.note.type, one.note.help) == std::tie(note.key, note.type, note.help) &&
+                   (one.note.standard == note.standard || note.key.ends_with(".name"));
+        });
+        if (found == all_.end())
+            all_.push_back({note, {choice}});
+        else
+            found->choices.push_back(choice);
+    }
+}
+
+void NotesOfChoices::append_to(std::vector<FieldNote>& notes, std::size_t choices) const {
+    for (const auto& [note, of] : all_) {
+        FieldNote& added = notes.emplace_back(note);
+        if (of.size() < choices) added.help += " (" + join(of) + ")";
+    }
+}
+
+Node any_choice(const std::string& standard, std::vector<std::pair<std::string, Node>> schemas) {
+    Node all = Node::list();
+    for (auto& [name, schema] : schemas) {
+        Node& chosen = *schema.find("properties")->find("name");
+        chosen.erase("enum");
+        chosen.set("const", name);
+        chosen.erase("default");
+        if (name == standard) {
+            chosen.set("default", name);
+        } else {
+            if (!schema.contains("required")) schema.set("required", Node::list());
+            schema.find("required")->push_back("name");
+        }
+        all.push_back(std::move(schema));
+    }
+    Node either = Node::map();
+    either.set("anyOf", std::move(all));
+    return either;
 }
 
 }   // namespace fields_detail

@@ -15,6 +15,7 @@
 // std::array, nested structs with fields, Node (raw), and whatever else specialises FieldType.
 
 #include <array>
+#include <concepts>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -122,6 +123,14 @@ concept HasFields = requires(T& value, fields_detail::AnyVisitor& visitor) {
     value.fields(visitor);
 };
 
+// A struct whose keys depend on one of them, "name": `choices()` are the values of that key, `choose` sets it together
+// with the defaults that go with it, and `fields` lists "name" and then the keys of the choice.
+template <typename T>
+concept HasChoices = HasFields<T> && requires(T& value, const std::string& name) {
+    { T::choices() } -> std::same_as<std::vector<std::string>>;
+    value.choose(name);
+};
+
 // One line of `trainer list … --explain`.
 struct FieldNote {
     std::string key;        // dotted
@@ -155,6 +164,8 @@ public:
     }
     // A key of a later version: a precise complaint instead of "unknown key".
     void later(std::string_view key, std::string_view what_to_do);
+    // A key that goes with another value of "name".
+    void elsewhere(std::string_view key, std::string_view choice);
     void finish();   // complains about the keys nobody asked for
 
 private:
@@ -167,6 +178,7 @@ private:
     Complaints& complaints_;
     std::vector<std::string> known_;
     std::vector<std::string_view> postponed_;
+    std::vector<std::pair<std::string, std::string>> elsewhere_;   // key, choice
 };
 
 class FieldWriter {
@@ -209,12 +221,63 @@ private:
     std::vector<FieldNote>& notes_;
 };
 
+namespace fields_detail {
+
+// Gathers what the choices of one section have in common.
+class NotesOfChoices {
+public:
+    void add(const std::string& choice, const std::vector<FieldNote>& notes);
+    void append_to(std::vector<FieldNote>& notes, std::size_t choices) const;
+
+private:
+    struct Shared {
+        FieldNote note;
+        std::vector<std::string> choices;
+    };
+    std::vector<Shared> all_;
+};
+
+template <typename T>
+std::vector<std::string> keys_of_choice(const std::string& name) {
+    T value;
+    value.choose(name);
+    FieldWriter writer;
+    value.fields(writer);
+    std::vector<std::string> keys;
+    for (const Node::Entry& entry : writer.node.as_map()) keys.push_back(entry.key);
+    return keys;
+}
+
+// One schema for each choice; a section without "name" is of the one called `standard`.
+Node any_choice(const std::string& standard, std::vector<std::pair<std::string, Node>> schemas);
+
+template <typename T>
+Node schema_of_choices() {
+    std::vector<std::pair<std::string, Node>> schemas;
+    for (const std::string& name : T::choices()) {
+        T value;
+        value.choose(name);
+        FieldSchema schema;
+        value.fields(schema);
+        schemas.emplace_back(name, std::move(schema.node));
+    }
+    FieldWriter writer;
+    T standard;
+    standard.fields(writer);
+    return any_choice(writer.node.at("name").as_string(), std::move(schemas));
+}
+
+}   // namespace fields_detail
+
 // ---- what the rest of the program calls -------------------------------------------------------------------------
 
 template <HasFields T>
 void read_fields(const Node& node, T& out, Complaints& complaints, const std::string& path) {
     FieldReader reader(node, path, complaints);
     out.fields(reader);
+    if constexpr (HasChoices<T>)
+        for (const std::string& name : T::choices())
+            for (const std::string& key : fields_detail::keys_of_choice<T>(name)) reader.elsewhere(key, name);
     reader.finish();
 }
 
@@ -241,6 +304,7 @@ Node write_fields(T value) {
 
 template <HasFields T>
 Node schema_of() {
+    if constexpr (HasChoices<T>) return fields_detail::schema_of_choices<T>();
     T value;
     FieldSchema schema;
     value.fields(schema);
@@ -252,6 +316,25 @@ void explain_fields(std::vector<FieldNote>& notes, const std::string& prefix = "
     T value;
     FieldNotes visitor(prefix, notes);
     value.fields(visitor);
+}
+
+// The keys of one choice.
+template <HasChoices T>
+std::vector<FieldNote> explain_choice(const std::string& name, const std::string& prefix = "") {
+    T value;
+    value.choose(name);
+    std::vector<FieldNote> notes;
+    FieldNotes visitor(prefix, notes);
+    value.fields(visitor);
+    return notes;
+}
+
+// The keys of all choices: one that is the same for several is listed once, with their names unless it is for all.
+template <HasChoices T>
+void explain_choices(std::vector<FieldNote>& notes, const std::string& prefix) {
+    fields_detail::NotesOfChoices all;
+    for (const std::string& name : T::choices()) all.add(name, explain_choice<T>(name, prefix));
+    all.append_to(notes, T::choices().size());
 }
 
 }   // namespace trainer

@@ -1,8 +1,6 @@
 #pragma once
 
 #include <array>
-#include <iterator>
-#include <string_view>
 
 #include "configs/fields.h"
 
@@ -23,30 +21,6 @@ struct AdamWOptions {
         field("eps", eps, "added to the root of the second mean", above(0));
         field.later("master", "trainable weights have f32 masters");
         field.later("state", "the optimizer's state is f32");
-    }
-};
-
-enum class ScheduleKind { constant, linear, cosine };
-
-template <>
-struct EnumTable<ScheduleKind> {
-    static constexpr std::pair<std::string_view, ScheduleKind> names[] = {
-        {"constant", ScheduleKind::constant}, {"linear", ScheduleKind::linear}, {"cosine", ScheduleKind::cosine}};
-    static constexpr std::string_view help[] = {"the full rate after warm-up", "falls in a straight line after warm-up",
-                                                "falls along half a cosine after warm-up"};   // in the order of names
-    static_assert(std::size(help) == std::size(names));
-};
-
-struct ScheduleOptions {
-    ScheduleKind name = ScheduleKind::cosine;
-    double warmup = 0.03;
-    double min_lr_ratio = 0.1;
-
-    template <typename Visitor>
-    void fields(Visitor& field) {
-        field("name", name, "shape of the learning rate after warm-up");
-        field("warmup", warmup, "steps from 0 to the full rate; below 1 a fraction of all steps", at_least(0));
-        field("min_lr_ratio", min_lr_ratio, "share of lr that is left at the end", between(0, 1));
     }
 };
 

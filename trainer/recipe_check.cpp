@@ -4,6 +4,8 @@
 #include <cmath>
 #include <filesystem>
 
+#include "optim/schedule.h"
+
 namespace trainer {
 
 namespace {
@@ -48,16 +50,38 @@ void check_batch(Recipe& recipe, const Node& document, Complaints& complaints) {
         training.micro_batch = training.batch;
 }
 
-void check_warmup(const Recipe& recipe, const Node& document, Complaints& complaints) {
-    const Node* node = written(document, "schedule", "warmup");
-    const double warmup = recipe.schedule.warmup;
-    if (!node || warmup < 1) return;
-    const Where where{complaints, "schedule.warmup"};
-    if (warmup != std::floor(warmup))
-        where.complain(*node, format("expected a whole number of steps or a fraction below 1, found {}", warmup));
-    else if (recipe.training.steps && warmup > static_cast<double>(*recipe.training.steps))
-        where.complain(*node,
-                       format("a warm-up of {} steps is longer than the run of {}", warmup, *recipe.training.steps));
+// A number of steps that may be a fraction of the run.
+void check_steps(const Recipe& recipe, const Node& document, std::string_view key, double value,
+                 Complaints& complaints) {
+    const Node* node = written(document, "schedule", key);
+    if (!node || value < 1) return;
+    const Where where{complaints, "schedule." + std::string(key)};
+    if (value != std::floor(value))
+        where.complain(*node, format("expected a whole number of steps or a fraction below 1, found {}", value));
+    else if (recipe.training.steps && value > static_cast<double>(*recipe.training.steps))
+        where.complain(*node, format("a {} of {} steps is longer than the run of {}", key == "warmup" ? "warm-up" : key,
+                                     value, *recipe.training.steps));
+}
+
+void check_schedule(const Recipe& recipe, const Node& document, Complaints& complaints) {
+    const ScheduleOptions& schedule = recipe.schedule;
+    check_steps(recipe, document, "warmup", schedule.warmup, complaints);
+    const Node* name = written(document, "schedule", "name");
+    if (!name) return;
+    const Where where{complaints, "schedule.name"};
+    if (schedule.name == ScheduleKind::wsd) {
+        check_steps(recipe, document, "decay", schedule.decay, complaints);
+        const std::int64_t steps = recipe.training.steps.value_or(0);
+        const std::int64_t warmup = warmup_updates(schedule, steps);
+        const std::int64_t decay = decay_updates(schedule, steps);
+        if (std::max(warmup, decay) <= steps && warmup + decay > steps)
+            where.complain(*name, format("a warm-up of {} and a decay of {} steps are longer than the run of {}",
+                                         warmup, decay, steps));
+    }
+    if (schedule.name == ScheduleKind::reduce_on_plateau && !written(document, "data", "valid"))
+        where.complain(*name,
+                       "reduce_on_plateau follows the validation loss, and there is no data.valid; add validation data "
+                       "or take another schedule");
 }
 
 void check_template(const Recipe& recipe, const Node& document, Complaints& complaints) {
@@ -108,7 +132,7 @@ void check_eval(Recipe& recipe, const Node& document) {
 void check_recipe(Recipe& recipe, const Node& document, Complaints& complaints) {
     check_length(recipe, document, complaints);
     check_batch(recipe, document, complaints);
-    check_warmup(recipe, document, complaints);
+    check_schedule(recipe, document, complaints);
     check_template(recipe, document, complaints);
     check_paths(recipe, document, complaints);
     check_dtype(recipe, document);

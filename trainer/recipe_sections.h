@@ -11,6 +11,7 @@
 #include "autograd/dtype.h"
 #include "configs/fields.h"
 #include "optim/options.h"
+#include "optim/schedule_options.h"
 #include "peft/options.h"
 #include "trainer/recipe_values.h"
 

@@ -158,8 +158,8 @@ Trainer::Outcome Trainer::run() {
 void Trainer::train_step() {
     const Recipe& recipe = inputs_.recipe;
     const StepPlan::Step planned = inputs_.plan->step(state_.step);
-    const double rate =
-        recipe.optimizer.adamw.lr * schedule_factor(recipe.schedule, state_.updates, inputs_.total_steps);
+    const double rate = recipe.optimizer.adamw.lr *
+                        schedule_factor(recipe.schedule, state_.updates, inputs_.total_steps, state_.plateau);
     const auto begin = Clock::now();
     const Stepper::Result result = stepper_->step(
         static_cast<std::int64_t>(planned.leaves.size()),
@@ -272,6 +272,7 @@ std::optional<Sums> Trainer::evaluate(const ValidationSet& set) {
 void Trainer::note_loss(double loss) {
     state_.evaluated_step = state_.step;
     safe_step_ = -1;
+    note_evaluation(inputs_.recipe.schedule, loss, state_.plateau);
     const bool finite = std::isfinite(loss);
     if (finite && !state_.first_validation_loss) state_.first_validation_loss = loss;
     if (finite) state_.last_validation_loss = loss;

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "configs/fields.h"
+#include "optim/schedule.h"
 
 namespace trainer {
 
@@ -24,6 +25,7 @@ struct TrainingState {
     std::int64_t best_step = 0;
     std::int64_t evaluations_since_best = 0;
     std::int64_t evaluated_step = -1;   // of the newest evaluation
+    PlateauState plateau;
 
     template <typename Visitor>
     void fields(Visitor& field) {
@@ -41,6 +43,7 @@ struct TrainingState {
         field("best_step", best_step, "where it was found", at_least(0));
         field("evaluations_since_best", evaluations_since_best, "for early stopping", at_least(0));
         field("evaluated_step", evaluated_step, "of the newest evaluation; -1: none", at_least(-1));
+        field("plateau", plateau, "where schedule reduce_on_plateau stands");
     }
 };
 

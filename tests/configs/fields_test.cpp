@@ -224,6 +224,59 @@ TEST(Fields, WritesWhatItReads) {
     EXPECT_EQ(write_fields(read_fields<Outer>(parse_yaml(to_yaml(node), "r"))), node);
 }
 
+struct Shaped {
+    std::string name = "box";
+    double width = 1;
+    double height = 2;
+    double radius = 3;
+
+    static std::vector<std::string> choices() { return {"ball", "box"}; }
+    void choose(const std::string& choice) { name = choice; }
+    template <typename Visitor>
+    void fields(Visitor& field) {
+        field("name", name, "which shape", one_of(choices));
+        if (name == "ball") {
+            field("radius", radius, "from the middle");
+        } else {
+            field("width", width, "across");
+            field("height", height, "upwards");
+        }
+    }
+};
+
+TEST(Fields, KeysThatDependOnAName) {
+    EXPECT_EQ(to_json(write_fields(read_fields<Shaped>(parse_yaml("{radius: 5, name: ball}", "r")))),
+              R"({"name": "ball", "radius": 5.0})");
+    EXPECT_EQ(to_json(write_fields(Shaped())), R"({"name": "box", "width": 1.0, "height": 2.0})");
+    Complaints complaints;
+    Shaped shaped;
+    read_fields(parse_yaml("{radius: 5, hight: 2, wall: 1}", "r"), shaped, complaints);
+    std::vector<std::string> sentences;
+    for (const Error& error : complaints.in_order()) sentences.emplace_back(error.what());
+    EXPECT_EQ(
+        join(sentences, "; "),
+        "r:1:2: radius: is a key of ball only; valid keys: name, width, height; r:1:13: hight: unknown key; did you "
+        "mean height?; r:1:23: wall: unknown key; valid keys: name, width, height");
+
+    const Node schema = schema_of<Shaped>();
+    const auto& choices = schema.at("anyOf").as_list();
+    ASSERT_EQ(choices.size(), 2u);
+    EXPECT_EQ(to_json(choices[0].at("properties").at("name")), R"({"type": "string", "description": "which shape", )"
+                                                               R"("const": "ball"})");
+    EXPECT_EQ(to_json(choices[0].at("required")), R"(["name"])");
+    EXPECT_FALSE(choices[0].at("properties").contains("width"));
+    EXPECT_FALSE(choices[1].contains("required"));
+    EXPECT_EQ(choices[1].at("properties").at("name").at("default").as_string(), "box");
+
+    std::vector<FieldNote> notes;
+    explain_choices<Shaped>(notes, "shape.");
+    std::vector<std::string> lines;
+    for (const FieldNote& note : notes) lines.push_back(note.key + ": " + note.help);
+    EXPECT_EQ(join(lines, "; "),
+              "shape.name: which shape; shape.radius: from the middle (ball); shape.width: across (box); "
+              "shape.height: upwards (box)");
+}
+
 TEST(Fields, SchemaAndExplanation) {
     EXPECT_EQ(to_json(schema_of<Inner>()),
               R"({"type": "object", "properties": {"rate": {"type": "number", "exclusiveMinimum": 0, "maximum": 2, )"

@@ -71,7 +71,25 @@ TEST(RecipeMistakes, OneEach) {
         {minimal + "optimizer: {state: f32}",
          "4:13: optimizer.state: not available in this version; the optimizer's state is f32"},
         {minimal + "schedule: {name: cosin}",
-         "4:18: schedule.name: expected constant, linear or cosine, found the string \"cosin\"; did you mean cosine?"},
+         "4:18: schedule.name: expected constant, linear, cosine, polynomial, inverse_sqrt, wsd or reduce_on_plateau, "
+         "found the string \"cosin\"; did you mean cosine?"},
+        {minimal + "schedule: {name: linear, power: 2}",
+         "4:26: schedule.power: is a key of polynomial only; valid keys: name, warmup, min_lr_ratio"},
+        {minimal + "schedule: {min_lr_ratio: 0, name: constant}",
+         "4:12: schedule.min_lr_ratio: is a key of linear, cosine, polynomial, wsd, reduce_on_plateau only; valid "
+         "keys: "
+         "name, warmup"},
+        {minimal + "schedule: {name: wsd, decays: 2}", "4:23: schedule.decays: unknown key; did you mean decay?"},
+        {minimal + "schedule: {name: wsd, decay: 1.5}",
+         "4:30: schedule.decay: expected a whole number of steps or a fraction below 1, found 1.5"},
+        {minimal + "schedule: {name: wsd, decay: 201}",
+         "4:30: schedule.decay: a decay of 201 steps is longer than the run of 200"},
+        {minimal + "schedule: {name: wsd, decay: 150, warmup: 0.3}",
+         "4:18: schedule.name: a warm-up of 60 and a decay of 150 steps are longer than the run of 200"},
+        {minimal + "schedule: {name: reduce_on_plateau}",
+         "4:18: schedule.name: reduce_on_plateau follows the validation loss, and there is no data.valid; add "
+         "validation "
+         "data or take another schedule"},
         {minimal + "schedule: {warmup: -0.1}",
          "4:20: schedule.warmup: expected a number of at least 0, found the number -0.1"},
         {minimal + "schedule: {warmup: 1.5}",

@@ -70,6 +70,7 @@ optimizer:
 schedule:
   name: cosine
   warmup: 0.03
+  cycles: 1
   min_lr_ratio: 0.1
 eval:
   every: 50
@@ -201,12 +202,19 @@ TEST(Recipe, OursAreValidAndComeBackEqual) {
 
 // Every key of the resolved recipe is in the schema with its description, and nothing else is allowed.
 void expect_described(const Node& value, const Node& schema, const std::string& path) {
+    if (const Node* choices = schema.find("anyOf")) {   // the one of this name
+        for (const Node& choice : choices->as_list())
+            if (choice.at("properties").at("name").at("const") == value.at("name"))
+                return expect_described(value, choice, path);
+        FAIL() << path << " has no schema for " << value.at("name").as_string();
+    }
     EXPECT_FALSE(schema.at("additionalProperties").as_bool()) << path;
     ASSERT_EQ(schema.at("properties").size(), value.size()) << path;
     for (const Node::Entry& entry : value.as_map()) {
         const Node& inner = schema.at("properties").at(entry.key);
         EXPECT_FALSE(inner.at("description").as_string().empty()) << path << entry.key;
-        if (inner.contains("properties")) expect_described(entry.value, inner, path + entry.key + ".");
+        if (inner.contains("properties") || entry.key == "schedule")
+            expect_described(entry.value, inner, path + entry.key + ".");
     }
 }
 
@@ -215,6 +223,13 @@ TEST(Recipe, SchemaDescribesEveryKey) {
     EXPECT_EQ(schema.at("$schema").as_string(), "https://json-schema.org/draft/2020-12/schema");
     EXPECT_EQ(to_json(schema.at("required")), R"(["model", "data", "output"])");
     expect_described(resolved(read(minimal)), schema, "");
+    for (const std::string& name : ScheduleOptions::choices())
+        expect_described(resolved(read("model: {base: m}\ndata: {train: {path: t}, valid: {path: v}}\noutput: o\n"
+                                       "schedule: {name: " +
+                                       name + "}\n")),
+                         schema, "");
+    for (const Node& schedule : schema.at("properties").at("schedule").at("anyOf").as_list())   // cosine is the default
+        EXPECT_NE(schedule.contains("required"), schedule.at("properties").at("name").contains("default"));
 }
 
 TEST(Recipe, ExplanationNamesEveryKey) {

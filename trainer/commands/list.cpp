@@ -43,6 +43,18 @@ std::string explained() {
     return to_text(notes);
 }
 
+// The keys of every choice.
+template <typename Options>
+std::string explained_choices() {
+    std::string text;
+    for (const std::string& name : Options::choices()) {
+        std::vector<FieldNote> notes = explain_choice<Options>(name);
+        notes.erase(notes.begin());   // the name
+        text += (text.empty() ? "" : "\n") + name + "\n" + to_text(notes);
+    }
+    return text;
+}
+
 struct Table {
     const char* name;
     std::vector<Line> (*lines)();
@@ -54,7 +66,7 @@ const std::vector<Table>& tables() {
         {"models", [] { return lines_of(causal_lms()); }, nullptr},
         {"methods", [] { return lines_of(peft_methods()); }, explained<LoraOptions>},
         {"optimizers", [] { return lines_of(optimizers()); }, explained<AdamWOptions>},
-        {"schedules", lines_of<ScheduleKind>, explained<ScheduleOptions>},
+        {"schedules", lines_of<ScheduleKind>, explained_choices<ScheduleOptions>},
         {"formats", [] { return lines_of(data_formats()); }, nullptr},
         {"objectives", [] { return lines_of(objectives()); }, nullptr},
         {"recipe",
