@@ -6,19 +6,8 @@ namespace trainer {
 
 namespace {
 
-struct AdamWStep {
-    float keep;    // 1 − lr·wd
-    float take1;   // 1 − β₁, rounded once: 1.0f − 0.999f is off by 1e-5
-    float beta2;
-    float take2;             // 1 − β₂
-    float step_size;         // lr / (1 − β₁ᵗ)
-    float root_correction;   // √(1 − β₂ᵗ)
-    float eps;
-    float gradient_scale;
-};
-
-void adamw_update(Cpu, const AdamWStep& step, const float* gradient, float* value, float* mean, float* square,
-                  std::int64_t elements) {
+void update_elements(Cpu, const AdamWConstants& step, const float* gradient, float* value, float* mean, float* square,
+                     std::int64_t elements) {
 #pragma omp parallel for simd schedule(static)
     for (std::int64_t i = 0; i < elements; ++i) {
         const float g = gradient ? gradient[i] * step.gradient_scale : 0.0f;
@@ -31,31 +20,15 @@ void adamw_update(Cpu, const AdamWStep& step, const float* gradient, float* valu
 
 class AdamW : public Optimizer {
 public:
-    AdamW(const AdamWOptions& options, std::vector<ParameterSlice> slices)
-        : Optimizer(std::move(slices)), options_(options) {}
+    AdamW(const AdamWOptions& options, const std::vector<UpdatedSlice>& slices)
+        : Optimizer(slices), options_(options) {}
 
-    std::vector<std::string> state_names() const override { return {"exp_avg", "exp_avg_sq"}; }
+    std::vector<StateTensor> state_tensors(const Parameter&) const override { return adamw_state(); }
 
 protected:
-    void update(const ParameterSlice& slice, const Tensor& gradient, State& state, float learning_rate,
-                float gradient_scale, std::int64_t step) const override {
-        const double beta1 = options_.betas[0];
-        const double beta2 = options_.betas[1];
-        const double decay = slice.parameter->decay ? options_.weight_decay : 0.0;
-        const auto t = static_cast<double>(step);
-        const AdamWStep constants{static_cast<float>(1 - learning_rate * decay),
-                                  static_cast<float>(1 - beta1),
-                                  static_cast<float>(beta2),
-                                  static_cast<float>(1 - beta2),
-                                  static_cast<float>(learning_rate / (1 - std::pow(beta1, t))),
-                                  static_cast<float>(std::sqrt(1 - std::pow(beta2, t))),
-                                  static_cast<float>(options_.eps),
-                                  gradient_scale};
-        const Tensor value = slice.value();
-        on(value.place(), [&](Cpu cpu) {
-            adamw_update(cpu, constants, gradient.defined() ? gradient.data<float>() : nullptr, value.data<float>(),
-                         state.at("exp_avg").data<float>(), state.at("exp_avg_sq").data<float>(), slice.elements());
-        });
+    void update(const ParameterSlice& slice, const Tensor& gradient, State& state,
+                const Update& update) const override {
+        adamw_update(options_, slice, gradient, state, update);
     }
 
 private:
@@ -64,8 +37,31 @@ private:
 
 }   // namespace
 
-std::unique_ptr<Optimizer> make_adamw(const AdamWOptions& options, std::vector<ParameterSlice> slices) {
-    return std::make_unique<AdamW>(options, std::move(slices));
+AdamWConstants::AdamWConstants(const AdamWOptions& options, const Update& update)
+    : keep(static_cast<float>(1 - update.learning_rate * update.weight_decay)),
+      take1(static_cast<float>(1 - options.betas[0])),
+      beta2(static_cast<float>(options.betas[1])),
+      take2(static_cast<float>(1 - options.betas[1])),
+      eps(static_cast<float>(options.eps)),
+      gradient_scale(update.gradient_scale) {
+    const auto t = static_cast<double>(update.step);
+    step_size = static_cast<float>(update.learning_rate / (1 - std::pow(options.betas[0], t)));
+    root_correction = static_cast<float>(std::sqrt(1 - std::pow(options.betas[1], t)));
+}
+
+std::vector<StateTensor> adamw_state() { return {{"exp_avg"}, {"exp_avg_sq"}}; }
+
+void adamw_update(const AdamWOptions& options, const ParameterSlice& slice, const Tensor& gradient,
+                  Optimizer::State& state, const Update& update) {
+    const Tensor value = slice.value();
+    on(value.place(), [&](Cpu cpu) {
+        update_elements(cpu, {options, update}, values_of_gradient(gradient), value.data<float>(),
+                        state.at("exp_avg").data<float>(), state.at("exp_avg_sq").data<float>(), slice.elements());
+    });
+}
+
+std::unique_ptr<Optimizer> make_adamw(const AdamWOptions& options, const std::vector<UpdatedSlice>& slices) {
+    return std::make_unique<AdamW>(options, slices);
 }
 
 }   // namespace trainer

@@ -3,22 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "comm/shard_layout.h"
+#include "optim/grain_sum.h"
 
 namespace trainer {
-
-namespace {
-
-double sum_of_squares(const float* values, std::int64_t elements) {
-    double lanes[8] = {};
-    for (std::int64_t i = 0; i < elements; ++i)
-        lanes[i & 7] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
-    double sum = 0;
-    for (double lane : lanes) sum += lane;
-    return sum;
-}
-
-}   // namespace
 
 void append_squares(const ParameterSlice& slice, const Tensor& gradient, std::vector<double>& squares) {
     constexpr std::int64_t grain = ShardLayout::grain_elements;
@@ -32,7 +19,7 @@ void append_squares(const ParameterSlice& slice, const Tensor& gradient, std::ve
         const auto* values = gradient.data<float>();
 #pragma omp parallel for schedule(static) if (grains > 64)
         for (std::int64_t i = 0; i < grains; ++i)
-            out[i] = sum_of_squares(values + i * grain, std::min(grain, elements - i * grain));
+            out[i] = squares_of_grain(values + i * grain, std::min(grain, elements - i * grain));
     });
 }
 

@@ -9,38 +9,89 @@
 
 namespace trainer {
 
+// A state tensor of a parameter.
+struct StateTensor {
+    std::string name;   // "exp_avg", …
+    DType dtype = DType::f32;
+    // Elements of the parameter for each of its own, a divisor of ShardLayout::grain_elements, so that a slice has a
+    // slice of it. 0: `elements` that belong to the parameter as a whole; such a rule gets whole parameters only.
+    std::int64_t grain = 1;
+    std::int64_t elements = 0;
+
+    // Which of its elements go with a slice.
+    std::int64_t begin(const ParameterSlice& slice) const { return grain == 0 ? 0 : slice.begin / grain; }
+    std::int64_t end(const ParameterSlice& slice) const {
+        return grain == 0 ? elements : (slice.end + grain - 1) / grain;
+    }
+};
+
+// A slice with what the recipe says of its parameter.
+struct UpdatedSlice {
+    ParameterSlice slice;
+    double rate = 1;   // times the learning rate
+    double weight_decay = 0;
+};
+
+// One update of one slice.
+struct Update {
+    double learning_rate = 0;   // of this parameter at this moment
+    double weight_decay = 0;
+    float gradient_scale = 1;   // the clip coefficient
+    std::int64_t step = 1;      // counted from 1
+};
+
 // An update rule over slices of trainable parameters: owns the state and the step count. Masters are the parameters'
 // own f32 values.
 class Optimizer {
 public:
-    // A state tensor by name ("exp_avg", …): f32, one-dimensional, as long as its slice.
+    // A slice's state tensors by name, one-dimensional.
     using State = std::map<std::string, Tensor>;
 
-    explicit Optimizer(std::vector<ParameterSlice> slices) : slices_(std::move(slices)) {}
+    explicit Optimizer(const std::vector<UpdatedSlice>& slices);
     virtual ~Optimizer() = default;
 
-    // Allocates the state, zero, at the parameters' place.
+    // Allocates the state at the parameters' place and sets it to where it begins, which may depend on the values.
     void prepare();
 
     // One update of every slice with its gradient (f32, one-dimensional; undefined for zero) times `gradient_scale`
     // (the clip coefficient). Gradients are left as they are. Parameter::changed is the caller's.
-    void step(const std::vector<Tensor>& gradients, float learning_rate, float gradient_scale);
+    void step(const std::vector<Tensor>& gradients, double learning_rate, float gradient_scale);
 
     std::int64_t steps() const { return steps_; }
     void set_steps(std::int64_t steps) { steps_ = steps; }   // when resuming
     const std::vector<ParameterSlice>& slices() const { return slices_; }
     State& state(std::size_t slice) { return state_[slice]; }   // to be read and, when resuming, filled
-    virtual std::vector<std::string> state_names() const = 0;
+    virtual std::vector<StateTensor> state_tensors(const Parameter& parameter) const = 0;
+
+    // Numbers that the rule keeps beside the tensors; to be saved and, when resuming, given back.
+    virtual std::vector<double> numbers() const { return {}; }
+    virtual void set_numbers(const std::vector<double>&) {}
+
+    // Whether the model is to be evaluated and saved at other values than those it is trained at.
+    virtual bool has_evaluation_values() const { return false; }
+    // Writes those into the slices. The values from before are the caller's to keep and to give back.
+    void to_evaluation_values();
 
 protected:
-    // The slice's value ← update. Steps are counted from 1.
-    virtual void update(const ParameterSlice& slice, const Tensor& gradient, State& state, float learning_rate,
-                        float gradient_scale, std::int64_t step) const = 0;
+    // Before the slices of a step.
+    virtual void begin_step(double /*learning_rate*/) {}
+    // The slice's value ← update.
+    virtual void update(const ParameterSlice& slice, const Tensor& gradient, State& state,
+                        const Update& update) const = 0;
+    // Where state begins that does not begin at zero.
+    virtual void initialise(const ParameterSlice&, State&) const {}
+    virtual void to_evaluation_value(const ParameterSlice&, const State&) const {}
 
 private:
     std::vector<ParameterSlice> slices_;
+    std::vector<UpdatedSlice> updated_;
     std::vector<State> state_;
     std::int64_t steps_ = 0;
 };
+
+// The gradient of a slice on the CPU, null for zero.
+inline const float* values_of_gradient(const Tensor& gradient) {
+    return gradient.defined() ? gradient.data<float>() : nullptr;
+}
 
 }   // namespace trainer

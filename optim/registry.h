@@ -1,16 +1,22 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 #include <vector>
 
+#include "configs/any_fields.h"
 #include "configs/registry.h"
 #include "optim/optimizer.h"
-#include "optim/options.h"
 
 namespace trainer {
 
-using MakeOptimizer = std::unique_ptr<Optimizer> (*)(const AdamWOptions& options, std::vector<ParameterSlice> slices);
+struct OptimizerRule {
+    double lr;           // when the recipe gives none
+    AnyFields options;   // the rule's own, as they are when the recipe gives none
+    std::unique_ptr<Optimizer> (*make)(const AnyFields& options, const std::vector<UpdatedSlice>& slices);
+    std::string_view needs_whole_parameters = {};   // why it cannot update parts of them; "" when it can
+};
 
-const Registry<MakeOptimizer>& optimizers();
+const Registry<OptimizerRule>& optimizers();
 
 }   // namespace trainer

@@ -73,6 +73,7 @@ void open_base(Inputs& inputs) {
                                   recipe.data.chat_template, recipe.data.eos_token.value_or(""));
     const Snapshot& snapshot = inputs.base.snapshot;
     const DeclaredModel declared = declare_model(snapshot.config, recipe.peft);
+    check_groups(recipe.optimizer.groups, declared.model->parameters().trainable());
     check_parameters(declared.model->parameters(), *snapshot.weights, snapshot.base);
     inputs.encoder = std::make_unique<Encoder>(*inputs.base.tokenizer, inputs.base.chat.get(), inputs.base.special,
                                                encode_options(recipe.data));

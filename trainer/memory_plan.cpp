@@ -5,8 +5,8 @@
 #include <numeric>
 
 #include "configs/error.h"
-#include "optim/registry.h"
 #include "trainer/checkpoint/state_file.h"
+#include "trainer/evaluation_values.h"
 #include "trainer/objectives/registry.h"
 #include "trainer/run_options.h"
 #include "trainer/stepper.h"
@@ -116,10 +116,11 @@ MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks) {
         const auto objective = objectives().at(enum_name(recipe.task))();
         PlannedRanks planned(ranks);
         Stepper stepper(model, *objective, planned, stepper_options(recipe), Place::meta());
-        const auto optimizer = optimizers().at(recipe.optimizer.name)(recipe.optimizer.adamw, stepper.slices());
+        const auto optimizer = make_optimizer(recipe.optimizer, stepper.slices());
         optimizer->prepare();
 
         const auto evaluate = [&] {
+            const EvaluationValues values(model, *optimizer, stepper);
             for (const ValidationSet& set : inputs.valid)
                 evaluate_leaf(model, *objective, largest_evaluation_leaf(set, evaluation_batch(recipe)).on_meta());
         };
@@ -132,6 +133,7 @@ MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks) {
         if (const auto checkpoint = first_checkpoint(inputs)) {
             const StateCopy copy(*optimizer, stepper.layout().owned(ranks.rank()),
                                  copied_whole(model.parameters(), ranks.rank()));
+            const ValueCopies saved = copy_evaluation_values(model, *optimizer, stepper, ranks.rank() == 0);
             if (*checkpoint < inputs.total_steps) {
                 stepper.step(leaves, leaf, *optimizer, 0.0);
                 evaluate();

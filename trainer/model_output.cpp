@@ -84,7 +84,7 @@ std::string card(const Inputs& inputs, bool adapter) {
     card.adapter = adapter;
     card.hyperparameters = {{"steps", std::to_string(inputs.total_steps)},
                             {"batch", std::to_string(recipe.training.batch)},
-                            {"learning rate", format("{}", recipe.optimizer.adamw.lr)},
+                            {"learning rate", format("{}", recipe.optimizer.lr)},
                             {"seed", std::to_string(recipe.training.seed)}};
     card.versions = {{"trainer", version_text}};
     return card_text(card);

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <filesystem>
 
+#include "optim/adafactor.h"
 #include "optim/schedule.h"
+#include "optim/sgd.h"
 
 namespace trainer {
 
@@ -84,6 +86,40 @@ void check_schedule(const Recipe& recipe, const Node& document, Complaints& comp
                        "or take another schedule");
 }
 
+void check_rule(const Recipe& recipe, const Node& document, Complaints& complaints) {
+    const OptimizerOptions& optimizer = recipe.optimizer;
+    const auto complain = [&](std::string_view key, const std::string& sentence) {
+        if (const Node* node = written(document, "optimizer", key))
+            Where{complaints, "optimizer." + std::string(key)}.complain(*node, sentence);
+    };
+    if (optimizer.name == "sgd") {
+        const auto& options = optimizer.rule.as<SgdOptions>();
+        if (options.nesterov && options.momentum == 0) complain("nesterov", "needs a momentum above 0");
+    } else if (optimizer.name == "adafactor") {
+        const auto& options = optimizer.rule.as<AdafactorOptions>();
+        if (options.warmup_init && !options.relative_step) complain("warmup_init", "needs relative_step: true");
+    }
+    for (std::size_t i = 0; i < optimizer.groups.size(); ++i)
+        if (!optimizer.groups[i].lr && !optimizer.groups[i].weight_decay)
+            complain("groups", format("group {} has neither lr nor weight_decay", i));
+}
+
+void check_optimizer(Recipe& recipe, const Node& document, Complaints& complaints) {
+    check_rule(recipe, document, complaints);
+    const std::string_view whole = why_whole_parameters(recipe.optimizer);
+    const Node* sharding = written(document, "training", "sharding");
+    if (sharding && recipe.training.sharding != Sharding::none && !whole.empty())
+        Where{complaints, "training.sharding"}.complain(
+            *sharding,
+            format("expected none with optimizer {}: {}, and sharding cuts parameters", recipe.optimizer.name, whole));
+    if (recipe.optimizer.name != "schedule_free_adamw" || recipe.schedule.name == ScheduleKind::constant) return;
+    if (const Node* schedule = written(document, "schedule", "name"))
+        Where{complaints, "schedule.name"}.complain(
+            *schedule, format("expected constant with optimizer {}, found {}", recipe.optimizer.name,
+                              enum_name(recipe.schedule.name)));
+    recipe.schedule.name = ScheduleKind::constant;
+}
+
 void check_template(const Recipe& recipe, const Node& document, Complaints& complaints) {
     const std::string& name = recipe.data.chat_template;
     const Node* node = written(document, "data", "template");
@@ -133,6 +169,7 @@ void check_recipe(Recipe& recipe, const Node& document, Complaints& complaints) 
     check_length(recipe, document, complaints);
     check_batch(recipe, document, complaints);
     check_schedule(recipe, document, complaints);
+    check_optimizer(recipe, document, complaints);
     check_template(recipe, document, complaints);
     check_paths(recipe, document, complaints);
     check_dtype(recipe, document);

@@ -10,7 +10,7 @@
 
 #include "autograd/dtype.h"
 #include "configs/fields.h"
-#include "optim/options.h"
+#include "optim/optimizer_options.h"
 #include "optim/schedule_options.h"
 #include "peft/options.h"
 #include "trainer/recipe_values.h"
@@ -65,9 +65,8 @@ struct DataOptions {
     }
 };
 
-// The names in peft/registry.cpp and optim/registry.cpp.
+// The names in peft/registry.cpp.
 std::vector<std::string> adapter_method_names();
-std::vector<std::string> optimizer_names();
 
 struct PeftOptions {
     std::string method = "lora";
@@ -116,17 +115,6 @@ struct TrainingOptions {
         field("seed", seed, "of the order of the data, dropout and new weights", at_least(0));
         field.later("offload", "leave the key out");
         field.later("grad_dtype", "gradients are f32");
-    }
-};
-
-struct OptimizerOptions {
-    std::string name = "adamw";
-    AdamWOptions adamw;
-
-    template <typename Visitor>
-    void fields(Visitor& field) {
-        field("name", name, "the rule", one_of(optimizer_names));
-        adamw.fields(field);
     }
 };
 

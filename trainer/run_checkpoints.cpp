@@ -10,6 +10,7 @@
 #include "configs/yaml.h"
 #include "hub/output_file.h"
 #include "trainer/checkpoint/store.h"
+#include "trainer/evaluation_values.h"
 #include "trainer/run_options.h"
 #include "trainer/version.h"
 
@@ -50,17 +51,22 @@ std::shared_ptr<StateCopy> RunCheckpoints::make_copy() const {
 }
 
 std::uint64_t RunCheckpoints::bytes() const {
-    const auto trained = static_cast<std::uint64_t>(run_.model.parameters().elements(true));
-    return trained * sizeof(float) * (1 + run_.optimizer.state_names().size()) + other_bytes_;
+    return state_layout(run_.model.parameters().trainable(), run_.optimizer).file_size() + other_bytes_;
 }
 
-std::function<void(const std::filesystem::path&)> RunCheckpoints::file_writer(
-    const TrainingState& state, const std::string& trainer_state, const std::string& metrics,
-    std::shared_ptr<const StateCopy> copy) const {
+std::function<void(const std::filesystem::path&)> RunCheckpoints::file_writer(const TrainingState& state,
+                                                                              const std::string& trainer_state,
+                                                                              const std::string& metrics,
+                                                                              std::shared_ptr<const StateCopy> copy,
+                                                                              ValueCopies evaluated) const {
     if (run_.ranks.rank() != 0) return {};
-    return [this, state, trainer_state, metrics, copy = std::move(copy)](const std::filesystem::path& folder) {
-        const ModelOutput model{run_.inputs, run_.model, run_.peft,
-                                [&](const Parameter& parameter) { return copy->value_of(parameter); }};
+    return [this, state, trainer_state, metrics, copy = std::move(copy),
+            evaluated = std::move(evaluated)](const std::filesystem::path& folder) {
+        const ModelOutput model{run_.inputs, run_.model, run_.peft, [&](const Parameter& parameter) {
+                                    const auto other = evaluated.find(&parameter);
+                                    return other == evaluated.end() ? copy->value_of(parameter)
+                                                                    : other->second.data<float>();
+                                }};
         model.write(folder);
         write_file(folder / "recipe.yaml", to_yaml(resolved(run_.inputs.recipe)));
         write_file(folder / "trainer_state.json", trainer_state);
@@ -86,11 +92,13 @@ std::optional<std::string> RunCheckpoints::save(const TrainingState& state, cons
     CheckpointWriter::Content content;
     content.name = checkpoint_name(state.step);
     content.manifest = manifest(state.step);
-    content.layout = state_layout(run_.model.parameters().trainable(), run_.optimizer.state_names());
+    content.layout = state_layout(run_.model.parameters().trainable(), run_.optimizer);
     const std::shared_ptr<StateCopy> copy = copy_ ? copy_ : make_copy();
     copy->take();
     content.state = copy;
-    content.write_files = file_writer(state, trainer_state, metrics, copy);
+    content.write_files =
+        file_writer(state, trainer_state, metrics, copy,
+                    copy_evaluation_values(run_.model, run_.optimizer, run_.stepper, run_.ranks.rank() == 0));
     content.other_bytes = other_bytes_ + trainer_state.size() + metrics.size();
     writing_ = content.name;
     best_step_ = state.best_step;

@@ -10,6 +10,7 @@
 
 #include "trainer/checkpoint/run_lock.h"
 #include "trainer/checkpoint/writer.h"
+#include "trainer/evaluation_values.h"
 #include "trainer/model_output.h"
 #include "trainer/stepper.h"
 #include "trainer/training_state.h"
@@ -25,7 +26,7 @@ public:
         CausalLm& model;
         const PeftMethod* peft;
         Optimizer& optimizer;
-        const Stepper& stepper;
+        Stepper& stepper;
         std::map<std::string, std::string> identity;
         const RunLock* lock;   // rank 0
     };
@@ -53,7 +54,8 @@ private:
     std::function<void(const std::filesystem::path&)> file_writer(const TrainingState& state,
                                                                   const std::string& trainer_state,
                                                                   const std::string& metrics,
-                                                                  std::shared_ptr<const StateCopy> copy) const;
+                                                                  std::shared_ptr<const StateCopy> copy,
+                                                                  ValueCopies evaluated) const;
     std::shared_ptr<StateCopy> make_copy() const;
     Manifest manifest(std::int64_t step) const;
 

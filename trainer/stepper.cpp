@@ -76,7 +76,7 @@ Stepper::Result Stepper::step(std::int64_t leaves, const std::function<Batch(std
     result.gradient_norm = gradients_->norm();
     result.applied = std::isfinite(result.sums.loss) && std::isfinite(result.gradient_norm);
     if (result.applied) {
-        optimizer.step(gradients_->gradients(), static_cast<float>(learning_rate),
+        optimizer.step(gradients_->gradients(), learning_rate,
                        clip_coefficient(result.gradient_norm, options_.clip_norm));
         gradients_->share_values();
     }

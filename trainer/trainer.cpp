@@ -13,11 +13,11 @@
 #include "hub/load.h"
 #include "hub/output_file.h"
 #include "hub/trainer_state.h"
-#include "optim/registry.h"
 #include "optim/schedule.h"
 #include "trainer/checkpoint/state_file.h"
 #include "trainer/checkpoint/store.h"
 #include "trainer/diagnosis.h"
+#include "trainer/evaluation_values.h"
 #include "trainer/interrupt.h"
 #include "trainer/log.h"
 #include "trainer/model_output.h"
@@ -73,7 +73,7 @@ Trainer::Trainer(const Inputs& inputs, Communicator& ranks, OutputFolder* output
     if (declared_.peft) declared_.peft->initialise(static_cast<std::uint64_t>(recipe.training.seed));
     objective_ = objectives().at(enum_name(recipe.task))();
     stepper_ = std::make_unique<Stepper>(model, *objective_, ranks, stepper_options(recipe), Place::cpu());
-    optimizer_ = optimizers().at(recipe.optimizer.name)(recipe.optimizer.adamw, stepper_->slices());
+    optimizer_ = make_optimizer(recipe.optimizer, stepper_->slices());
     optimizer_->prepare();
 }
 
@@ -81,6 +81,7 @@ void Trainer::resume(const ResumePoint& point) {
     read_state(point.folder / state_file_name, declared_.model->parameters().trainable(), *optimizer_);
     state_ = point.state;
     optimizer_->set_steps(state_.updates);
+    optimizer_->set_numbers(state_.optimizer_numbers);
     metrics_ = speaks() ? std::make_unique<Metrics>(metrics_file(), read_text_file(point.folder / "metrics.jsonl"),
                                                     point.history)
                         : std::make_unique<Metrics>("", "", point.history);
@@ -158,8 +159,8 @@ Trainer::Outcome Trainer::run() {
 void Trainer::train_step() {
     const Recipe& recipe = inputs_.recipe;
     const StepPlan::Step planned = inputs_.plan->step(state_.step);
-    const double rate = recipe.optimizer.adamw.lr *
-                        schedule_factor(recipe.schedule, state_.updates, inputs_.total_steps, state_.plateau);
+    const double rate =
+        recipe.optimizer.lr * schedule_factor(recipe.schedule, state_.updates, inputs_.total_steps, state_.plateau);
     const auto begin = Clock::now();
     const Stepper::Result result = stepper_->step(
         static_cast<std::int64_t>(planned.leaves.size()),
@@ -182,6 +183,7 @@ void Trainer::train_step() {
                          static_cast<double>(result.sums.input_tokens) / seconds, seconds});
     if (result.applied) {
         ++state_.updates;
+        state_.optimizer_numbers = optimizer_->numbers();
         state_.skipped_in_a_row = 0;
     } else {
         complain_of_skipped_step(result);
@@ -234,6 +236,7 @@ void Trainer::after_step() {
 
 void Trainer::evaluate() {
     const auto begin = Clock::now();
+    const EvaluationValues values(*declared_.model, *optimizer_, *stepper_);
     Metrics::Evaluation record{state_.step, epoch(), {}, 0};
     Sums all;
     for (const ValidationSet& set : inputs_.valid) {
@@ -355,6 +358,7 @@ std::string Trainer::trainer_state_text() const {
 void Trainer::finish() {
     announce(checkpoints_->poll(true));
     checkpoints_->tidy();
+    const EvaluationValues values(*declared_.model, *optimizer_, *stepper_);
     together(ranks_, [&] {
         if (!speaks()) return;
         StagedFolder staged(output_->path(), "final", new_run_id());

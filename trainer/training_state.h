@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "configs/fields.h"
 #include "optim/schedule.h"
@@ -26,6 +27,7 @@ struct TrainingState {
     std::int64_t evaluations_since_best = 0;
     std::int64_t evaluated_step = -1;   // of the newest evaluation
     PlateauState plateau;
+    std::vector<double> optimizer_numbers;   // Optimizer::numbers
 
     template <typename Visitor>
     void fields(Visitor& field) {
@@ -44,6 +46,7 @@ struct TrainingState {
         field("evaluations_since_best", evaluations_since_best, "for early stopping", at_least(0));
         field("evaluated_step", evaluated_step, "of the newest evaluation; -1: none", at_least(-1));
         field("plateau", plateau, "where schedule reduce_on_plateau stands");
+        field("optimizer_numbers", optimizer_numbers, "what the optimizer keeps beside its tensors");
     }
 };
 

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <random>
 
-#include "optim/registry.h"
+#include "optim/optimizer_options.h"
 
 namespace trainer {
 namespace {
@@ -30,10 +30,17 @@ void set(Tensor& tensor, const Values& values) {
 }
 
 // With the parameters' own gradients.
-void step(Optimizer& optimizer, float learning_rate, float gradient_scale) {
+void step(Optimizer& optimizer, double learning_rate, float gradient_scale) {
     std::vector<Tensor> gradients;
     for (const ParameterSlice& slice : optimizer.slices()) gradients.push_back(slice.gradient());
     optimizer.step(gradients, learning_rate, gradient_scale);
+}
+
+// As make_optimizer has it: parameters that are not decayed have none.
+std::vector<UpdatedSlice> with_decay(double weight_decay, const std::vector<ParameterSlice>& slices) {
+    std::vector<UpdatedSlice> updated;
+    for (const ParameterSlice& slice : slices) updated.push_back({slice, 1, slice.parameter->decay ? weight_decay : 0});
+    return updated;
 }
 
 struct Golden {
@@ -75,7 +82,8 @@ TEST(AdamW, AgreesWithTorch) {
         Parameter parameter("p", Shape(4));
         parameter.trainable = true;
         set(parameter.value, {0.5, -1.25, 0.0, 3.0});
-        const auto optimizer = make_adamw({0.01, golden.weight_decay, {0.9, 0.999}, 1e-8}, whole_slices({&parameter}));
+        const auto optimizer =
+            make_adamw(AdamWOptions{{0.9, 0.999}, 1e-8}, with_decay(golden.weight_decay, whole_slices({&parameter})));
         optimizer->prepare();
         for (int t = 0; t < golden.steps; ++t) {
             Values gradient;
@@ -115,7 +123,8 @@ TEST(AdamW, AgreesWithTheRuleInDouble) {
             parameter.trainable = true;
             parameter.value = Tensor::zeros(Shape(elements), DType::f32);
             Twin twin{Values(elements), Values(elements), Values(elements)};
-            const auto optimizer = make_adamw({1e-3, decay, {0.9, beta2}, 1e-8}, whole_slices({&parameter}));
+            const auto optimizer =
+                make_adamw(AdamWOptions{{0.9, beta2}, 1e-8}, with_decay(decay, whole_slices({&parameter})));
             optimizer->prepare();
             std::mt19937 random(3);
             std::normal_distribution<float> normal;
@@ -139,7 +148,8 @@ TEST(AdamW, BiasesAndNormsAreNotDecayed) {
     Parameter kept("norm", Shape(2));
     kept.decay = false;
     for (Parameter* parameter : {&decayed, &kept}) set(parameter->value, {1, -2});
-    const auto optimizer = make_adamw({0.1, 0.5, {0.9, 0.999}, 1e-8}, whole_slices({&decayed, &kept}));
+    const auto optimizer =
+        make_adamw(AdamWOptions{{0.9, 0.999}, 1e-8}, with_decay(0.5, whole_slices({&decayed, &kept})));
     optimizer->prepare();
     step(*optimizer, 0.1f, 1.0f);
     EXPECT_LT(relative_error(decayed.value.to_vector<float>(), {0.95, -1.9}), 1e-7);
@@ -150,7 +160,8 @@ TEST(AdamW, AMissingGradientIsAZeroOne) {
     Parameter missing("missing", Shape(3));
     Parameter zero("zero", Shape(3));
     for (Parameter* parameter : {&missing, &zero}) set(parameter->value, {1, -2, 3});
-    const auto optimizer = make_adamw({0.1, 0.01, {0.9, 0.999}, 1e-8}, whole_slices({&missing, &zero}));
+    const auto optimizer =
+        make_adamw(AdamWOptions{{0.9, 0.999}, 1e-8}, with_decay(0.01, whole_slices({&missing, &zero})));
     optimizer->prepare();
     for (Parameter* parameter : {&missing, &zero}) set(parameter->gradient, {0.5, -0.25, 2});
     step(*optimizer, 0.1f, 1.0f);
@@ -168,7 +179,7 @@ TEST(AdamW, ARateOfZeroOnlyMovesTheState) {
     Parameter parameter("p", Shape(2));
     set(parameter.value, {1, -2});
     set(parameter.gradient, {3, 4});
-    const auto optimizer = make_adamw({0.1, 0.5, {0.9, 0.999}, 1e-8}, whole_slices({&parameter}));
+    const auto optimizer = make_adamw(AdamWOptions{{0.9, 0.999}, 1e-8}, with_decay(0.5, whole_slices({&parameter})));
     optimizer->prepare();
     step(*optimizer, 0.0f, 1.0f);
     EXPECT_EQ(parameter.value.to_vector<float>(), (std::vector<float>{1, -2}));
@@ -186,7 +197,8 @@ TEST(AdamW, BitsDoNotDependOnThreads) {
         for (int i = 0; i < 10007; ++i) values.push_back(std::sin(i));
         set(parameter.value, values);
         set(parameter.gradient, values);
-        const auto optimizer = make_adamw({0.1, 0.5, {0.9, 0.999}, 1e-8}, whole_slices({&parameter}));
+        const auto optimizer =
+            make_adamw(AdamWOptions{{0.9, 0.999}, 1e-8}, with_decay(0.5, whole_slices({&parameter})));
         optimizer->prepare();
         for (int i = 0; i < 3; ++i) step(*optimizer, 0.1f, 0.3f);
         if (threads == 1) one = parameter.value.to_vector<float>();
@@ -207,7 +219,7 @@ TEST(AdamW, SlicesGiveTheBitsOfTheWhole) {
             for (std::int64_t i = 0; i < elements; ++i) tensor.data<float>()[i] = normal(random);
         std::vector<ParameterSlice> slices = whole_slices({&parameter});
         if (sliced) slices = {{&parameter, 0, 1024}, {&parameter, 1024, 1025}, {&parameter, 1025, elements}};
-        const auto optimizer = make_adamw({0.1, 0.5, {0.9, 0.999}, 1e-8}, slices);
+        const auto optimizer = make_adamw(AdamWOptions{{0.9, 0.999}, 1e-8}, with_decay(0.5, slices));
         optimizer->prepare();
         for (int i = 0; i < 3; ++i) step(*optimizer, 0.1f, 0.3f);
         return parameter.value.to_vector<float>();
@@ -219,7 +231,7 @@ TEST(AdamW, StateAndPlanOnMeta) {
     Parameter parameter("p", Shape(4, 3));
     parameter.value = Tensor::empty(parameter.shape, DType::f32, Place::meta());
     const std::size_t before = memory_use(Place::meta()).bytes[static_cast<std::size_t>(Purpose::optimizer)];
-    const auto optimizer = optimizers().at("adamw")({}, whole_slices({&parameter}));
+    const auto optimizer = make_optimizer({}, whole_slices({&parameter}));
     optimizer->prepare();
     step(*optimizer, 0.1f, 1.0f);
     EXPECT_EQ(optimizer->state(0).size(), 2u);

@@ -62,14 +62,34 @@ TEST(RecipeMistakes, OneEach) {
         {minimal + "training: {seed: 1.5}",
          "4:18: training.seed: expected an integer of at least 0, found the number 1.5"},
         {minimal + "optimizer: {name: adam}",
-         "4:19: optimizer.name: expected adamw, found the string \"adam\"; did you mean adamw?"},
+         "4:19: optimizer.name: expected adamw, adamw_8bit, sgd, lion, adafactor, muon or schedule_free_adamw, found "
+         "the "
+         "string \"adam\"; did you mean adamw?"},
+        {minimal + "optimizer: {name: lion, eps: 1e-8}",
+         "4:25: optimizer.eps: is a key of adamw, adamw_8bit, adafactor, muon, schedule_free_adamw only; valid keys: "
+         "name, lr, weight_decay, betas, groups"},
+        {minimal + "optimizer: {name: sgd, momentum: 0, nesterov: true}",
+         "4:47: optimizer.nesterov: needs a momentum above 0"},
+        {minimal + "optimizer: {name: adafactor, warmup_init: true}",
+         "4:43: optimizer.warmup_init: needs relative_step: true"},
+        {minimal + "optimizer: {groups: [{match: x}]}",
+         "4:21: optimizer.groups: group 0 has neither lr nor weight_decay"},
+        {minimal + "optimizer: {name: muon}\ntraining: {sharding: optimizer}",
+         "5:22: training.sharding: expected none with optimizer muon: it makes the update of a matrix orthogonal as a "
+         "whole, and sharding cuts parameters"},
+        {minimal + "optimizer: {name: adafactor}\ntraining: {sharding: gradients}",
+         "5:22: training.sharding: expected none with optimizer adafactor: it takes means over the rows and columns of "
+         "a "
+         "matrix, and sharding cuts parameters"},
+        {minimal + "optimizer: {name: schedule_free_adamw}\nschedule: {name: linear}",
+         "5:18: schedule.name: expected constant with optimizer schedule_free_adamw, found linear"},
         {minimal + "optimizer: {lr: 0}", "4:17: optimizer.lr: expected a number above 0, found the integer 0"},
         {minimal + "optimizer: {lr: 1e-4x}",
          "4:17: optimizer.lr: expected a number above 0, found the string \"1e-4x\""},
         {minimal + "optimizer: {betas: [0.9, 1.0]}",
          "4:26: optimizer.betas.1: expected a number from 0 to below 1, found the number 1"},
         {minimal + "optimizer: {state: f32}",
-         "4:13: optimizer.state: not available in this version; the optimizer's state is f32"},
+         "4:13: optimizer.state: not available in this version; the rule's name says how its state is kept"},
         {minimal + "schedule: {name: cosin}",
          "4:18: schedule.name: expected constant, linear, cosine, polynomial, inverse_sqrt, wsd or reduce_on_plateau, "
          "found the string \"cosin\"; did you mean cosine?"},

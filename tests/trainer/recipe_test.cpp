@@ -10,6 +10,7 @@
 
 #include "configs/json.h"
 #include "configs/yaml.h"
+#include "optim/adamw.h"
 
 namespace trainer {
 namespace {
@@ -67,6 +68,7 @@ optimizer:
   weight_decay: 0.0
   betas: [0.9, 0.999]
   eps: 1e-08
+  groups: []
 schedule:
   name: cosine
   warmup: 0.03
@@ -121,7 +123,7 @@ output: o
     EXPECT_FALSE(two.training.steps);
     EXPECT_EQ(two.training.epochs, 0.5);
     EXPECT_EQ(two.training.micro_batch, 3);   // at most batch
-    EXPECT_EQ(two.optimizer.adamw.betas[0], 0.8);
+    EXPECT_EQ(two.optimizer.rule.as<AdamWOptions>().betas[0], 0.8);
     EXPECT_EQ(two.schedule.name, ScheduleKind::linear);
     EXPECT_EQ(two.eval.every, (Interval{Interval::Unit::fraction, 0.25}));
 
@@ -213,7 +215,7 @@ void expect_described(const Node& value, const Node& schema, const std::string& 
     for (const Node::Entry& entry : value.as_map()) {
         const Node& inner = schema.at("properties").at(entry.key);
         EXPECT_FALSE(inner.at("description").as_string().empty()) << path << entry.key;
-        if (inner.contains("properties") || entry.key == "schedule")
+        if (inner.contains("properties") || entry.key == "schedule" || entry.key == "optimizer")
             expect_described(entry.value, inner, path + entry.key + ".");
     }
 }
@@ -228,6 +230,8 @@ TEST(Recipe, SchemaDescribesEveryKey) {
                                        "schedule: {name: " +
                                        name + "}\n")),
                          schema, "");
+    for (const std::string& name : OptimizerOptions::choices())
+        expect_described(resolved(read(minimal + "optimizer: {name: " + name + "}\n")), schema, "");
     for (const Node& schedule : schema.at("properties").at("schedule").at("anyOf").as_list())   // cosine is the default
         EXPECT_NE(schedule.contains("required"), schedule.at("properties").at("name").contains("default"));
 }

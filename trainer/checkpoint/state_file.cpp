@@ -1,6 +1,7 @@
 #include "trainer/checkpoint/state_file.h"
 
 #include <algorithm>
+#include <cstring>
 #include <span>
 #include <tuple>
 
@@ -14,6 +15,23 @@ namespace {
 constexpr std::size_t populated_at_once = 8 << 20;
 
 std::string value_name(const Parameter& parameter) { return "value." + parameter.name; }
+
+std::string state_name(const StateTensor& state, const Parameter& parameter) {
+    return state.name + "." + parameter.name;
+}
+
+void copy_as_is(const Tensor& from, Tensor& to) {
+    if (from.dtype() == DType::f32)
+        copy(from, to);
+    else
+        on(to.place(), [&](Cpu) { std::memcpy(to.raw(), from.raw(), from.bytes()); });
+}
+
+TensorSpec spec_of(const StateTensor& state, const Parameter& parameter) {
+    const ParameterSlice whole{nullptr, 0, parameter.shape.elements()};
+    return {state_name(state, parameter), file_dtype(state.dtype),
+            state.grain == 1 ? parameter.shape.sizes() : FileShape{state.end(whole)}};
+}
 
 // The optimizer's slice that a slice lies in.
 std::size_t slice_around(const Optimizer& optimizer, const ParameterSlice& slice) {
@@ -42,12 +60,12 @@ void check_tensors(const SafetensorsFile& file, const SafetensorsLayout& expecte
 
 }   // namespace
 
-SafetensorsLayout state_layout(const std::vector<Parameter*>& trainable, const std::vector<std::string>& state_names) {
+SafetensorsLayout state_layout(const std::vector<Parameter*>& trainable, const Optimizer& optimizer) {
     std::vector<TensorSpec> tensors;
     for (const Parameter* parameter : trainable) {
         tensors.push_back({value_name(*parameter), FileDType::f32, parameter->shape.sizes()});
-        for (const std::string& state : state_names)
-            tensors.push_back({state + "." + parameter->name, FileDType::f32, parameter->shape.sizes()});
+        for (const StateTensor& state : optimizer.state_tensors(*parameter))
+            tensors.push_back(spec_of(state, *parameter));
     }
     return lay_out_safetensors(state_file_name, tensors);
 }
@@ -59,9 +77,9 @@ StateCopy::StateCopy(Optimizer& optimizer, const std::vector<ParameterSlice>& sl
     for (const Parameter* parameter : whole)
         whole_[parameter] = Tensor::empty(parameter->shape, DType::f32, parameter->value.place());
     for (const ParameterSlice& slice : slices) {
-        const auto add = [&](const Source& source, const std::string& name) {
-            pieces_.push_back(
-                {name, slice.begin, Tensor::empty(slice.elements(), DType::f32, slice.parameter->value.place())});
+        const auto add = [&](const Source& source, const std::string& name, std::int64_t begin, std::int64_t elements,
+                             DType dtype) {
+            pieces_.push_back({name, begin, Tensor::empty(elements, dtype, slice.parameter->value.place())});
             sources_.push_back(source);
         };
         const std::size_t index = slice_around(optimizer, slice);
@@ -69,21 +87,26 @@ StateCopy::StateCopy(Optimizer& optimizer, const std::vector<ParameterSlice>& sl
         if (const auto values = whole_.find(slice.parameter); values != whole_.end())
             pieces_.push_back({name, slice.begin, slice.part_of(values->second)});
         else
-            add({slice, index, "", pieces_.size()}, name);
-        for (const std::string& state : optimizer.state_names())
-            add({slice, index, state, pieces_.size()}, state + "." + slice.parameter->name);
+            add({slice, index, "", 0, 0, pieces_.size()}, name, slice.begin, slice.elements(), DType::f32);
+        for (const StateTensor& state : optimizer.state_tensors(*slice.parameter)) {
+            if (state.grain == 0 && slice.begin > 0) continue;   // goes with the beginning of the parameter
+            const std::int64_t begin = state.begin(slice);
+            const std::int64_t end = state.end(slice);
+            const std::int64_t held = state.begin(optimizer.slices()[index]);
+            add({slice, index, state.name, begin - held, end - held, pieces_.size()},
+                state_name(state, *slice.parameter), begin, end - begin, state.dtype);
+        }
     }
 }
 
 Tensor StateCopy::values_of(const Source& source) const {
     if (source.state.empty()) return source.slice.value();
-    const std::int64_t offset = source.slice.begin - optimizer_.slices()[source.index].begin;
-    return optimizer_.state(source.index).at(source.state).row_range(offset, offset + source.slice.elements());
+    return optimizer_.state(source.index).at(source.state).row_range(source.begin, source.end);
 }
 
 void StateCopy::take() {
     for (auto& [parameter, values] : whole_) copy(parameter->value, values);
-    for (const Source& source : sources_) copy(values_of(source), pieces_[source.piece].values);
+    for (const Source& source : sources_) copy_as_is(values_of(source), pieces_[source.piece].values);
 }
 
 void StateCopy::populate(const std::stop_token& stop) const {
@@ -120,14 +143,15 @@ std::vector<WrittenRanges> write_state(const std::filesystem::path& file, const 
 
 void read_state(const std::filesystem::path& file, const std::vector<Parameter*>& trainable, Optimizer& optimizer) {
     const SafetensorsRangeReader reader(file);
-    check_tensors(reader.file(), state_layout(trainable, optimizer.state_names()));
+    check_tensors(reader.file(), state_layout(trainable, optimizer));
     std::vector<SafetensorsRangeReader::Part> parts;
     for (const Parameter* parameter : trainable)
         parts.push_back({value_name(*parameter), 0, bytes_of(parameter->value)});
     for (std::size_t i = 0; i < optimizer.slices().size(); ++i) {
         const ParameterSlice& slice = optimizer.slices()[i];
-        for (const auto& [state, values] : optimizer.state(i))
-            parts.push_back({state + "." + slice.parameter->name, slice.begin, bytes_of(values)});
+        for (const StateTensor& state : optimizer.state_tensors(*slice.parameter))
+            parts.push_back(
+                {state_name(state, *slice.parameter), state.begin(slice), bytes_of(optimizer.state(i).at(state.name))});
     }
     reader.read(parts);
     for (Parameter* parameter : trainable) parameter->changed();

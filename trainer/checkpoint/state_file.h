@@ -15,8 +15,9 @@ namespace trainer {
 inline constexpr const char* state_file_name = "optimizer.safetensors";
 
 // optimizer.safetensors of a checkpoint: for every trainable parameter "value.<name>", its f32 master, and for every
-// state tensor of the optimizer "<state>.<name>", all in the parameter's shape. The layout knows no ranks.
-SafetensorsLayout state_layout(const std::vector<Parameter*>& trainable, const std::vector<std::string>& state_names);
+// state tensor of the optimizer "<state>.<name>", in the parameter's shape where it has an element for each of the
+// parameter's, else one-dimensional. The layout knows no ranks.
+SafetensorsLayout state_layout(const std::vector<Parameter*>& trainable, const Optimizer& optimizer);
 
 // A copy of some slices with their state, and of whole parameters, taken at one moment, to be written while training
 // goes on. Its memory is had when it is made, counts as workspace, and serves for one copy after the other.
@@ -35,7 +36,7 @@ public:
     struct Piece {
         std::string tensor;
         std::int64_t begin = 0;   // elements
-        Tensor values;            // f32, one-dimensional
+        Tensor values;            // one-dimensional
     };
     const std::vector<Piece>& pieces() const { return pieces_; }
     const float* value_of(const Parameter& parameter) const;   // of one in `whole`
@@ -43,8 +44,10 @@ public:
 private:
     struct Source {
         ParameterSlice slice;
-        std::size_t index;   // of the optimizer's slice that it lies in
-        std::string state;   // "": the values
+        std::size_t index;    // of the optimizer's slice that it lies in
+        std::string state;    // "": the values
+        std::int64_t begin;   // of that state's tensor, elements
+        std::int64_t end;
         std::size_t piece;
     };
     Tensor values_of(const Source& source) const;

@@ -1,0 +1,131 @@
+#include "optim/muon.h"
+
+#include <algorithm>
+#include <cmath>
+#include <regex>
+
+#include "autograd/cpu/gemm.h"
+#include "configs/error.h"
+#include "optim/grain_sum.h"
+
+namespace trainer {
+
+namespace {
+
+constexpr const char* momentum_name = "momentum_buffer";
+
+void scale_into(Cpu, const Tensor& in, float factor, Tensor& out) {
+    const auto* from = in.data<float>();
+    auto* to = out.data<float>();
+#pragma omp parallel for simd schedule(static)
+    for (std::int64_t i = 0; i < in.elements(); ++i) to[i] = factor * from[i];
+}
+
+std::regex compiled(const std::string& pattern) {
+    try {
+        return std::regex(pattern);
+    } catch (const std::regex_error& error) {
+        fail(Exit::bad_recipe, "optimizer.adamw_for: \"{}\" is no regular expression: {}", pattern, error.what());
+    }
+}
+
+class Muon : public Optimizer {
+public:
+    Muon(const MuonOptions& options, const std::vector<UpdatedSlice>& slices)
+        : Optimizer(slices), options_(options), adamw_for_(compiled(options.adamw_for)) {}
+
+    std::vector<StateTensor> state_tensors(const Parameter& parameter) const override {
+        if (is_orthogonalised(parameter)) return {{momentum_name}};
+        return adamw_state();
+    }
+
+protected:
+    void update(const ParameterSlice& slice, const Tensor& gradient, State& state,
+                const Update& update) const override {
+        if (is_orthogonalised(*slice.parameter)) {
+            orthogonalised_update(slice, gradient, state.at(momentum_name), update);
+        } else {
+            Update adamw = update;
+            adamw.learning_rate *= options_.adamw_lr_ratio;
+            adamw_update(options_.adamw, slice, gradient, state, adamw);
+        }
+    }
+
+private:
+    bool is_orthogonalised(const Parameter& parameter) const {
+        return parameter.shape.dimensions() == 2 && !std::regex_match(parameter.name, adamw_for_);
+    }
+
+    void orthogonalised_update(const ParameterSlice& slice, const Tensor& gradient, const Tensor& momentum,
+                               const Update& update) const {
+        const PurposeScope purpose(Purpose::workspace);
+        const Shape shape = slice.parameter->shape;
+        const Place place = slice.parameter->value.place();
+        Tensor direction = Tensor::empty(shape, DType::f32, place);
+        const auto take = static_cast<float>(1 - options_.momentum);
+        const auto keep = static_cast<float>(options_.momentum);
+        on(place, [&](Cpu) {
+            const float* given = values_of_gradient(gradient);
+            auto* mean = momentum.data<float>();
+            auto* out = direction.data<float>();
+#pragma omp parallel for simd schedule(static)
+            for (std::int64_t i = 0; i < slice.elements(); ++i) {
+                const float g = given ? given[i] * update.gradient_scale : 0.0f;
+                mean[i] += take * (g - mean[i]);
+                out[i] = options_.nesterov ? g + keep * (mean[i] - g) : mean[i];
+            }
+        });
+        const Tensor orthogonal = newton_schulz(direction, options_.iterations);
+        on(place, [&](Cpu) {
+            const double tall = static_cast<double>(shape.rows()) / static_cast<double>(shape.columns());
+            const auto rate = static_cast<float>(update.learning_rate * std::sqrt(std::max(1.0, tall)));
+            const auto left = static_cast<float>(1 - update.learning_rate * update.weight_decay);
+            const auto* step = orthogonal.data<float>();
+            auto* value = slice.value().data<float>();
+#pragma omp parallel for simd schedule(static)
+            for (std::int64_t i = 0; i < slice.elements(); ++i) value[i] = value[i] * left - rate * step[i];
+        });
+    }
+
+    MuonOptions options_;
+    std::regex adamw_for_;
+};
+
+}   // namespace
+
+Tensor newton_schulz(const Tensor& x, std::int64_t iterations) {
+    constexpr float a = 3.4445f;
+    constexpr float b = -4.7750f;
+    constexpr float c = 2.0315f;
+    const Place place = x.place();
+    const bool tall = x.rows() > x.columns();   // then A = Xᵀ X, the smaller of the two
+    const std::int64_t side = std::min(x.rows(), x.columns());
+    Tensor current = Tensor::empty(x.shape(), DType::f32, place);
+    Tensor next = Tensor::empty(x.shape(), DType::f32, place);
+    Tensor square = Tensor::empty(Shape(side, side), DType::f32, place);
+    Tensor mix = Tensor::empty(Shape(side, side), DType::f32, place);
+    on(place, [&](Cpu cpu) {
+        const double norm = std::sqrt(sum_of_squares(x.data<float>(), x.elements()));
+        scale_into(cpu, x, static_cast<float>(1 / (norm + 1e-7)), current);
+        for (std::int64_t i = 0; i < iterations; ++i) {
+            gemm(cpu, square, current, tall, current, !tall, false);
+            gemm(cpu, mix, square, false, square, false, false);
+            auto* mixed = mix.data<float>();
+            const auto* plain = square.data<float>();
+            for (std::int64_t k = 0; k < side * side; ++k) mixed[k] = c * mixed[k] + b * plain[k];
+            for (std::int64_t k = 0; k < side; ++k) mixed[k * side + k] += a;
+            if (tall)
+                gemm(cpu, next, current, false, mix, false, false);
+            else
+                gemm(cpu, next, mix, false, current, false, false);
+            std::swap(current, next);
+        }
+    });
+    return current;
+}
+
+std::unique_ptr<Optimizer> make_muon(const MuonOptions& options, const std::vector<UpdatedSlice>& slices) {
+    return std::make_unique<Muon>(options, slices);
+}
+
+}   // namespace trainer

@@ -1,0 +1,240 @@
+#!/usr/bin/env python3
+"""100 updates of every rule against torch, bitsandbytes, transformers, schedulefree, or the published rule in float64.
+
+usage: optimizers.py OPTIMIZER_DRIVER
+
+Values, gradients and learning rates (a warm-up from 0, then a fall) are random. One line for each rule and set of
+options: the largest relative error over seeds and tensors, in the Frobenius norm of what the parameters moved by.
+"""
+
+import json
+import math
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+STEPS = 100
+SEEDS = (1, 2, 3)
+SHAPES = {"a.weight": (48, 96), "b.weight": (130, 70), "c.bias": (77,), "embed.weight": (50, 100), "d.weight": (64, 64)}
+
+
+def problem(seed):
+    draw = torch.Generator().manual_seed(seed)
+    values = {name: torch.randn(shape, generator=draw) for name, shape in SHAPES.items()}
+    gradients = []
+    for _ in range(STEPS):
+        scale = {name: torch.exp(torch.randn(shape[:1], generator=draw)) for name, shape in SHAPES.items()}
+        gradients.append({name: torch.randn(shape, generator=draw) * scale[name].view(-1, *[1] * (len(shape) - 1)) * 0.1
+                          for name, shape in SHAPES.items()})
+    return values, gradients
+
+
+def rates(lr):
+    return [lr * min(k / 10, 1 - k / 200) for k in range(STEPS)]
+
+
+def ours(driver, options, values, gradients, lrs):
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        tensors = {f"value.{name}": value for name, value in values.items()}
+        for k, one in enumerate(gradients):
+            tensors |= {f"gradient.{k}.{name}": gradient for name, gradient in one.items()}
+        save_file(tensors, folder / "in")
+        (folder / "options").write_text(json.dumps(options))
+        (folder / "rates").write_text(json.dumps(lrs))
+        subprocess.run([driver, "steps", folder / "options", folder / "rates", folder / "in", folder / "out"], check=True)
+        return load_file(folder / "out")
+
+
+def by_torch(make, dtype=torch.float64, before_step=None, after=None):
+    """Runs a torch optimizer; what is learned is returned by name."""
+
+    def run(values, gradients, lrs):
+        parameters = {name: torch.nn.Parameter(value.to(dtype).clone()) for name, value in values.items()}
+        rule = make(list(parameters.values()))
+        for lr, one in zip(lrs, gradients):
+            for group in rule.param_groups:
+                if group["lr"] is not None:
+                    group["lr"] = lr
+            for name, gradient in one.items():
+                parameters[name].grad = gradient.to(dtype).clone()
+            if before_step:
+                before_step(rule)
+            rule.step()
+        if after:
+            after(rule)
+        return {name: parameter.detach() for name, parameter in parameters.items()}, rule
+
+    return run
+
+
+def lion(values, gradients, lrs, betas=(0.9, 0.99), decay=0.1):
+    values = {name: value.double().numpy().copy() for name, value in values.items()}
+    means = {name: np.zeros_like(value) for name, value in values.items()}
+    for lr, one in zip(lrs, gradients):
+        for name, g in one.items():
+            g, m = g.double().numpy(), means[name]
+            values[name] -= lr * (np.sign(betas[0] * m + (1 - betas[0]) * g) + decay * values[name])
+            means[name] = betas[1] * m + (1 - betas[1]) * g
+    return {name: torch.from_numpy(value) for name, value in values.items()}, None
+
+
+def newton_schulz(g, iterations=5):
+    x = g.T if g.shape[0] > g.shape[1] else g
+    x = x / (np.linalg.norm(x) + 1e-7)
+    for _ in range(iterations):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return x.T if g.shape[0] > g.shape[1] else x
+
+
+def muon(values, gradients, lrs, momentum=0.95, decay=0.1, nesterov=True):
+    values = {name: value.double().numpy().copy() for name, value in values.items()}
+    state = {name: [np.zeros_like(value), np.zeros_like(value)] for name, value in values.items()}
+    for t, (lr, one) in enumerate(zip(lrs, gradients), 1):
+        for name, g in one.items():
+            g, s = g.double().numpy(), state[name]
+            if g.ndim == 2 and not re.fullmatch(".*embed.*", name):
+                s[0] = momentum * s[0] + (1 - momentum) * g
+                u = newton_schulz((1 - momentum) * g + momentum * s[0] if nesterov else s[0])
+                step, rate = u * math.sqrt(max(1, g.shape[0] / g.shape[1])), lr
+            else:
+                s[0] = 0.9 * s[0] + 0.1 * g
+                s[1] = 0.95 * s[1] + 0.05 * g * g
+                step = s[0] / (1 - 0.9**t) / (np.sqrt(s[1] / (1 - 0.95**t)) + 1e-10)
+                rate = 0.015 * lr
+            values[name] -= rate * (step + decay * values[name])
+    return {name: torch.from_numpy(value) for name, value in values.items()}, None
+
+
+def adafactor(**options):
+    from transformers.optimization import Adafactor
+
+    return by_torch(lambda parameters: Adafactor(parameters, **options))
+
+
+def schedule_free(**options):
+    import schedulefree
+
+    def begin(rule):
+        rule.train()
+
+    return by_torch(lambda parameters: schedulefree.AdamWScheduleFree(parameters, foreach=False, **options),
+                    before_step=begin, after=lambda rule: rule.eval())
+
+
+def moved(found, expected, start):
+    return (torch.linalg.vector_norm(found.double() - expected.double()) /
+            torch.linalg.vector_norm(expected.double() - start.double())).item()
+
+
+def cases():
+    decay = {"weight_decay": 0.1}
+    adam = {"betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}
+    yield "adamw", decay, 1e-2, 1e-5, by_torch(lambda p: torch.optim.AdamW(p, **decay))
+    yield "adamw", adam, 1e-2, 1e-5, by_torch(lambda p: torch.optim.AdamW(p, **adam))
+    for options in ({"momentum": 0}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}):
+        yield "sgd", decay | options, 1e-1, 1e-5, by_torch(lambda p, o=options: torch.optim.SGD(p, lr=0, **decay, **o))
+    yield "lion", decay, 1e-3, 1e-5, lion
+    for options in ({}, {"beta1": 0.9}, {"scale_parameter": True}, {"clip_threshold": 0.3, "decay_rate": -0.7}):
+        full = {"scale_parameter": False, "relative_step": False} | decay | options
+        yield "adafactor", decay | options, 1e-2, 1e-5, adafactor(lr=1.0, **full)
+    for options in ({"scale_parameter": True}, {"warmup_init": True}):
+        full = {"relative_step": True, "scale_parameter": False} | options
+        yield "adafactor", full, None, 1e-5, adafactor(lr=None, **full)
+    yield "muon", decay, 2e-2, 2e-3, muon
+    yield "muon", decay | {"nesterov": False}, 2e-2, 2e-3, lambda *a: muon(*a, nesterov=False)
+    yield "schedule_free_adamw", decay, 1e-2, 1e-5, schedule_free(**decay)
+    yield ("schedule_free_adamw", {"betas": (0.95, 0.99), "step_power": 1.0}, 1e-2, 1e-5,
+           schedule_free(betas=(0.95, 0.99), r=1.0))
+
+
+def compare_rules(driver):
+    good = True
+    for name, options, lr, bound, reference in cases():
+        worst = 0.0
+        for seed in SEEDS:
+            values, gradients = problem(seed)
+            lrs = rates(lr) if lr else [1.0] * STEPS
+            found = ours(driver, {"name": name} | options, values, gradients, lrs)
+            expected, _ = reference(values, gradients, lrs)
+            worst = max(worst, *(moved(found[f"value.{key}"], expected[key], values[key]) for key in values))
+        good &= worst <= bound
+        print(f"{'ok  ' if worst <= bound else 'FAIL'} {name} {options}: {worst:.1e} (bound {bound:.0e})", flush=True)
+    return good
+
+
+def bitsandbytes_run(values, gradients, lrs, nearest):
+    """`nearest`: codes as on a GPU, the nearest ones. The CPU library of 0.50 first rounds to one of 65536 evenly spaced
+    numbers and so loses those that are smaller than their distance."""
+    import bitsandbytes as bnb
+    from bitsandbytes.backends.cpu import ops as cpu
+
+    own = cpu._quant_blockwise_fp32_direct
+
+    def by_nearest(a, code, absmax_out, out, blocksize):
+        flat = a.reshape(-1)
+        blocks = -(-flat.numel() // blocksize)
+        padded = torch.zeros(blocks * blocksize)
+        padded[: flat.numel()] = flat
+        largest = padded.view(blocks, blocksize).abs().max(dim=1)[0]
+        scaled = (padded.view(blocks, blocksize) * (1 / largest.clamp(min=1e-38))[:, None]).clamp(-1, 1)
+        out.copy_(torch.bucketize(scaled, (code[:-1] + code[1:]) / 2).reshape(-1)[: flat.numel()].view(a.shape))
+        absmax_out.copy_(largest)
+
+    cpu._quant_blockwise_fp32_direct = by_nearest if nearest else own
+    try:
+        return by_torch(lambda p: bnb.optim.AdamW8bit(p, weight_decay=0.1), torch.float32)(values, gradients, lrs)
+    finally:
+        cpu._quant_blockwise_fp32_direct = own
+
+
+def compare_8bit(driver):
+    """State is equal to the bit after a step, codes nearly all after hundred, where rounding decides between two."""
+    good = True
+    start = {name: 0.0 for name in ("first", "codes", "moved", "to_f32", "theirs_to_f32")}
+    for seed in SEEDS:
+        values, gradients = problem(seed)
+        for steps in (1, STEPS):
+            lrs = rates(1e-2)[-steps:]
+            used = gradients[:steps]
+            found = ours(driver, {"name": "adamw_8bit", "weight_decay": 0.1}, values, used, lrs)
+            expected, rule = bitsandbytes_run(values, used, lrs, nearest=True)
+            theirs, _ = bitsandbytes_run(values, used, lrs, nearest=False)
+            exact, _ = by_torch(lambda p: torch.optim.AdamW(p, weight_decay=0.1))(values, used, lrs)
+            states = list(rule.state.values())
+            for (name, value), state in zip(values.items(), states):
+                coded = value.numel() >= 4096
+                assert coded == (state["state1"].dtype == torch.uint8) == (f"state1.{name}" in found)
+                if coded:
+                    for kind in ("1", "2"):
+                        ours_codes, codes = found[f"state{kind}.{name}"], state[f"state{kind}"].reshape(-1)
+                        share = (ours_codes != codes).float().mean().item()
+                        key = "first" if steps == 1 else "codes"
+                        start[key] = max(start[key], share)
+                if steps == STEPS:
+                    start["moved"] = max(start["moved"], moved(found[f"value.{name}"], expected[name], value))
+                    start["to_f32"] = max(start["to_f32"], moved(found[f"value.{name}"], exact[name], value))
+                    start["theirs_to_f32"] = max(start["theirs_to_f32"], moved(theirs[name], exact[name], value))
+    for key, bound, what in (
+        ("first", 1e-3, "share of codes that differ from bitsandbytes (nearest code) after 1 step"),
+        ("codes", 2e-2, "the same after 100 steps"),
+        ("moved", 1e-2, "parameters after 100 steps against bitsandbytes (nearest code)"),
+        ("to_f32", 0.1, "parameters after 100 steps against AdamW in float64"),
+        ("theirs_to_f32", math.inf, "bitsandbytes' CPU library against AdamW in float64"),
+    ):
+        good &= start[key] <= bound
+        print(f"{'ok  ' if start[key] <= bound else 'FAIL'} adamw_8bit: {what}: {start[key]:.1e} (bound {bound})")
+    return good
+
+
+if __name__ == "__main__":
+    rules = compare_rules(sys.argv[1])
+    coded = compare_8bit(sys.argv[1])
+    sys.exit(0 if rules and coded else 1)
