@@ -13,12 +13,9 @@ void Optimizer::prepare() {
     state_.clear();
     for (const ParameterSlice& slice : slices_) {
         State& state = state_.emplace_back();
-        for (const StateTensor& tensor : state_tensors(*slice.parameter)) {
-            check(tensor.grain > 0 || slice.elements() == slice.parameter->shape.elements(),
-                  "optimizer: {} is cut, and its {} is of the whole", slice.parameter->name, tensor.name);
+        for (const StateTensor& tensor : state_tensors(*slice.parameter))
             state[tensor.name] =
                 Tensor::zeros(tensor.end(slice) - tensor.begin(slice), tensor.dtype, slice.parameter->value.place());
-        }
         initialise(slice, state);
     }
 }

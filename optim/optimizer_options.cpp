@@ -53,8 +53,11 @@ void OptimizerOptions::choose(const std::string& choice) {
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const std::vector<ParameterSlice>& slices) {
     const Groups groups(options.groups);
+    const std::string_view whole = why_whole_parameters(options);
     std::vector<UpdatedSlice> updated;
     for (const ParameterSlice& slice : slices) {
+        check(whole.empty() || slice.elements() == slice.parameter->shape.elements(),
+              "optimizer {} is given a part of {}: {}", options.name, slice.parameter->name, whole);
         UpdatedSlice& one =
             updated.emplace_back(UpdatedSlice{slice, 1, slice.parameter->decay ? options.weight_decay : 0.0});
         const std::size_t index = groups.of(slice.parameter->name);

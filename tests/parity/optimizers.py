@@ -141,7 +141,7 @@ def cases():
     yield "adamw", adam, 1e-2, 1e-5, by_torch(lambda p: torch.optim.AdamW(p, **adam))
     for options in ({"momentum": 0}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}):
         yield "sgd", decay | options, 1e-1, 1e-5, by_torch(lambda p, o=options: torch.optim.SGD(p, lr=0, **decay, **o))
-    yield "lion", decay, 1e-3, 1e-5, lion
+    yield "lion", decay, 1e-2, 1e-5, lion
     for options in ({}, {"beta1": 0.9}, {"scale_parameter": True}, {"clip_threshold": 0.3, "decay_rate": -0.7}):
         full = {"scale_parameter": False, "relative_step": False} | decay | options
         yield "adafactor", decay | options, 1e-2, 1e-5, adafactor(lr=1.0, **full)
@@ -161,6 +161,8 @@ def compare_rules(driver):
         worst = 0.0
         for seed in SEEDS:
             values, gradients = problem(seed)
+            if options.get("warmup_init"):  # its first steps are lost in the rounding of larger values
+                values = {key: 1e-4 * value for key, value in values.items()}
             lrs = rates(lr) if lr else [1.0] * STEPS
             found = ours(driver, {"name": name} | options, values, gradients, lrs)
             expected, _ = reference(values, gradients, lrs)
@@ -235,6 +237,5 @@ def compare_8bit(driver):
 
 
 if __name__ == "__main__":
-    rules = compare_rules(sys.argv[1])
-    coded = compare_8bit(sys.argv[1])
-    sys.exit(0 if rules and coded else 1)
+    results = [compare(sys.argv[1]) for compare in (compare_rules, compare_8bit)]
+    sys.exit(0 if all(results) else 1)

@@ -3,12 +3,15 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include "configs/json.h"
 #include "tests/trainer/promises/project.h"
 
 namespace trainer::test {
 namespace {
 
-// Stopped after two of its six steps, and on two ranks that share out everything allowed.
+const std::vector<std::string> all_shardings = {"none", "optimizer", "gradients"};
+
+// Stopped after two of its six steps, and on two ranks with everything that they may share out.
 void expect_the_same_however_it_runs(const Words& overrides, const std::vector<std::string>& shardings) {
     const PromiseProject project(overrides);
     const RunResult expected = project.finish("one");
@@ -20,6 +23,47 @@ void expect_the_same_however_it_runs(const Words& overrides, const std::vector<s
         SCOPED_TRACE(sharding);
         expect_same(project.finish(sharding, {"--nproc", "2", "training.sharding=" + sharding}), expected);
     }
+}
+
+// All weights, among them one of more than 4096 elements, whose state adamw_8bit keeps in codes.
+Words full(const std::string& optimizer) {
+    return {"peft=null", "training.determinism=strict", "optimizer=" + optimizer};
+}
+
+struct Rule {
+    const char* optimizer;
+    bool whole = false;   // does not go with sharding
+};
+
+class EveryOptimizer : public testing::TestWithParam<Rule> {};
+
+TEST_P(EveryOptimizer, AreResumedAndShared) {
+    const std::vector<std::string> none = {"none"};
+    expect_the_same_however_it_runs(full(GetParam().optimizer), GetParam().whole ? none : all_shardings);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, EveryOptimizer,
+    testing::Values(Rule{"{name: adamw_8bit, lr: 5e-3, weight_decay: 0.1}"},
+                    Rule{"{name: sgd, lr: 0.1, nesterov: true}"},
+                    Rule{"{name: lion, lr: 1e-3, groups: [{match: .*norm.*, lr: 1e-4, weight_decay: 0.1}]}"},
+                    Rule{"{name: adafactor, lr: 1e-2, beta1: 0.9, scale_parameter: true}", true},
+                    Rule{"{name: muon, lr: 1e-2}", true}, Rule{"{name: schedule_free_adamw, lr: 5e-3}"}));
+
+TEST(ScheduleFree, SavesWhatItEvaluates) {
+    const PromiseProject project(full("{name: schedule_free_adamw, lr: 1e-2}"));
+    const auto evaluation = [&](const std::string& output, bool last) {
+        std::vector<std::string> losses;
+        for (const std::string& text : metrics_lines(project / output)) {
+            const Node line = parse_json(text, "metrics");
+            if (const Node* loss = line.find("eval_loss")) losses.push_back(to_json(*loss));
+        }
+        return losses.at(last ? losses.size() - 1 : 0);
+    };
+    ASSERT_FALSE(project.finish("first").empty());
+    ASSERT_FALSE(project.finish("second", {"model.base=first", "training.steps=1", "training.epochs=null"}).empty());
+    EXPECT_EQ(evaluation("second", false), evaluation("first", true));
+    EXPECT_NE(evaluation("first", false), evaluation("first", true));
 }
 
 TEST(Schedules, PlateauIsResumed) {
