@@ -33,6 +33,15 @@ TEST(MemoryPlan, HoldsForTheTinyModel) {
     expect_true_plan(project, {"training.steps=8", "checkpoint.every=1", "peft=null"}, 1.6);
 }
 
+TEST(MemoryPlan, HoldsForEveryOptimizer) {
+    TinyProject project;
+    for (const char* name : {"adamw_8bit", "sgd", "lion", "adafactor", "muon", "schedule_free_adamw"})
+        expect_true_plan(project, {"training.steps=4", "checkpoint.every=null", "peft=null",
+                                   std::string("optimizer={name: ") + name + "}"});
+    expect_true_plan(
+        project, {"training.steps=8", "checkpoint.every=1", "peft=null", "optimizer={name: schedule_free_adamw}"}, 1.7);
+}
+
 TEST(MemoryPlan, HoldsForAMediumModel) {
     TinyShape shape;
     shape.hidden = 256;

@@ -76,6 +76,13 @@ TEST_F(Verify, RanksAreEqualWhenSumsAreStrict) {
     EXPECT_THAT(report.at("left_out").as_list()[0].at("reason").as_string(), HasSubstr("too few for 5 ranks"));
 }
 
+TEST_F(Verify, RulesForWholeMatricesAreNotShared) {
+    const Node report =
+        run_json({"verify", "ranks", "recipe.yaml", "optimizer={name: muon}", "--steps", "1", "--ranks", "1,2"}, 0);
+    EXPECT_THAT(names_of(report.at("runs")), ElementsAre("2 ranks"));
+    EXPECT_THAT(names_of(report.at("left_out")), ElementsAre("sharding optimizer", "sharding gradients"));
+}
+
 TEST_F(Verify, RanksDifferWhenSumsAreRepeatable) {
     const std::vector<std::string> words = {
         "verify", "ranks",   "recipe.yaml", "training.determinism=repeatable", "--steps",

@@ -65,7 +65,8 @@ const std::vector<Table>& tables() {
     static const std::vector<Table> all = {
         {"models", [] { return lines_of(causal_lms()); }, nullptr},
         {"methods", [] { return lines_of(peft_methods()); }, explained<LoraOptions>},
-        {"optimizers", [] { return lines_of(optimizers()); }, explained_choices<OptimizerOptions>},
+        {"optimizers", [] { return lines_of(optimizers()); },
+         [] { return explained_choices<OptimizerOptions>() + "\neach of groups\n" + explained<OptimizerGroup>(); }},
         {"schedules", lines_of<ScheduleKind>, explained_choices<ScheduleOptions>},
         {"formats", [] { return lines_of(data_formats()); }, nullptr},
         {"objectives", [] { return lines_of(objectives()); }, nullptr},

@@ -65,8 +65,13 @@ public:
                 impossible_.empty() ? "" : impossible_.front().second);
         BitComparison comparison(record(possible_.front().first, ""));
         for (std::size_t i = 1; i < possible_.size(); ++i) comparison.add(record(possible_[i].first, ""));
-        for (const std::string& sharding : other_shardings())
-            if (possible_.back().first > 1) comparison.add(record(possible_.back().first, sharding));
+        const std::string_view whole = why_whole_parameters(plan_.inputs().recipe.optimizer);
+        for (const std::string& sharding : other_shardings()) {
+            if (!whole.empty())
+                comparison.leave_out("sharding " + sharding, std::string(whole));
+            else if (possible_.back().first > 1)
+                comparison.add(record(possible_.back().first, sharding));
+        }
         for (const auto& [count, reason] : impossible_) comparison.leave_out(ranks_text(count), reason);
         return conclude(comparison);
     }
