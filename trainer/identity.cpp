@@ -65,7 +65,8 @@ Values values_of(const Node& recipe) {
     Complaints unread;
     const Recipe read = read_recipe(recipe, unread);
     values["training.determinism"] = enum_name(determinism(read));   // what auto stands for
-    if (!read.eval.patience) values.erase("eval.every");             // early stopping decides the last step
+    // Early stopping decides the last step, a plateau the learning rate.
+    if (!read.eval.patience && read.schedule.name != ScheduleKind::reduce_on_plateau) values.erase("eval.every");
     return values;
 }
 

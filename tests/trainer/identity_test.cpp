@@ -25,6 +25,10 @@ TEST(Identity, SaysWhatChangesTheResult) {
     for (const char* harmless : {"logging.every=5", "checkpoint.keep=9", "checkpoint.every=epoch", "eval.every=3",
                                  "training.recompute=block", "training.sharding=gradients"})
         EXPECT_EQ(changes({harmless}), "") << harmless;
+    const auto at_every = [&](const char* every) {   // evaluations move the learning rate
+        return resolved(project.inputs({"schedule={name: reduce_on_plateau}", every}).recipe);
+    };
+    EXPECT_EQ(changes_of_result(at_every("eval.every=2"), at_every("eval.every=3")).size(), 1u);
 }
 
 TEST(Identity, SumsThatShardingMakesStrictAreAnotherRecipe) {
