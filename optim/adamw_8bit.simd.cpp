@@ -91,8 +91,9 @@ void whole_vectors(const AdamWConstants& step, const float* gradient, float* val
         store(means.at + i, m);
         store(squares.at + i, v);
     }
+    const float root_scale = 1.0f / step.root_correction;
     for (std::int64_t i = 0; i < count; ++i) {
-        const float denominator = __builtin_sqrtf(squares.at[i]) / step.root_correction + step.eps;
+        const float denominator = __builtin_sqrtf(squares.at[i]) * root_scale + step.eps;
         value[i] = value[i] * step.keep - step.step_size * means.at[i] / denominator;
     }
     encode(means, max_of(largest_mean), mean, count);
