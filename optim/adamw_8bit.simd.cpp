@@ -61,8 +61,9 @@ Integers codes_of(const DynamicCodes& codes, Floats x) {
     key = key < DynamicCodes::first_key ? integers(DynamicCodes::first_key) : key;
     key = key > DynamicCodes::last_key ? integers(DynamicCodes::last_key) : key;
     key = key - DynamicCodes::first_key + ((bits >> 31) & DynamicCodes::keys);
-    const Integers lower = look_up(codes.lower.data(), key);
-    return lower - (x > look_up(codes.above.data(), lower));   // a true comparison is −1
+    const Integers entry = look_up(codes.entries.data(), key);
+    const Integers beyond = (bits & 0xFFFF) > (entry & 0xFFFF);   // a true comparison is −1
+    return (entry >> 16) + (beyond & ((bits >> 31) | 1));
 }
 
 // Whole vectors; what lies behind `count` must be 0.

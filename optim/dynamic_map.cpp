@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
 #include <limits>
 #include <vector>
 
@@ -50,23 +51,31 @@ DynamicMap make_map(bool with_sign) {
 DynamicCodes::DynamicCodes(const DynamicMap& values)
     : map(values),
       code_of_zero(static_cast<std::uint8_t>(std::find(values.begin(), values.end(), 0.0f) - values.begin())),
-      above{},
-      lower{} {
+      entries{} {
+    std::array<float, 256> above{};   // midpoint to the next value
     for (std::size_t i = 0; i + 1 < map.size(); ++i) above[i] = (map[i] + map[i + 1]) / 2.0f;
     above.back() = std::numeric_limits<float>::infinity();
-    const auto code_of = [&](float x) {
-        return static_cast<std::int32_t>(std::lower_bound(above.begin(), above.end(), x) - above.begin());
+    const auto code_of = [&](std::uint32_t size, bool negative) {
+        const float x = std::min(1.0f, std::bit_cast<float>(size));
+        return static_cast<std::int32_t>(std::lower_bound(above.begin(), above.end(), negative ? -x : x) -
+                                         above.begin());
     };
-    for (std::int32_t key = 0; key < keys; ++key) {
-        const auto upper_half = static_cast<std::uint32_t>(key + first_key) << 16;
-        const float smallest = key == 0 ? 0.0f : std::bit_cast<float>(upper_half);
-        const float largest = std::min(1.0f, std::bit_cast<float>(upper_half | 0xFFFFu));
-        for (const bool negative : {false, true}) {
-            const std::int32_t code = code_of(negative ? -largest : smallest);
-            check(code_of(negative ? -smallest : largest) - code <= 1, "dynamic map: key {} has three codes", key);
-            lower[static_cast<std::size_t>(key + (negative ? keys : 0))] = code;
+    for (const bool negative : {false, true})
+        for (std::int32_t key = 0; key < keys; ++key) {
+            const auto first = static_cast<std::uint32_t>(key + first_key) << 16;
+            const std::int32_t code = code_of(first, negative);
+            std::uint32_t last = first | 0xFFFFu;   // found by halving: the largest size with this code
+            if (const std::int32_t other = code_of(last, negative); other != code) {
+                check(std::abs(other - code) == 1, "dynamic map: key {} has three codes", key);
+                std::uint32_t beyond = last;
+                for (last = first; beyond - last > 1;) {
+                    const std::uint32_t middle = last + (beyond - last) / 2;
+                    (code_of(middle, negative) == code ? last : beyond) = middle;
+                }
+            }
+            entries[static_cast<std::size_t>(key + (negative ? keys : 0))] =
+                static_cast<std::int32_t>(static_cast<std::uint32_t>(code) << 16 | (last & 0xFFFFu));
         }
-    }
 }
 
 const DynamicMap& signed_dynamic_map() { return signed_dynamic_codes().map; }

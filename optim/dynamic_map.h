@@ -12,7 +12,7 @@ const DynamicMap& signed_dynamic_map();     // code 127 is 0
 const DynamicMap& unsigned_dynamic_map();   // code 0 is 0
 
 // The nearest code of a number from −1 to 1 without a search; halfway between two values the lower one. Numbers that
-// share their upper 16 bits have one of two neighbouring codes, and the midpoint between those decides.
+// share their upper 16 bits have one of two neighbouring codes, and their lower 16 bits decide.
 struct DynamicCodes {
     explicit DynamicCodes(const DynamicMap& values);
 
@@ -22,8 +22,10 @@ struct DynamicCodes {
 
     DynamicMap map;
     std::uint8_t code_of_zero;
-    std::array<float, 256> above;                            // midpoint to the next value; infinity for the last
-    std::array<std::int32_t, std::size_t{2} * keys> lower;   // code by key, first of positive numbers, then of negative
+    // By key, first of positive numbers, then of negative: in the upper half the code of those with the smallest size,
+    // in the lower half the lower bits of the largest size that has it; beyond, it is one more, or of negative numbers
+    // less.
+    std::array<std::int32_t, std::size_t{2} * keys> entries;
 };
 const DynamicCodes& signed_dynamic_codes();
 const DynamicCodes& unsigned_dynamic_codes();
