@@ -65,4 +65,25 @@ struct bf16 {
 float f16_to_float(std::uint16_t bits);
 std::uint16_t float_to_f16(float value);   // to nearest even
 
+// `value` rounded to a float dtype and back.
+inline float rounded_to(DType dtype, float value) {
+    switch (dtype) {
+        case DType::bf16:
+            return static_cast<float>(bf16(value));
+        case DType::f16:
+            return f16_to_float(float_to_f16(value));
+        default:
+            return value;
+    }
+}
+
+// Half precision → f32, exact, without branches (f16_to_float is its plain twin).
+inline float half_to_float(std::uint16_t bits) {
+    const std::uint32_t magnitude = bits & 0x7FFFu;
+    const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112f;   // moves the exponent's bias
+    const std::uint32_t special = magnitude >= 0x7C00u ? 0x7F800000u : 0u;   // infinity and NaN
+    const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
+    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(scaled) | special | sign);
+}
+
 }   // namespace trainer

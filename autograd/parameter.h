@@ -10,6 +10,8 @@
 
 namespace trainer {
 
+class PackedMatrix;
+
 // A named weight. It is declared with a shape first; `value` is defined once the layer's group has chosen the
 // physical layout (it may be a view into a fused tensor) and is then filled by loading or initialisation.
 // The name is the hub's: "model.layers.0.self_attn.q_proj.weight".
@@ -21,7 +23,8 @@ public:
 
     const std::string name;
     const Shape shape;
-    Tensor value;
+    Tensor value;                           // undefined while `packed` stands for it
+    std::shared_ptr<PackedMatrix> packed;   // a frozen matrix in a compressed format, or null
     Tensor gradient;   // f32, undefined while nothing was added
     bool trainable = false;
     bool decay = true;     // weight decay applies (not for biases and norms)

@@ -112,6 +112,16 @@ void copy(const Tensor& in, Tensor& out) {
     on(out.place(), [&](Cpu cpu) { copy_rows(cpu, in, out); });
 }
 
+void round_values(Tensor& values, DType dtype) {
+    if (dtype == DType::f32) return;
+    on(values.place(), [&](Cpu) {
+        check(values.contiguous(), "round: rows are {} apart", values.stride());
+        auto* value = values.data<float>();
+#pragma omp parallel for schedule(static)
+        for (std::int64_t i = 0; i < values.elements(); ++i) value[i] = rounded_to(dtype, value[i]);
+    });
+}
+
 Tensor owned(Tensor x) {
     if (x.sole_owner()) return x;
     Tensor own = Tensor::empty(x.shape(), x.dtype(), x.place());

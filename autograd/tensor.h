@@ -131,6 +131,8 @@ Tensor scalar(double value, Place place);
 
 // out = in, converting between f32 and bf16 (to nearest even); shapes must agree, rows may be strided. Not recorded.
 void copy(const Tensor& in, Tensor& out);
+// f32 values become the nearest ones that `dtype` holds.
+void round_values(Tensor& values, DType dtype);
 Tensor owned(Tensor x);   // `x` itself when nothing else shares its storage, else a copy: to be changed in place
 Tensor converted(const Tensor& in, DType dtype);   // `in` itself when it has that dtype already
 

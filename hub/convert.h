@@ -1,6 +1,5 @@
 #pragma once
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -21,14 +20,5 @@ void convert_to_file(const float* in, std::int64_t count, FileDType to, std::byt
 
 // f32 → bf16 in memory, to nearest even.
 void round_to_bf16(const float* in, std::int64_t count, bf16* out);
-
-// Half precision → f32, exact, without branches (f16_to_float is its plain twin).
-inline float half_to_float(std::uint16_t bits) {
-    const std::uint32_t magnitude = bits & 0x7FFFu;
-    const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112f;   // moves the exponent's bias
-    const std::uint32_t special = magnitude >= 0x7C00u ? 0x7F800000u : 0u;   // infinity and NaN
-    const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
-    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(scaled) | special | sign);
-}
 
 }   // namespace trainer

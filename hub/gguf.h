@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "autograd/dtype.h"
+#include "autograd/quant/block_format.h"
 #include "configs/node.h"
 #include "hub/mapped_file.h"
 
@@ -88,8 +90,11 @@ std::string_view name_of(GgufType type);   // "Q4_1"
 std::int64_t block_elements(GgufType type);
 std::int64_t block_bytes(GgufType type);
 
-// True for F32, F16, BF16, Q8_0, Q4_0, Q4_1.
+// The block format that a type is; nothing for plain numbers and for blocks that are not read.
+std::optional<BlockFormat> block_format(GgufType type);
+// True for F32, F16, BF16 and the block formats.
 bool can_dequantise(GgufType type);
+std::string readable_types();   // "F32, F16, BF16, Q4_0, …", for messages
 
 // Rows of a tensor as f32 or bf16 (rounded to nearest even from the f32 value), in parallel. Row i of the result is row
 // `rows[i]` of the tensor; `destination` holds rows.size() × row_length elements. The f32 values are those of the

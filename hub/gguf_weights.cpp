@@ -4,6 +4,7 @@
 #include <map>
 #include <utility>
 
+#include "autograd/quant/block_matrix.h"
 #include "configs/error.h"
 #include "hub/gguf_config.h"
 
@@ -22,8 +23,8 @@ public:
             const auto name = hub_name(tensor.name);
             require(name.has_value(), Exit::bad_data, "{}: tensor {} is not part of a llama model", path, tensor.name);
             require(can_dequantise(tensor.type), Exit::bad_data,
-                    "{}: tensor {} has type {}, which is not supported (supported: F32, F16, BF16, Q8_0, Q4_0, Q4_1)",
-                    path, tensor.name, name_of(tensor.type));
+                    "{}: tensor {} has type {}, which is not supported (supported: {})", path, tensor.name,
+                    name_of(tensor.type), readable_types());
             require(!has_rotary_rows(*name) || (!tensor.shape.empty() && tensor.shape.front() % head_size_ == 0),
                     Exit::bad_data, "{}: tensor {} has shape {}, expected rows in multiples of the head size {}", path,
                     tensor.name, shape_text(tensor.shape), head_size_);
@@ -37,20 +38,37 @@ public:
     FileShape shape(const std::string& name) const override { return at(name).shape; }
     std::string stored_type(const std::string& name) const override { return std::string(name_of(at(name).type)); }
 
+    std::span<const std::byte> bytes(const std::string& name) const override { return at(name).bytes; }
+
     void read(const std::string& name, DType target, void* destination) const override {
         const GgufTensor& tensor = at(name);
-        const bool rotary = has_rotary_rows(name);
-        if (rotary && tensor.shape.size() == 1) {
+        if (has_rotary_rows(name) && tensor.shape.size() == 1) {
             read_rotary_bias(tensor, target, destination);
         } else {
-            std::vector<std::int64_t> rows(static_cast<std::size_t>(tensor.rows()));
-            for (std::size_t i = 0; i < rows.size(); ++i) {
-                const auto row = static_cast<std::int64_t>(i);
-                rows[i] = rotary ? gguf_rotary_row(row, head_size_) : row;
-            }
-            dequantise_rows(tensor, rows, target, destination);
+            dequantise_rows(tensor, stored_rows(name, tensor), target, destination);
         }
         file_->release(tensor);
+    }
+
+    std::shared_ptr<PackedMatrix> packed(const std::string& name, DType dtype) const override {
+        const GgufTensor& tensor = at(name);
+        const auto format = block_format(tensor.type);
+        if (!format || tensor.shape.size() != 2) return nullptr;
+        return std::make_shared<BlockMatrix>(Shape(tensor.shape[0], tensor.shape[1]), dtype, *format);
+    }
+
+    bool read_packed(const std::string& name, PackedMatrix& matrix) const override {
+        const GgufTensor& tensor = at(name);
+        auto* blocks = dynamic_cast<BlockMatrix*>(&matrix);
+        if (!blocks || blocks->format() != name_of(tensor.type)) return false;
+        auto* out = blocks->blocks().data<std::uint8_t>();
+        for (const std::int64_t row : stored_rows(name, tensor)) {
+            std::memcpy(out, tensor.bytes.data() + row * blocks->row_bytes(),
+                        static_cast<std::size_t>(blocks->row_bytes()));
+            out += blocks->row_bytes();
+        }
+        file_->release(tensor);
+        return true;
     }
 
 private:
@@ -58,6 +76,17 @@ private:
         const auto found = tensors_.find(name);
         require(found != tensors_.end(), Exit::bad_data, "{}: tensor {} is missing", file_->path().string(), name);
         return *found->second;
+    }
+
+    // The row of the file for each row in the hub's order.
+    std::vector<std::int64_t> stored_rows(const std::string& name, const GgufTensor& tensor) const {
+        const bool rotary = has_rotary_rows(name);
+        std::vector<std::int64_t> rows(static_cast<std::size_t>(tensor.rows()));
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+            const auto row = static_cast<std::int64_t>(i);
+            rows[i] = rotary ? gguf_rotary_row(row, head_size_) : row;
+        }
+        return rows;
     }
 
     // One value a row: the tensor is a single row to the dequantiser, so its elements are moved afterwards.

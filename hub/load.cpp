@@ -1,15 +1,27 @@
 #include "hub/load.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "autograd/nonfinite.h"
+#include "autograd/quant/packed_matrix.h"
 #include "configs/error.h"
 
 namespace trainer {
 
 namespace {
 
-void load(Parameter& parameter, const WeightSource& source) {
+[[noreturn]] void refuse(const NonFinite& found, const Parameter& parameter, DType dtype, const std::string& where) {
+    const std::string index =
+        parameter.shape.dimensions() == 1 ? format("{}", found.row) : format("{}, {}", found.row, found.column);
+    fail(
+        Exit::diverged,
+        "{}: tensor {} holds {} at [{}] ({}); such a model cannot be used. Its file is damaged, or it diverged when it "
+        "was trained",
+        where, parameter.name, found.value, index, name_of(dtype));
+}
+
+void load(Parameter& parameter, const WeightSource& source, const std::string& where) {
     Tensor& value = parameter.value;
     check(value.defined(), "load: parameter {} has no memory yet", parameter.name);
     if (value.contiguous()) {
@@ -19,19 +31,38 @@ void load(Parameter& parameter, const WeightSource& source) {
         source.read(parameter.name, whole.dtype(), whole.raw());
         copy(whole, value);
     }
-    parameter.changed();
+    if (const auto found = first_nonfinite(value)) refuse(*found, parameter, value.dtype(), where);
 }
 
-void refuse_nonfinite(const Parameter& parameter, const std::string& where) {
-    const auto found = first_nonfinite(parameter.value);
-    if (!found) return;
-    const std::string index =
-        parameter.shape.dimensions() == 1 ? format("{}", found->row) : format("{}, {}", found->row, found->column);
-    fail(
-        Exit::diverged,
-        "{}: tensor {} holds {} at [{}] ({}); such a model cannot be used. Its file is damaged, or it diverged when it "
-        "was trained",
-        where, parameter.name, found->value, index, name_of(parameter.value.dtype()));
+// A compressed parameter, of which a few rows at a time are looked at.
+void check_finite(const Parameter& parameter, const std::string& where) {
+    const PurposeScope purpose(Purpose::workspace);
+    const PackedMatrix& matrix = *parameter.packed;
+    constexpr std::int64_t rows_at_once = 256;
+    for (std::int64_t row = 0; row < matrix.shape().rows(); row += rows_at_once) {
+        const std::int64_t count = std::min(rows_at_once, matrix.shape().rows() - row);
+        Tensor values = Tensor::empty({count, matrix.shape().columns()}, DType::f32);
+        matrix.unpack(row, 0, values);
+        if (auto found = first_nonfinite(values)) {
+            found->row += row;
+            refuse(*found, parameter, matrix.dtype(), where);
+        }
+    }
+}
+
+void load_packed(Parameter& parameter, const WeightSource& source, const std::string& where) {
+    PackedMatrix& matrix = *parameter.packed;
+    if (source.read_packed(parameter.name, matrix)) {
+        check_finite(parameter, where);
+        return;
+    }
+    const PurposeScope purpose(Purpose::workspace);
+    const DType dtype = matrix.dtype() == DType::bf16 ? DType::bf16 : DType::f32;
+    Tensor values = Tensor::empty(parameter.shape, dtype);
+    source.read(parameter.name, dtype, values.raw());
+    if (const auto found = first_nonfinite(values)) refuse(*found, parameter, dtype, where);
+    if (matrix.dtype() == DType::f16) round_values(values, DType::f16);
+    matrix.pack(values);
 }
 
 }   // namespace
@@ -66,8 +97,11 @@ void load_parameters(ParameterSet& parameters, const WeightSource& source, const
     check_parameters(parameters, source, where);
     for (const auto& parameter : parameters.all())
         if (parameter->in_base) {
-            load(*parameter, source);
-            refuse_nonfinite(*parameter, where);
+            if (parameter->packed)
+                load_packed(*parameter, source, where);
+            else
+                load(*parameter, source, where);
+            parameter->changed();
         }
 }
 

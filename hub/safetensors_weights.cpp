@@ -6,6 +6,7 @@
 
 #include "configs/error.h"
 #include "configs/json.h"
+#include "hub/bitsandbytes.h"
 #include "hub/weight_source.h"
 
 namespace trainer {
@@ -100,6 +101,13 @@ public:
         const Place& place = at(name);
         place.file->read(*place.tensor, target, destination);
     }
+
+    std::span<const std::byte> bytes(const std::string& name) const override {
+        const Place& place = at(name);
+        return place.file->bytes(*place.tensor);
+    }
+    std::shared_ptr<PackedMatrix> packed(const std::string&, DType) const override { return nullptr; }
+    bool read_packed(const std::string&, PackedMatrix&) const override { return false; }
 
     // A tied pair: only the embedding remains. False when both are there and differ, so that they are no pair.
     bool tie(const std::string& head, const std::string& embedding) {
@@ -197,6 +205,7 @@ std::unique_ptr<WeightSource> open_safetensors_weights(const fs::path& folder, N
                    "model.embed_tokens.weight; they are taken as two weights",
                    folder.string()));
     }
+    if (is_bitsandbytes(config, folder.string())) return open_bitsandbytes_weights(std::move(source), folder.string());
     return source;
 }
 

@@ -1,10 +1,13 @@
 #pragma once
 
+#include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "autograd/dtype.h"
+#include "autograd/quant/packed_matrix.h"
 #include "hub/gguf.h"
 #include "hub/safetensors.h"
 
@@ -25,8 +28,15 @@ public:
     // The following: Error(bad_data) when the tensor is absent.
     virtual FileShape shape(const std::string& name) const = 0;
     virtual std::string stored_type(const std::string& name) const = 0;   // "BF16", "Q4_1"; for messages and reports
+    virtual std::span<const std::byte> bytes(const std::string& name) const = 0;   // as they lie in the file
     // Target f32 or bf16; `destination` holds all elements, rows in hub order.
     virtual void read(const std::string& name, DType target, void* destination) const = 0;
+
+    // The compressed format in which a matrix is stored, not yet prepared; null when it is stored as plain numbers.
+    // Unpacked values are rounded to `dtype` unless the file says what it was compressed from.
+    virtual std::shared_ptr<PackedMatrix> packed(const std::string& name, DType dtype) const = 0;
+    // Fills a prepared matrix with what is stored; false, and nothing done, when that has another format.
+    virtual bool read_packed(const std::string& name, PackedMatrix& matrix) const = 0;
 };
 
 // `folder` holds model.safetensors or model.safetensors.index.json. `config` is read for the base prefix and for

@@ -4,7 +4,7 @@
 
 #include "autograd/ops/embedding.h"
 #include "autograd/ops/linear.h"
-#include "autograd/quant/dense.h"
+#include "autograd/quant/packed_weight.h"
 #include "models/scope.h"
 
 namespace trainer {
@@ -19,7 +19,7 @@ public:
         const PurposeScope purpose(Purpose::weights);
         compute_ = compute;
         const DType storage = parameter_.trainable ? DType::f32 : compute;
-        weight_ = std::make_unique<DenseWeight>(std::vector<Parameter*>{&parameter_}, storage, compute, place);
+        weight_ = make_weight({&parameter_}, storage, compute, place);
         head_.weight = weight_.get();
         head_.dense = {{0, parameter_.shape.rows(), &parameter_, nullptr}};
     }
@@ -30,7 +30,7 @@ public:
 
 private:
     Parameter& parameter_;
-    std::unique_ptr<DenseWeight> weight_;
+    std::unique_ptr<Weight> weight_;
     LinearTerms head_;
     DType compute_ = DType::f32;
 };

@@ -1,7 +1,7 @@
 #include "models/group.h"
 
 #include "autograd/ops/concat_columns.h"
-#include "autograd/quant/dense.h"
+#include "autograd/quant/packed_weight.h"
 #include "autograd/quant/row_view.h"
 #include "configs/error.h"
 
@@ -21,7 +21,7 @@ void LinearGroup::prepare(Place place, DType compute) {
     }
     {
         const PurposeScope purpose(Purpose::weights);
-        weight_ = std::make_unique<DenseWeight>(weights, trainable ? DType::f32 : compute, compute, place);
+        weight_ = make_weight(weights, trainable ? DType::f32 : compute, compute, place);
         for (const auto& member : members_)
             if (member->bias) member->bias->value = Tensor::empty(member->bias->shape, DType::f32, place);
         for (const auto& member : members_)

@@ -12,6 +12,7 @@
 #include "hub/load.h"
 #include "models/registry.h"
 #include "peft/registry.h"
+#include "trainer/base_format.h"
 #include "trainer/run_options.h"
 
 namespace trainer {
@@ -72,7 +73,7 @@ void open_base(Inputs& inputs) {
     inputs.base = open_base_model(recipe.model.base, recipe.model.revision, recipe.model.config,
                                   recipe.data.chat_template, recipe.data.eos_token.value_or(""));
     const Snapshot& snapshot = inputs.base.snapshot;
-    const DeclaredModel declared = declare_model(snapshot.config, recipe.peft);
+    const DeclaredModel declared = declare_model(recipe, snapshot);
     check_groups(recipe.optimizer.groups, declared.model->parameters().trainable());
     check_parameters(declared.model->parameters(), *snapshot.weights, snapshot.base);
     inputs.encoder = std::make_unique<Encoder>(*inputs.base.tokenizer, inputs.base.chat.get(), inputs.base.special,
@@ -144,15 +145,16 @@ BaseModel open_base_model(const std::string& base, const std::string& revision, 
     return out;
 }
 
-DeclaredModel declare_model(const Node& config, const std::optional<PeftOptions>& peft) {
+DeclaredModel declare_model(const Recipe& recipe, const Snapshot& snapshot) {
     DeclaredModel out;
-    out.model = make_causal_lm(config);
-    if (peft) {
+    out.model = make_causal_lm(snapshot.config);
+    if (const auto& peft = recipe.peft) {
         out.peft = peft_methods().at(peft->method)(peft->lora);
         out.peft->attach(out.model->declarations());
     } else {
         for (const auto& parameter : out.model->parameters().all()) parameter->trainable = true;
     }
+    choose_formats(out.model->declarations(), recipe.model, snapshot);
     return out;
 }
 

@@ -41,7 +41,7 @@ struct BaseModel {
 BaseModel open_base_model(const std::string& base, const std::string& revision, const Node& config_overrides,
                           const std::string& template_path, const std::string& eos_override);
 
-DeclaredModel declare_model(const Node& config, const std::optional<PeftOptions>& peft);
+DeclaredModel declare_model(const Recipe& recipe, const Snapshot& snapshot);
 
 struct ValidationSet {
     std::string name;   // "" or the recipe's name

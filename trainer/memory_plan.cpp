@@ -108,7 +108,7 @@ MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks) {
     reset_memory_peak(Place::meta());
     MemoryPlan plan;
     {
-        DeclaredModel declared = declare_model(inputs.base.snapshot.config, recipe.peft);
+        DeclaredModel declared = declare_model(recipe, inputs.base.snapshot);
         CausalLm& model = *declared.model;
         model.prepare(Place::meta(), compute_dtype(recipe), longest_document(inputs));
         plan.parameters = model.parameters().elements(false);

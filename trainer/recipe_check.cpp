@@ -157,6 +157,13 @@ void check_dtype(Recipe& recipe, const Node& document) {
                                   "model.dtype: without peft no weights are frozen, so it has no effect");
 }
 
+void check_quantize(const Recipe& recipe, const Node& document, Complaints& complaints) {
+    const Node* quantize = written(document, "model", "quantize");
+    if (quantize && recipe.model.quantize.format != QuantizeOptions::none && !recipe.peft)
+        Where{complaints, "model.quantize"}.complain(
+            *quantize, "quantised weights are frozen and cannot be trained; add a peft section, or leave the key out");
+}
+
 void check_eval(Recipe& recipe, const Node& document) {
     const Node* eval = document.find("eval");
     if (eval && !eval->is_null() && recipe.data.valid.empty() && !written(document, "data", "valid"))
@@ -173,6 +180,7 @@ void check_recipe(Recipe& recipe, const Node& document, Complaints& complaints) 
     check_template(recipe, document, complaints);
     check_paths(recipe, document, complaints);
     check_dtype(recipe, document);
+    check_quantize(recipe, document, complaints);
     check_eval(recipe, document);
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "autograd/dtype.h"
+#include "autograd/quant/options.h"
 #include "configs/fields.h"
 #include "optim/optimizer_options.h"
 #include "optim/schedule_options.h"
@@ -22,6 +23,7 @@ struct ModelOptions {
     std::string revision = "main";
     std::optional<std::string> hub_id;
     std::optional<DType> dtype;
+    QuantizeOptions quantize;
     Node config = Node::map();
 
     template <typename Visitor>
@@ -30,9 +32,10 @@ struct ModelOptions {
         field("revision", revision, "branch, tag or commit of a hub id", not_empty());
         field("hub_id", hub_id, "what the adapter names as its base when that is a folder or file", not_empty());
         field("dtype", dtype, "of frozen weights; null: the checkpoint's, bf16 for GGUF");
+        field("quantize", quantize,
+              "frozen linear layers in fewer bits: nf4, fp4, int8, or stored (as the base's files have them)");
         field("config", config, "keys that replace those of the model's config.json, or that the model reads",
               only_map());
-        field.later("quantize", "leave the key out");
     }
 };
 

@@ -14,6 +14,7 @@
 #include "hub/output_file.h"
 #include "hub/trainer_state.h"
 #include "optim/schedule.h"
+#include "trainer/base_format.h"
 #include "trainer/checkpoint/state_file.h"
 #include "trainer/checkpoint/store.h"
 #include "trainer/diagnosis.h"
@@ -43,16 +44,8 @@ std::string four_digits(double value) {
 
 void round_frozen(ParameterSet& parameters, DType dtype) {
     for (const auto& parameter : parameters.all()) {
-        if (parameter->trainable || parameter->value.dtype() != DType::f32) continue;
-        auto* values = parameter->value.data<float>();
-        const std::int64_t elements = parameter->shape.elements();
-        if (dtype == DType::bf16) {
-#pragma omp parallel for schedule(static)
-            for (std::int64_t i = 0; i < elements; ++i) values[i] = static_cast<float>(bf16(values[i]));
-        } else if (dtype == DType::f16) {
-#pragma omp parallel for schedule(static)
-            for (std::int64_t i = 0; i < elements; ++i) values[i] = f16_to_float(float_to_f16(values[i]));
-        }
+        if (parameter->trainable || !parameter->value.defined() || parameter->value.dtype() != DType::f32) continue;
+        round_values(parameter->value, dtype);
         parameter->changed();
     }
 }
@@ -62,14 +55,14 @@ Trainer::Trainer(const Inputs& inputs, Communicator& ranks, OutputFolder* output
     : inputs_(inputs),
       ranks_(ranks),
       output_(output),
-      declared_(declare_model(inputs.base.snapshot.config, inputs.recipe.peft)),
+      declared_(declare_model(inputs.recipe, inputs.base.snapshot)),
       requests_(ranks, inputs.recipe.output),
       identity_(std::move(identity)) {
     const Recipe& recipe = inputs.recipe;
     CausalLm& model = *declared_.model;
     model.prepare(Place::cpu(), compute_dtype(recipe), longest_document(inputs));
     load_parameters(model.parameters(), *inputs.base.snapshot.weights, inputs.base.snapshot.base);
-    round_frozen(model.parameters(), recipe.model.dtype.value_or(stored_dtype(inputs.base.snapshot.config)));
+    round_frozen(model.parameters(), base_dtype(recipe.model, inputs.base.snapshot));
     if (declared_.peft) declared_.peft->initialise(static_cast<std::uint64_t>(recipe.training.seed));
     objective_ = objectives().at(enum_name(recipe.task))();
     stepper_ = std::make_unique<Stepper>(model, *objective_, ranks, stepper_options(recipe), Place::cpu());

@@ -73,7 +73,7 @@ void gradients(const char* recipe, const std::string& adapter, const char* out) 
     DeclaredModel declared;
     std::unique_ptr<SavedAdapter> saved;
     if (adapter == "-") {
-        declared = declare_model(inputs.base.snapshot.config, inputs.recipe.peft);
+        declared = declare_model(inputs.recipe, inputs.base.snapshot);
     } else {
         declared.model = make_causal_lm(inputs.base.snapshot.config);
         saved = std::make_unique<SavedAdapter>(adapter);

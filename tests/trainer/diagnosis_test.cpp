@@ -24,7 +24,7 @@ constexpr float huge = 3e38f;
 // A model in memory with its data, to be poisoned.
 struct Patient {
     const Inputs& inputs;
-    DeclaredModel declared = declare_model(inputs.base.snapshot.config, inputs.recipe.peft);
+    DeclaredModel declared = declare_model(inputs.recipe, inputs.base.snapshot);
     std::unique_ptr<Objective> objective = objectives().at("sft")();
 
     explicit Patient(const Inputs& made) : inputs(made) {

@@ -37,7 +37,7 @@ protected:
 struct Bench {
     TinyProject project;
     Inputs inputs = project.inputs();
-    DeclaredModel declared = declare_model(inputs.base.snapshot.config, inputs.recipe.peft);
+    DeclaredModel declared = declare_model(inputs.recipe, inputs.base.snapshot);
     std::unique_ptr<Objective> objective = objectives().at("sft")();
     std::unique_ptr<Communicator> solo = make_solo();
     std::unique_ptr<Stepper> stepper;

@@ -1,0 +1,63 @@
+#include "autograd/quant/int8_rows.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "configs/error.h"
+
+namespace trainer {
+
+namespace {
+
+template <typename Element>
+void encode_row(const Element* values, std::int64_t count, std::int8_t* codes, float& absmax) {
+    const auto half = [](Element value) { return rounded_to(DType::f16, static_cast<float>(value)); };
+    absmax = 0;
+    for (std::int64_t i = 0; i < count; ++i) absmax = std::max(absmax, std::abs(half(values[i])));
+    const float scale = absmax > 0 ? 127.0f / absmax : 0.0f;
+    for (std::int64_t i = 0; i < count; ++i)   // to nearest even
+        codes[i] = static_cast<std::int8_t>(std::nearbyint(half(values[i]) * scale));
+}
+
+template <typename Element>
+void decode_row(const std::int8_t* codes, std::int64_t count, float absmax, DType rounding, Element* out) {
+    constexpr float seventh_bit = 1.0f / 127.0f;
+    for (std::int64_t i = 0; i < count; ++i)
+        out[i] = Element(rounded_to(rounding, static_cast<float>(codes[i]) * absmax * seventh_bit));
+}
+
+}   // namespace
+
+void Int8Matrix::prepare(Place place) {
+    const PurposeScope purpose(Purpose::weights);
+    codes_ = Tensor::empty(shape().elements(), DType::u8, place);
+    absmax_ = Tensor::empty(shape().rows(), DType::f32, place);
+}
+
+void Int8Matrix::pack(const Tensor& values) {
+    check(values.shape() == shape() && values.contiguous(), "{}: {} into {}", format(), values.shape().text(),
+          shape().text());
+    on(place(), [&](Cpu) {
+        const std::int64_t columns = shape().columns();
+        auto* codes = reinterpret_cast<std::int8_t*>(codes_.raw());
+        auto* absmax = absmax_.data<float>();
+#pragma omp parallel for schedule(static)
+        for (std::int64_t row = 0; row < shape().rows(); ++row)
+            if (values.dtype() == DType::f32)
+                encode_row(values.data<float>() + row * columns, columns, codes + row * columns, absmax[row]);
+            else
+                encode_row(values.data<bf16>() + row * columns, columns, codes + row * columns, absmax[row]);
+    });
+}
+
+void Int8Matrix::unpack_row(Cpu, std::int64_t row, std::int64_t column, std::int64_t count, DType target,
+                            void* out) const {
+    const auto* codes = reinterpret_cast<const std::int8_t*>(codes_.raw()) + row * shape().columns() + column;
+    const float absmax = absmax_.data<float>()[row];
+    if (target == DType::f32)
+        decode_row(codes, count, absmax, dtype(), static_cast<float*>(out));
+    else
+        decode_row(codes, count, absmax, dtype(), static_cast<bf16*>(out));
+}
+
+}   // namespace trainer

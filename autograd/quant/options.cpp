@@ -1,0 +1,82 @@
+#include "autograd/quant/options.h"
+
+#include <algorithm>
+
+#include "autograd/quant/registry.h"
+#include "configs/fields.h"
+
+namespace trainer {
+
+namespace {
+
+std::vector<std::string> words() {
+    std::vector<std::string> all = QuantizeOptions::quantisation_formats();
+    all.insert(all.begin(), {QuantizeOptions::none, QuantizeOptions::stored});
+    return all;
+}
+
+constexpr std::int64_t block_sizes[] = {32, 64, 128, 256, 512, 1024, 2048, 4096};   // those of bitsandbytes
+
+void check_section(const Node& node, const QuantizeOptions& options, const Where& where) {
+    for (const char* key : {"block_size", "double_quant"})
+        if (const Node* value = node.find(key); value && !options.has_blocks())
+            Where{where.complaints, where.path + "." + key}.complain(
+                *value, options.format + " has one scale a row; leave the key out");
+    if (const Node* value = node.find("block_size");
+        value && std::find(std::begin(block_sizes), std::end(block_sizes), options.block_size) == std::end(block_sizes))
+        Where{where.complaints, where.path + ".block_size"}.complain(
+            *value, format("expected a power of two from 32 to 4096, found {}", options.block_size));
+}
+
+}   // namespace
+
+std::vector<std::string> QuantizeOptions::quantisation_formats() { return quantisations().names(); }
+
+bool QuantizeOptions::has_blocks() const { return format == "nf4" || format == "fp4"; }
+
+void FieldType<QuantizeOptions>::read(const Node& node, QuantizeOptions& out, const Where& where) {
+    if (node.is_map()) {
+        QuantizeOptions options;
+        const std::size_t before = where.complaints.size();
+        read_fields(node, options, where.complaints, where.path);
+        if (where.complaints.size() != before) return;
+        check_section(node, options, where);
+        out = options;
+    } else if (node.is_string()) {
+        Limits limits;
+        FieldType<std::string>::read(node, out.format, where);
+        const std::vector<std::string> all = words();
+        if (std::find(all.begin(), all.end(), out.format) != all.end()) return;
+        where.complain(node, format("there is no \"{}\"; {}expected one of: {}", out.format,
+                                    did_you_mean(out.format, all), join(all)));
+        out.format = QuantizeOptions::none;
+    } else {
+        where.expected(node, expects({}));
+    }
+}
+
+Node FieldType<QuantizeOptions>::write(const QuantizeOptions& value) {
+    if (value.is_word()) return Node(value.format);
+    Node out = write_fields(value);
+    if (!value.has_blocks()) {
+        out.erase("block_size");
+        out.erase("double_quant");
+    }
+    return out;
+}
+
+Node FieldType<QuantizeOptions>::schema(const Limits&) {
+    Node::List names;
+    for (const std::string& word : words()) names.push_back(Node(word));
+    Node word = Node::map();
+    word.set("enum", names);
+    Node either = Node::map();
+    either.set("anyOf", Node::List{word, schema_of<QuantizeOptions>()});
+    return either;
+}
+
+std::string FieldType<QuantizeOptions>::expects(const Limits&) {
+    return "one of " + join(words()) + ", or a map with format";
+}
+
+}   // namespace trainer

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "configs/fields.h"
+
+namespace trainer {
+
+// How the frozen weights of the base are held: a word (none, stored, or the name of a format in
+// autograd/quant/registry.cpp), or a map of these fields.
+struct QuantizeOptions {
+    static constexpr const char* none = "none";
+    static constexpr const char* stored = "stored";   // as the base's files have it
+
+    std::string format = none;
+    std::int64_t block_size = 64;
+    bool double_quant = true;
+    std::vector<std::string> skip;
+
+    // Whether the file decides, or nothing is compressed: then there is nothing to choose but the word.
+    bool is_word() const { return format == none || format == stored; }
+    bool has_blocks() const;   // of 4 bits
+
+    template <typename Visitor>
+    void fields(Visitor& field) {
+        field("format", format, "nf4, fp4 or int8", required(), one_of(quantisation_formats));
+        field("block_size", block_size, "weights that share a scale (4 bits)");
+        field("double_quant", double_quant, "the scales are held in 8 bits (4 bits)");
+        field("skip", skip, "linear layers that are not compressed, by name or end of the name");
+    }
+
+    static std::vector<std::string> quantisation_formats();
+};
+
+template <>
+struct FieldType<QuantizeOptions> {
+    static void read(const Node& node, QuantizeOptions& out, const Where& where);
+    static Node write(const QuantizeOptions& value);
+    static Node schema(const Limits& limits);
+    static std::string expects(const Limits& limits);
+};
+
+}   // namespace trainer

@@ -1,0 +1,19 @@
+#include "autograd/quant/packed_matrix.h"
+
+#include "autograd/cpu/rows.h"
+#include "configs/error.h"
+
+namespace trainer {
+
+void PackedMatrix::unpack(std::int64_t row, std::int64_t column, Tensor& out) const {
+    check(row >= 0 && row + out.rows() <= shape_.rows() && column >= 0 && column + out.columns() <= shape_.columns(),
+          "{}: rows from {} and columns from {} of {} into {}", format(), row, column, shape_.text(),
+          out.shape().text());
+    on(place(), [&](Cpu cpu) {
+#pragma omp parallel for schedule(static)
+        for (std::int64_t r = 0; r < out.rows(); ++r)
+            unpack_row(cpu, row + r, column, out.columns(), out.dtype(), row_of(out, r));
+    });
+}
+
+}   // namespace trainer

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "autograd/tensor.h"
+
+namespace trainer {
+
+// A frozen matrix in a compressed format: codes in blocks that share scales. It has no dense copy: products ask for the
+// part that they are about to use (autograd/quant/packed_weight.h).
+class PackedMatrix {
+public:
+    // `dtype` (f32, bf16, f16): what the matrix held before it was compressed; unpacked values are rounded to it.
+    PackedMatrix(Shape shape, DType dtype) : shape_(shape), dtype_(dtype) {}
+    virtual ~PackedMatrix() = default;
+    PackedMatrix(const PackedMatrix&) = delete;
+    PackedMatrix& operator=(const PackedMatrix&) = delete;
+
+    const Shape& shape() const { return shape_; }
+    DType dtype() const { return dtype_; }
+    virtual std::string format() const = 0;   // "nf4", "Q4_1"
+
+    // Allocates; before it the matrix has a shape only.
+    virtual void prepare(Place place) = 0;
+    virtual Place place() const = 0;
+    virtual std::size_t bytes() const = 0;
+
+    // Compresses finite values of this shape, f32 or bf16. Error(internal) for a format that is only read.
+    virtual void pack(const Tensor& values) = 0;
+
+    // out (R, C) f32 or bf16 = the elements of rows [row, row + R) and columns [column, column + C).
+    void unpack(std::int64_t row, std::int64_t column, Tensor& out) const;
+    // `count` elements of one row, on the calling thread.
+    virtual void unpack_row(Cpu, std::int64_t row, std::int64_t column, std::int64_t count, DType target,
+                            void* out) const = 0;
+
+private:
+    Shape shape_;
+    DType dtype_;
+};
+
+}   // namespace trainer

@@ -1,0 +1,144 @@
+#include "autograd/quant/packed_weight.h"
+
+#include <algorithm>
+
+#include "autograd/cpu/gemm.h"
+#include "autograd/cpu/rows.h"
+#include "autograd/quant/dense.h"
+#include "autograd/quant/packed_matrix.h"
+#include "configs/error.h"
+
+namespace trainer {
+
+namespace {
+
+constexpr std::int64_t panel_elements = 1 << 21;
+
+// Rows or columns of a panel over lines of `length` elements, in whole blocks of the largest format.
+std::int64_t panel_lines(std::int64_t length) {
+    constexpr std::int64_t unit = 256;
+    return std::max(unit, panel_elements / length / unit * unit);
+}
+
+Tensor workspace(std::int64_t rows, std::int64_t columns, DType dtype, Place place) {
+    const PurposeScope purpose(Purpose::workspace);
+    return Tensor::empty({rows, columns}, dtype, place);
+}
+
+// Calls part(parameter, first row of it, first row of the range, rows) for what rows [begin, end) of the stack meet.
+template <typename Part>
+void each_part(const std::vector<Parameter*>& parameters, std::int64_t begin, std::int64_t end, Part&& part) {
+    std::int64_t first = 0;
+    for (Parameter* parameter : parameters) {
+        const std::int64_t last = first + parameter->shape.rows();
+        const std::int64_t from = std::max(begin, first), to = std::min(end, last);
+        if (from < to) part(*parameter, from - first, from - begin, to - from);
+        first = last;
+    }
+}
+
+}   // namespace
+
+PackedWeight::PackedWeight(std::vector<Parameter*> parameters, DType compute, Place place)
+    : parameters_(std::move(parameters)), place_(place) {
+    check(!parameters_.empty(), "packed weight: no parameters");
+    const PurposeScope purpose(Purpose::weights);
+    for (Parameter* parameter : parameters_) {
+        check(
+            parameter->shape.dimensions() == 2 && parameter->shape.columns() == in_features() && !parameter->trainable,
+            "packed weight: {} is {}{}, expected {} columns, frozen", parameter->name, parameter->shape.text(),
+            parameter->trainable ? ", trainable" : "", in_features());
+        if (parameter->packed)
+            parameter->packed->prepare(place);
+        else
+            parameter->value = Tensor::empty(parameter->shape, compute, place);
+        parameter->changed();
+        rows_ += parameter->shape.rows();
+    }
+}
+
+void PackedWeight::unpack(std::int64_t row, std::int64_t column, Tensor& out) const {
+    each_part(parameters_, row, row + out.rows(),
+              [&](const Parameter& parameter, std::int64_t first, std::int64_t at, std::int64_t count) {
+                  Tensor part = out.row_range(at, at + count);
+                  if (parameter.packed)
+                      parameter.packed->unpack(first, column, part);
+                  else
+                      copy(parameter.value.row_range(first, first + count).column_range(column, column + out.columns()),
+                           part);
+              });
+}
+
+void PackedWeight::forward(const Tensor& x, Tensor& y, bool accumulate) const {
+    forward_rows(0, rows_, x, y, accumulate);
+}
+
+void PackedWeight::grad_input(const Tensor& dy, Tensor& dx, bool accumulate) const {
+    grad_input_rows(0, rows_, dy, dx, accumulate);
+}
+
+void PackedWeight::forward_rows(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y,
+                                bool accumulate) const {
+    const std::int64_t most = panel_lines(in_features());
+    for (std::int64_t row = begin; row < end; row += most) {
+        const std::int64_t count = std::min(most, end - row);
+        Tensor panel = workspace(count, in_features(), x.dtype(), place_);
+        unpack(row, 0, panel);
+        Tensor part = y.column_range(row - begin, row - begin + count);
+        on(place_, [&](Cpu cpu) { gemm(cpu, part, x, false, panel, true, accumulate); });
+    }
+}
+
+void PackedWeight::grad_input_rows(std::int64_t begin, std::int64_t end, const Tensor& dy, Tensor& dx,
+                                   bool accumulate) const {
+    const std::int64_t most = panel_lines(end - begin);
+    for (std::int64_t column = 0; column < in_features(); column += most) {
+        const std::int64_t count = std::min(most, in_features() - column);
+        Tensor panel = workspace(end - begin, count, dy.dtype(), place_);
+        unpack(begin, column, panel);
+        Tensor part = dx.column_range(column, column + count);
+        on(place_, [&](Cpu cpu) { gemm(cpu, part, dy, false, panel, false, accumulate); });
+    }
+}
+
+void PackedWeight::rows(const Tensor& ids, Tensor& y) const {
+    check(y.rows() == ids.elements() && y.columns() == in_features(), "packed weight: rows of ({}, {}) for {} into {}",
+          rows_, in_features(), ids.elements(), y.shape().text());
+    on(place_, [&](Cpu) {
+        const auto* id = ids.data<std::int32_t>();
+        for (std::int64_t n = 0; n < ids.elements(); ++n) {
+            check(id[n] >= 0 && id[n] < rows_, "packed weight: row {} of {}", id[n], rows_);
+            Tensor row = y.row_range(n, n + 1);
+            unpack(id[n], 0, row);
+        }
+    });
+}
+
+Tensor PackedWeight::dense(DType dtype) const {
+    Tensor out = Tensor::empty({rows_, in_features()}, dtype, place_);
+    unpack(0, 0, out);
+    return out;
+}
+
+std::size_t PackedWeight::bytes() const {
+    std::size_t sum = 0;
+    for (const Parameter* parameter : parameters_)
+        sum += parameter->packed ? parameter->packed->bytes() : parameter->value.bytes();
+    return sum;
+}
+
+std::uint64_t PackedWeight::version() const {
+    std::uint64_t sum = 0;   // each part only grows
+    for (const Parameter* parameter : parameters_) sum += parameter->version();
+    return sum;
+}
+
+std::unique_ptr<Weight> make_weight(const std::vector<Parameter*>& parameters, DType storage, DType compute,
+                                    Place place) {
+    const bool packed = std::any_of(parameters.begin(), parameters.end(),
+                                    [](const Parameter* parameter) { return parameter->packed != nullptr; });
+    if (packed) return std::make_unique<PackedWeight>(parameters, compute, place);
+    return std::make_unique<DenseWeight>(parameters, storage, compute, place);
+}
+
+}   // namespace trainer

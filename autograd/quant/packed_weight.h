@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "autograd/parameter.h"
+#include "autograd/quant/weight.h"
+
+namespace trainer {
+
+// A frozen weight of stacked parameters of which some or all are compressed (Parameter::packed); the others are held in
+// the compute dtype. A product unpacks the rows or columns that it is about to use into a panel of a few MiB, which
+// stays in the cache while it is multiplied: there is never a dense copy of the whole model, and only for weights that
+// fit into one panel of a whole weight. The products are those of a dense weight with the unpacked values.
+class PackedWeight : public Weight {
+public:
+    // Prepares the compressed matrices and allocates the others. All parameters have the same number of columns.
+    PackedWeight(std::vector<Parameter*> parameters, DType compute, Place place);
+
+    std::int64_t out_features() const override { return rows_; }
+    std::int64_t in_features() const override { return parameters_.front()->shape.columns(); }
+    Place place() const override { return place_; }
+    void forward(const Tensor& x, Tensor& y, bool accumulate) const override;
+    void grad_input(const Tensor& dy, Tensor& dx, bool accumulate) const override;
+    void forward_rows(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y, bool accumulate) const override;
+    void grad_input_rows(std::int64_t begin, std::int64_t end, const Tensor& dy, Tensor& dx,
+                         bool accumulate) const override;
+    void rows(const Tensor& ids, Tensor& y) const override;
+    Tensor dense(DType dtype) const override;
+    std::size_t bytes() const override;
+    std::uint64_t version() const override;
+
+private:
+    // out = W[row …, column …]
+    void unpack(std::int64_t row, std::int64_t column, Tensor& out) const;
+
+    std::vector<Parameter*> parameters_;
+    std::int64_t rows_ = 0;
+    Place place_;
+};
+
+// The weight that multiplies by these parameters, stacked: dense in `storage` dtype, or packed when any of them is
+// compressed.
+std::unique_ptr<Weight> make_weight(const std::vector<Parameter*>& parameters, DType storage, DType compute,
+                                    Place place);
+
+}   // namespace trainer

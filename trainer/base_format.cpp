@@ -1,0 +1,77 @@
+#include "trainer/base_format.h"
+
+#include <algorithm>
+
+#include "autograd/quant/registry.h"
+#include "configs/error.h"
+#include "models/linear.h"
+#include "trainer/model_output.h"
+
+namespace trainer {
+
+namespace {
+
+constexpr std::string_view output_layer = "lm_head";
+
+bool is_named(const Linear& linear, const std::string& entry) {
+    return linear.name == entry || linear.name.ends_with("." + entry);
+}
+
+void check_skip(const Declarations& model, const std::vector<std::string>& skip) {
+    std::vector<std::string> endings;
+    for (const Linear* linear : model.linears) {
+        const std::string ending = linear->name.substr(linear->name.rfind('.') + 1);
+        if (std::find(endings.begin(), endings.end(), ending) == endings.end()) endings.push_back(ending);
+    }
+    for (const std::string& entry : skip)
+        require(std::any_of(model.linears.begin(), model.linears.end(),
+                            [&](const Linear* linear) { return is_named(*linear, entry); }),
+                Exit::bad_recipe, "model.quantize.skip: \"{}\" is no linear layer of the model; {}it has {}", entry,
+                did_you_mean(entry, endings), join(endings));
+}
+
+void set_format(Parameter& parameter, std::shared_ptr<PackedMatrix> matrix) {
+    require(!parameter.trainable, Exit::bad_recipe,
+            "model.quantize: {} is trained, which a weight in {} cannot be; name it in model.quantize.skip",
+            parameter.name, matrix->format());
+    parameter.packed = std::move(matrix);
+}
+
+void keep_stored(Declarations& model, const Snapshot& snapshot, DType dtype) {
+    bool any = false;
+    for (const auto& parameter : model.parameters.all()) {
+        if (!parameter->in_base || !snapshot.weights->contains(parameter->name)) continue;
+        if (auto matrix = snapshot.weights->packed(parameter->name, dtype)) {
+            set_format(*parameter, std::move(matrix));
+            any = true;
+        }
+    }
+    require(any, Exit::bad_recipe,
+            "model.quantize: the weights of {} are not stored in a quantised format; choose one of {}", snapshot.base,
+            join(quantisations().names()));
+}
+
+}   // namespace
+
+DType base_dtype(const ModelOptions& options, const Snapshot& snapshot) {
+    return options.dtype.value_or(stored_dtype(snapshot.config));
+}
+
+void choose_formats(Declarations& model, const ModelOptions& options, const Snapshot& snapshot) {
+    const QuantizeOptions& quantize = options.quantize;
+    if (quantize.format == QuantizeOptions::none) return;
+    const DType dtype = base_dtype(options, snapshot);
+    if (quantize.format == QuantizeOptions::stored) {
+        keep_stored(model, snapshot, dtype);
+        return;
+    }
+    check_skip(model, quantize.skip);
+    const MakePackedMatrix make = quantisations().at(quantize.format);
+    for (Linear* linear : model.linears) {
+        const auto skips = [&](const std::string& entry) { return is_named(*linear, entry); };
+        if (linear->name == output_layer || std::any_of(quantize.skip.begin(), quantize.skip.end(), skips)) continue;
+        set_format(*linear->weight, make(linear->weight->shape, dtype, quantize));
+    }
+}
+
+}   // namespace trainer
