@@ -167,12 +167,13 @@ TensorToWrite tensor_from_f32(std::string name, FileShape shape, const float* va
 void export_model(const fs::path& folder, const Snapshot& base, const std::vector<TensorToWrite>& tensors,
                   const ExportOptions& options) {
     for (const TensorToWrite& tensor : tensors)
-        check(!is_floating(tensor.dtype) || tensor.dtype == options.dtype, "export: tensor {} is {}, expected {}",
-              tensor.name, name_of(tensor.dtype), name_of(options.dtype));
+        check(!is_floating(tensor.dtype) || tensor.dtype == options.dtype || !options.quantization_config.is_null(),
+              "export: tensor {} is {}, expected {}", tensor.name, name_of(tensor.dtype), name_of(options.dtype));
     Node config = base.config;
     config.set("dtype", config_dtype(options.dtype));
     config.set("torch_dtype", config_dtype(options.dtype));
-    config.erase("quantization_config");   // of the base; these weights are plain
+    config.erase("quantization_config");   // of the base
+    if (!options.quantization_config.is_null()) config.set("quantization_config", Node(options.quantization_config));
     config.erase("transformers_weights");
     if (options.eos_token_id) {
         const Node* present = config.find("eos_token_id");

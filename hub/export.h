@@ -14,6 +14,7 @@ namespace trainer {
 struct ExportOptions {
     FileDType dtype = FileDType::bf16;                // F32, BF16 or F16; written into config.json
     std::uint64_t max_shard_bytes = 50'000'000'000;   // decimal, as transformers counts
+    Node quantization_config;                         // of weights in fewer bits; null: they are plain
     std::optional<std::int64_t> eos_token_id;         // an end of text other than the base's, for both configs
 };
 

@@ -67,6 +67,14 @@ void load_packed(Parameter& parameter, const WeightSource& source, const std::st
 
 }   // namespace
 
+void load_parameter(Parameter& parameter, const WeightSource& source, const std::string& where) {
+    if (parameter.packed)
+        load_packed(parameter, source, where);
+    else
+        load(parameter, source, where);
+    parameter.changed();
+}
+
 void check_parameters(const ParameterSet& parameters, const WeightSource& source, const std::string& where) {
     std::vector<Error> errors;
     const auto report = [&errors](const std::string& message) { errors.emplace_back(Exit::bad_data, message); };
@@ -96,13 +104,7 @@ void check_parameters(const ParameterSet& parameters, const WeightSource& source
 void load_parameters(ParameterSet& parameters, const WeightSource& source, const std::string& where) {
     check_parameters(parameters, source, where);
     for (const auto& parameter : parameters.all())
-        if (parameter->in_base) {
-            if (parameter->packed)
-                load_packed(*parameter, source, where);
-            else
-                load(*parameter, source, where);
-            parameter->changed();
-        }
+        if (parameter->in_base) load_parameter(*parameter, source, where);
 }
 
 }   // namespace trainer

@@ -10,12 +10,14 @@ namespace trainer {
 
 namespace {
 
-// n values from 0.1 to 1 as torch.linspace computes them in f32: from both ends towards the middle.
+// n values from 0.1 to 1 as torch.linspace computes them: from both ends towards the middle, each rounded once.
 std::vector<float> tenth_to_one(int n) {
-    const float step = (1.0f - 0.1f) / static_cast<float>(n - 1);
+    constexpr float first = 0.1f, last = 1.0f;
+    const auto step = static_cast<double>((last - first) / static_cast<float>(n - 1));
     std::vector<float> values;
     for (int i = 0; i < n; ++i)
-        values.push_back(i < n / 2 ? 0.1f + step * static_cast<float>(i) : 1.0f - step * static_cast<float>(n - 1 - i));
+        values.push_back(static_cast<float>(i < n / 2 ? static_cast<double>(first) + step * i
+                                                      : static_cast<double>(last) - step * (n - 1 - i)));
     return values;
 }
 

@@ -14,8 +14,8 @@ void encode_row(const Element* values, std::int64_t count, std::int8_t* codes, f
     const auto half = [](Element value) { return rounded_to(DType::f16, static_cast<float>(value)); };
     absmax = 0;
     for (std::int64_t i = 0; i < count; ++i) absmax = std::max(absmax, std::abs(half(values[i])));
-    const float scale = absmax > 0 ? 127.0f / absmax : 0.0f;
-    for (std::int64_t i = 0; i < count; ++i)   // to nearest even
+    const float scale = absmax > 0 ? 1.0f / absmax * 127.0f : 0.0f;   // two roundings, as the reference has them
+    for (std::int64_t i = 0; i < count; ++i)                          // to nearest even
         codes[i] = static_cast<std::int8_t>(std::nearbyint(half(values[i]) * scale));
 }
 

@@ -15,15 +15,14 @@ std::vector<std::string> words() {
     return all;
 }
 
-constexpr std::int64_t block_sizes[] = {32, 64, 128, 256, 512, 1024, 2048, 4096};   // those of bitsandbytes
-
 void check_section(const Node& node, const QuantizeOptions& options, const Where& where) {
     for (const char* key : {"block_size", "double_quant"})
         if (const Node* value = node.find(key); value && !options.has_blocks())
             Where{where.complaints, where.path + "." + key}.complain(
                 *value, options.format + " has one scale a row; leave the key out");
+    const std::vector<std::int64_t>& sizes = quantisation_block_sizes();
     if (const Node* value = node.find("block_size");
-        value && std::find(std::begin(block_sizes), std::end(block_sizes), options.block_size) == std::end(block_sizes))
+        value && std::find(sizes.begin(), sizes.end(), options.block_size) == sizes.end())
         Where{where.complaints, where.path + ".block_size"}.complain(
             *value, format("expected a power of two from 32 to 4096, found {}", options.block_size));
 }
@@ -31,6 +30,11 @@ void check_section(const Node& node, const QuantizeOptions& options, const Where
 }   // namespace
 
 std::vector<std::string> QuantizeOptions::quantisation_formats() { return quantisations().names(); }
+
+const std::vector<std::int64_t>& quantisation_block_sizes() {
+    static const std::vector<std::int64_t> sizes = {32, 64, 128, 256, 512, 1024, 2048, 4096};
+    return sizes;
+}
 
 bool QuantizeOptions::has_blocks() const { return format == "nf4" || format == "fp4"; }
 

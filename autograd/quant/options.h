@@ -34,6 +34,9 @@ struct QuantizeOptions {
     static std::vector<std::string> quantisation_formats();
 };
 
+// What block_size may be: the sizes that bitsandbytes knows.
+const std::vector<std::int64_t>& quantisation_block_sizes();
+
 template <>
 struct FieldType<QuantizeOptions> {
     static void read(const Node& node, QuantizeOptions& out, const Where& where);

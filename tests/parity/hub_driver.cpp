@@ -2,12 +2,18 @@
 //   {"action": "copy_safetensors" | "copy_adapter", "path": …, "out": …}
 //   {"action": "convert_safetensors" | "dequantise_gguf", "path": …, "target": "f32" | "bf16", "out": …}
 //   {"action": "export_snapshot", "base": …, "target": "f32" | "bf16", "out": …, "max_shard_bytes"?}
+//   {"action": "quantise", "path": …, "quantize": recipe value, "dtype": "f32" | "bf16" | "f16", "out": …}: each matrix
+//   as
+//       bitsandbytes stores it, and what it unpacks to as NAME.unpacked
 //   {"action": "trainer_state", "out": …}
 #include <cstdio>
+#include <cstring>
 
+#include "autograd/quant/registry.h"
 #include "configs/error.h"
 #include "configs/json.h"
 #include "hub/adapter.h"
+#include "hub/bitsandbytes.h"
 #include "hub/export.h"
 #include "hub/output_file.h"
 #include "hub/snapshot.h"
@@ -90,6 +96,36 @@ void copy_adapter(const Node& request) {
     write_adapter(request.at("out").as_string(), file.config(), modules);
 }
 
+void quantise(const Node& request) {
+    const SafetensorsFile file(request.at("path").as_string());
+    Complaints complaints;
+    QuantizeOptions options;
+    FieldType<QuantizeOptions>::read(request.at("quantize"), options, Where{complaints, "quantize"});
+    const std::string& dtype = request.at("dtype").as_string();
+    const DType stored = dtype == "f16" ? DType::f16 : dtype == "bf16" ? DType::bf16 : DType::f32;
+    std::vector<std::shared_ptr<PackedMatrix>> matrices;
+    std::vector<TensorToWrite> tensors;
+    for (const FileTensor& tensor : file.tensors()) {
+        const Shape shape(tensor.shape.at(0), tensor.shape.at(1));
+        const auto matrix = quantisations().at(options.format)(shape, stored, options);
+        Tensor values = Tensor::empty(shape, DType::f32);
+        file.read(tensor, DType::f32, values.raw());
+        matrix->prepare(Place::cpu());
+        matrix->pack(values);
+        auto* four_bit = dynamic_cast<FourBitMatrix*>(matrix.get());
+        for (TensorToWrite& part : four_bit ? bitsandbytes_tensors(tensor.name, *four_bit)
+                                            : bitsandbytes_tensors(tensor.name, dynamic_cast<Int8Matrix&>(*matrix)))
+            tensors.push_back(std::move(part));
+        matrices.push_back(matrix);
+        tensors.push_back(produced(tensor.name + ".unpacked", tensor.shape, DType::f32, [matrix](void* out) {
+            Tensor unpacked = Tensor::empty(matrix->shape(), DType::f32);
+            matrix->unpack(0, 0, unpacked);
+            std::memcpy(out, unpacked.raw(), unpacked.bytes());
+        }));
+    }
+    write_safetensors(request.at("out").as_string(), tensors);
+}
+
 void trainer_state(const Node& request) {
     TrainerState state;
     state.best_global_step = 20;
@@ -117,7 +153,8 @@ void run(const char* path) {
     const std::pair<const char*, void (*)(const Node&)> actions[] = {
         {"copy_safetensors", copy_safetensors}, {"convert_safetensors", convert_safetensors},
         {"dequantise_gguf", dequantise_gguf},   {"export_snapshot", export_snapshot},
-        {"copy_adapter", copy_adapter},         {"trainer_state", trainer_state}};
+        {"copy_adapter", copy_adapter},         {"quantise", quantise},
+        {"trainer_state", trainer_state}};
     for (const auto& [name, act] : actions)
         if (action == name) return act(request);
     fail(Exit::usage, "unknown action {}", action);
