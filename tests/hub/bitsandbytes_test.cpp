@@ -27,7 +27,7 @@ Tensor waves(Shape shape) {
 struct Stored {
     test::TemporaryFolder folder;
     FourBitMatrix four_bit{Shape(6, 70), DType::bf16, {}};
-    Int8Matrix int8{Shape(3, 70), DType::bf16};
+    Int8Matrix int8{Shape(3, 70), DType::f32};   // files do not say what it was compressed from
     std::vector<TensorToWrite> tensors;
 
     Stored() {
@@ -87,7 +87,7 @@ TEST(Bitsandbytes, WhatIsWrittenIsReadCompressedAndUnpacked) {
     const auto source = stored.open();
     for (const auto& [name, written] : {std::pair<const char*, PackedMatrix*>{"model.a.weight", &stored.four_bit},
                                         {"model.b.weight", &stored.int8}}) {
-        const auto matrix = source->packed(name, DType::bf16);
+        const auto matrix = source->packed(name, DType::f32);
         ASSERT_NE(matrix, nullptr);
         matrix->prepare(Place::cpu());
         ASSERT_TRUE(source->read_packed(name, *matrix));

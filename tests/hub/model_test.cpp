@@ -134,9 +134,9 @@ TEST(Gguf, RefusesWhatItCannotExpress) {
                   f.tensor("rope_freqs.weight", {2}, 0, raw_f32({3, 1}));
               }),
               ": rope_freqs.weight is not a llama3 rope scaling and cannot be expressed in config.json");
-    EXPECT_EQ(refused([](GgufBuilder& f) { f.tensor("blk.0.attn_v.bias", {32}, 6, std::string(22, '\0')); }),
-              ": tensor blk.0.attn_v.bias has type Q5_0, which is not supported (supported: F32, F16, BF16, Q8_0, "
-              "Q4_0, Q4_1)");
+    EXPECT_EQ(refused([](GgufBuilder& f) { f.tensor("blk.0.attn_v.bias", {256}, 10, std::string(84, '\0')); }),
+              ": tensor blk.0.attn_v.bias has type Q2_K, which is not supported (supported: F32, F16, BF16, Q4_0, "
+              "Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K)");
     EXPECT_EQ(refused([](GgufBuilder& f) { f.tensor("mystery.weight", {1}, 0, raw_f32({1})); }),
               ": tensor mystery.weight is not part of a llama model");
 }
