@@ -4,7 +4,7 @@
 
 #include "autograd/cpu/isa.h"
 #include "optim/adamw.h"
-#include "optim/dynamic_map.h"
+#include "autograd/quant/dynamic_map.h"
 
 namespace trainer {
 

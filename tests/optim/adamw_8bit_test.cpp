@@ -6,7 +6,7 @@
 #include <cmath>
 #include <random>
 
-#include "optim/dynamic_map.h"
+#include "autograd/quant/dynamic_map.h"
 #include "tests/support/each_isa.h"
 
 namespace trainer {

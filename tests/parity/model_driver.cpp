@@ -17,6 +17,7 @@
 #include "hub/safetensors.h"
 #include "models/registry.h"
 #include "peft/saved_adapter.h"
+#include "trainer/base_format.h"
 #include "trainer/inputs.h"
 #include "trainer/objectives/registry.h"
 #include "trainer/run_options.h"
@@ -78,6 +79,7 @@ void gradients(const char* recipe, const std::string& adapter, const char* out) 
         declared.model = make_causal_lm(inputs.base.snapshot.config);
         saved = std::make_unique<SavedAdapter>(adapter);
         saved->attach(declared.model->declarations());
+        choose_formats(declared.model->declarations(), inputs.recipe.model, inputs.base.snapshot);
     }
     CausalLm& model = *declared.model;
     model.prepare(Place::cpu(), compute_dtype(inputs.recipe), longest_document(inputs));
