@@ -25,7 +25,7 @@ public:
     const Shape shape;
     Tensor value;                           // undefined while `packed` stands for it
     std::shared_ptr<PackedMatrix> packed;   // a frozen matrix in a compressed format, or null
-    Tensor gradient;   // f32, undefined while nothing was added
+    Tensor gradient;                        // f32, undefined while nothing was added
     bool trainable = false;
     bool decay = true;     // weight decay applies (not for biases and norms)
     bool in_base = true;   // stored in the files of the base model (an adapter's is not)

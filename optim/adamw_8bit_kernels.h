@@ -3,8 +3,8 @@
 #include <cstdint>
 
 #include "autograd/cpu/isa.h"
-#include "optim/adamw.h"
 #include "autograd/quant/dynamic_map.h"
+#include "optim/adamw.h"
 
 namespace trainer {
 

@@ -78,9 +78,12 @@ DynamicCodes::DynamicCodes(const DynamicMap& values)
         }
 }
 
-std::uint8_t nearest_code(const DynamicCodes& codes, float value) {
-    return static_cast<std::uint8_t>(std::lower_bound(codes.above.begin(), codes.above.end(), value) -
-                                     codes.above.begin());
+std::uint8_t nearest_code(const DynamicMap& map, float value) {
+    const auto* above = std::lower_bound(map.begin(), map.end(), value);
+    if (above == map.begin()) return 0;
+    if (above == map.end()) return 255;
+    const bool is_lower = value <= (above[-1] + above[0]) / 2.0f;
+    return static_cast<std::uint8_t>(above - map.begin() - (is_lower ? 1 : 0));
 }
 
 const DynamicMap& signed_dynamic_map() { return signed_dynamic_codes().map; }

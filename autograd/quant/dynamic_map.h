@@ -30,7 +30,7 @@ struct DynamicCodes {
 const DynamicCodes& signed_dynamic_codes();
 const DynamicCodes& unsigned_dynamic_codes();
 
-// The same code by searching the midpoints, for any number.
-std::uint8_t nearest_code(const DynamicCodes& codes, float value);
+// The same code by searching, for any number.
+std::uint8_t nearest_code(const DynamicMap& map, float value);
 
 }   // namespace trainer

@@ -1,5 +1,7 @@
 #include "autograd/quant/four_bit.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -121,20 +123,17 @@ void FourBitMatrix::pack(const Tensor& values) {
         const std::int64_t elements = shape().elements();
         std::vector<float> absmax(static_cast<std::size_t>(blocks()));
         auto* packed = codes_.data<std::uint8_t>();
-#pragma omp parallel
-        {
-            std::vector<std::uint8_t> codes(static_cast<std::size_t>(options_.block + 1));
-#pragma omp for schedule(static)
-            for (std::int64_t block = 0; block < blocks(); ++block) {
-                const std::int64_t begin = block * options_.block, end = std::min(begin + options_.block, elements);
-                absmax[static_cast<std::size_t>(block)] =
-                    encode_block(rounding, values, begin, end, end - begin < options_.block, codes.data());
-                codes[static_cast<std::size_t>(end - begin)] = rounding.code(0);   // the missing half of a last byte
-                for (std::int64_t i = begin; i < end; i += 2) {
-                    const auto at = static_cast<std::size_t>(i - begin);
-                    packed[i / 2] = static_cast<std::uint8_t>(codes[at] << 4 | codes[at + 1]);
-                }
-            }
+        const std::int64_t room = options_.block + 1;   // for the codes of one block on each thread
+        std::vector<std::uint8_t> all_codes(static_cast<std::size_t>(omp_get_max_threads() * room));
+#pragma omp parallel for schedule(static)
+        for (std::int64_t block = 0; block < blocks(); ++block) {
+            const std::int64_t begin = block * options_.block, end = std::min(begin + options_.block, elements);
+            std::uint8_t* codes = all_codes.data() + omp_get_thread_num() * room;
+            absmax[static_cast<std::size_t>(block)] =
+                encode_block(rounding, values, begin, end, end - begin < options_.block, codes);
+            codes[end - begin] = rounding.code(0);   // the missing half of a last byte
+            for (std::int64_t i = begin; i < end; i += 2)
+                packed[i / 2] = static_cast<std::uint8_t>(codes[i - begin] << 4 | codes[i - begin + 1]);
         }
         pack_scales(absmax);
     });
@@ -148,11 +147,18 @@ void FourBitMatrix::pack_scales(const std::vector<float>& absmax) {
     double sum = 0;
     for (const float scale : absmax) sum += static_cast<double>(scale);
     offset_ = static_cast<float>(sum / static_cast<double>(absmax.size()));
-    std::vector<float> centred(absmax);
-    for (float& scale : centred) scale -= offset_;
-    quantise_blockwise(nested_map_, centred, options_.nested_block,
-                       {absmax_.data<std::uint8_t>(), static_cast<std::size_t>(blocks())},
-                       {nested_absmax_.data<float>(), static_cast<std::size_t>(nested_blocks())});
+    for (std::int64_t begin = 0; begin < blocks(); begin += options_.nested_block) {
+        const std::int64_t end = std::min(begin + options_.nested_block, blocks());
+        float largest = 0;
+        for (std::int64_t i = begin; i < end; ++i)
+            largest = std::max(largest, std::abs(absmax[static_cast<std::size_t>(i)] - offset_));
+        nested_absmax_.data<float>()[begin / options_.nested_block] = largest;
+        const float inverse = 1.0f / largest;
+        for (std::int64_t i = begin; i < end; ++i)
+            absmax_.data<std::uint8_t>()[i] =
+                largest > 0 ? nearest_code(nested_map_, (absmax[static_cast<std::size_t>(i)] - offset_) * inverse)
+                            : std::uint8_t{0};
+    }
 }
 
 float FourBitMatrix::scale_of(std::int64_t block) const {

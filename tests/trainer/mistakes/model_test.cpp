@@ -197,7 +197,7 @@ TEST(Mistakes, Gguf) {
          }),
          65,
          "error: ./m.gguf: tensor blk.0.attn_output.bias has type Q2_K, which is not supported (supported: F32, F16, "
-         "BF16, Q8_0, Q4_0, Q4_1)"},
+         "BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K)"},
     });
 }
 
