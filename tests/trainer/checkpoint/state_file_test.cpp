@@ -21,7 +21,7 @@ struct Trained {
             parameter.trainable = true;
             parameter.value = Tensor::zeros(shape, DType::f32);
         }
-        optimizer = optimizers().at("adamw")({}, whole_slices(set.trainable()));
+        optimizer = make_optimizer({}, whole_slices(set.trainable()));
         optimizer->prepare();
     }
 
@@ -96,7 +96,7 @@ TEST(StateFile, IsReadBackFromParts) {
     const ScratchFolder folder;
     Trained trained;
     trained.fill(10);
-    const SafetensorsLayout layout = state_layout(trained.set.trainable(), trained.optimizer->state_names());
+    const SafetensorsLayout layout = state_layout(trained.set.trainable(), *trained.optimizer);
     StateCopy copy(*trained.optimizer, trained.optimizer->slices(), copied_whole(trained.set, 0));
     copy.take();
     create_shared_safetensors(folder / state_file_name, layout);
