@@ -29,6 +29,9 @@ public:
     bool trainable = false;
     bool decay = true;     // weight decay applies (not for biases and norms)
     bool in_base = true;   // stored in the files of the base model (an adapter's is not)
+    float lr_scale = 1;    // the optimizer multiplies its learning rate by this
+    // Takes this parameter's place while adapters are on (a trained copy of a frozen weight); null: nothing does.
+    Parameter* replacement = nullptr;
 
     // Adds g (any float dtype, same shape) to `gradient`, which is kept in f32. Takes g over when it is the first.
     void add_gradient(Tensor g);

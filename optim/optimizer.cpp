@@ -27,7 +27,8 @@ void Optimizer::step(const std::vector<Tensor>& gradients, double learning_rate,
     begin_step(learning_rate);
     for (std::size_t i = 0; i < slices_.size(); ++i)
         update(slices_[i], gradients[i], state_[i],
-               {learning_rate * updated_[i].rate, updated_[i].weight_decay, gradient_scale, steps_});
+               {learning_rate * slices_[i].parameter->lr_scale * updated_[i].rate, updated_[i].weight_decay,
+                gradient_scale, steps_});
 }
 
 void Optimizer::to_evaluation_values() {

@@ -8,17 +8,38 @@
 
 namespace trainer {
 
-Tensor add(const Tensor& a, const Tensor& b) {
-    check(a.shape() == b.shape() && a.dtype() == b.dtype(), "add: {} {} and {} {}", name_of(a.dtype()),
+namespace {
+
+// y = a + sign · b
+Tensor signed_sum(const char* op, const Tensor& a, const Tensor& b, float sign) {
+    check(a.shape() == b.shape() && a.dtype() == b.dtype(), "{}: {} {} and {} {}", op, name_of(a.dtype()),
           a.shape().text(), name_of(b.dtype()), b.shape().text());
     Tensor y = Tensor::empty(a.shape(), a.dtype(), a.place());
-    on(y.place(), [&](Cpu cpu) { sum_rows(cpu, a, b, y); });
-    OpCall({"add"}, {&a, &b})
-        .made({&y}, [a = a.without_value(), b = b.without_value()](std::span<Tensor> dy, Gradients& gradients) {
+    on(y.place(), [&](Cpu cpu) {
+        if (sign > 0) {
+            sum_rows(cpu, a, b, y);
+        } else {
+            copy_rows(cpu, b, y);
+            scale_rows(cpu, y, sign);
+            add_rows(cpu, y, a);
+        }
+    });
+    OpCall({op}, {&a, &b})
+        .made({&y}, [a = a.without_value(), b = b.without_value(), sign](std::span<Tensor> dy, Gradients& gradients) {
             gradients.add(a, dy[0]);
+            if (sign < 0 && gradients.wants(b)) {
+                dy[0] = owned(std::move(dy[0]));
+                on(dy[0].place(), [&](Cpu cpu) { scale_rows(cpu, dy[0], sign); });
+            }
             gradients.add(b, std::move(dy[0]));
         });
     return y;
 }
+
+}   // namespace
+
+Tensor add(const Tensor& a, const Tensor& b) { return signed_sum("add", a, b, 1); }
+
+Tensor subtract(const Tensor& a, const Tensor& b) { return signed_sum("subtract", a, b, -1); }
 
 }   // namespace trainer

@@ -101,11 +101,11 @@ check_names() {
 
 # Every op of autograd/ops (a header that declares a function of its own name) has a row in the table of op cases, which gives its gradient check and benchmark.
 check_op_cases() {
-    local table=tests/support/op_cases.cpp header op
+    local tables=tests/support/op_cases header op
     while read -r header; do
         op=$(basename "$header" .h)
         grep -qE "\\b$op\\(" "$header" || continue
-        grep -qE "\"$op[\" ._:,(-]" "$table" 2>/dev/null || breach "$header: no row \"$op\" in $table"
+        grep -qE "\"$op[\" ._:,(-]" "$tables"*.cpp 2>/dev/null || breach "$header: no row \"$op\" in $tables.cpp"
     done < <(files autograd/ops -- -name '*.h')
 }
 

@@ -18,6 +18,7 @@
 #include "autograd/quant/dense.h"
 #include "autograd/random.h"
 #include "configs/error.h"
+#include "tests/support/op_cases_adapters.h"
 #include "tests/support/op_references.h"
 
 namespace trainer::cases {
@@ -65,6 +66,20 @@ Case add_case(Shape shape) {
             .inputs = {{"a", shape}, {"b", shape}},
             .build = [](const World&) -> Run { return [](const Tensors& x) { return Tensors{add(x[0], x[1])}; }; },
             .reference = [](const Matrices& in) { return Matrices{add(in[0], in[1])}; },
+            .f32 = {1e-6, 1e-6}};
+}
+
+Case subtract_case(Shape shape) {
+    return {.op = "add",
+            .label = label("subtract", shape),
+            .inputs = {{"a", shape}, {"b", shape}},
+            .build = [](const World&) -> Run { return [](const Tensors& x) { return Tensors{subtract(x[0], x[1])}; }; },
+            .reference =
+                [](const Matrices& in) {
+                    Matrix minus = in[1];
+                    for (double& number : minus.numbers) number = -number;
+                    return Matrices{add(in[0], minus)};
+                },
             .f32 = {1e-6, 1e-6}};
 }
 
@@ -319,11 +334,13 @@ std::vector<Case> small_cases() {
     using enum Layout::Kind;
     return {
         add_case({5, 70}),
+        subtract_case({5, 70}),
         attention_case("attention", {1, 5, 20}, {4, 2, 8, 0.35f}, causal),
         attention_case("attention both ways", {7, 12}, {2, 2, 16, 0.25f}, bidirectional),
         concat_columns_case(7, {5, 16, 1}),
         dropout_case({9, 150}, 0.25f),
         embedding_case(19, {11, 21}),
+        embedding_low_rank_case(19, {11, 21}, 3),
         linear_case(9, 20, 17),
         adapted_linear_case(9, 20, 24, 4, 0.25f),
         linear_cross_entropy_case(11, 12, 29, 4, 0),
@@ -333,6 +350,8 @@ std::vector<Case> small_cases() {
         rms_norm_case({67, 37}),
         add_rms_norm_case({66, 35}),
         rope_case(13, 3, 2, 8),
+        scale_columns_case({600, 70}, true),
+        scale_columns_case({5, 3}, false),
         silu_mul_case({5, 150}),
         silu_mul_case({3, 2}),
     };
@@ -345,12 +364,14 @@ std::vector<Case> large_cases() {
         concat_columns_case(2048, {576, 192, 192}),
         dropout_case({2048, 576}, 0.1f),
         embedding_case(2048, {49152, 576}),
+        embedding_low_rank_case(2048, {49152, 576}, 16),
         linear_case(2048, 576, 1536),
         adapted_linear_case(2048, 576, 960, 16, 0),
         linear_cross_entropy_case(2048, 576, 49152, 0, 0),
         rms_norm_case({2048, 576}),
         add_rms_norm_case({2048, 576}),
         rope_case(2048, 12, 12, 64),
+        scale_columns_case({2048, 576}, true),
         silu_mul_case({2048, 3072}),
     };
 }
