@@ -18,9 +18,15 @@ namespace fs = std::filesystem;
 
 constexpr const char* config_name = "adapter_config.json";
 constexpr const char* weights_name = "adapter_model.safetensors";
-constexpr std::string_view prefix = "base_model.model.";
-constexpr std::string_view suffix_a = ".lora_A.weight";
-constexpr std::string_view suffix_b = ".lora_B.weight";
+// How the tensors of one module end, after its name. A is what IA3 has alone.
+struct Parts {
+    std::string_view a;
+    std::string_view b;
+    bool embedding;
+};
+constexpr Parts low_rank = {".lora_A.weight", ".lora_B.weight", false};
+constexpr Parts low_rank_embedding = {".lora_embedding_A", ".lora_embedding_B", true};
+constexpr std::string_view ia3_vector = ".ia3_l";
 
 std::span<const std::byte> f32_bytes(const float* values, std::int64_t count) {
     return std::as_bytes(std::span(values, static_cast<std::size_t>(count)));
@@ -31,28 +37,44 @@ AdapterConfig read_config(const fs::path& path, std::vector<std::string>& notes)
     return parse_adapter_config(read_json(path), path.string(), notes);
 }
 
-bool is_lora_part(std::string_view name) {
-    constexpr std::array<std::string_view, 5> parts = {".lora_embedding_", ".lora_magnitude_vector", ".lora_B.bias",
-                                                       ".base_layer.", ".trainable_tokens_delta"};
+// Tensors of methods that are not read here: what they change would be left out silently.
+bool is_unknown_part(std::string_view name) {
+    constexpr std::array<std::string_view, 6> parts = {".lora_B.bias", ".trainable_tokens_delta", ".token_adapter.",
+                                                       ".lora_E",      ".lora_ranknum",           ".base_layer.lora_"};
     return std::any_of(parts.begin(), parts.end(),
                        [name](std::string_view part) { return name.find(part) != std::string_view::npos; });
 }
 
+struct Pair {
+    const FileTensor* a = nullptr;
+    const FileTensor* b = nullptr;
+};
+
+// The module of a pair after its shapes are checked; A of an embedding is [rank, vocabulary], B [size, rank].
+AdapterModule low_rank_module(const std::string& where, const std::string& name, const Pair& pair, const Parts& parts) {
+    require(pair.a && pair.b, Exit::bad_data, "{}: module {} has no {}", where, name,
+            (pair.a ? parts.b : parts.a).substr(1));
+    const FileShape& a = pair.a->shape;
+    const FileShape& b = pair.b->shape;
+    require(a.size() == 2 && b.size() == 2 && a[0] == b[1] && a[0] > 0, Exit::bad_data,
+            "{}: module {}: {} has shape {} and {} {}, expected [rank, in] and [out, rank]", where, name,
+            parts.embedding ? "lora_embedding_A" : "lora_A", shape_text(a),
+            parts.embedding ? "lora_embedding_B" : "lora_B", shape_text(b));
+    return {name, a[0], a[1], b[0], parts.embedding};
+}
+
 }   // namespace
 
-void write_adapter(const fs::path& folder, const AdapterConfig& config,
-                   const std::vector<AdapterModuleToWrite>& modules) {
-    std::vector<TensorToWrite> tensors;
-    const auto add = [&tensors](std::string name, FileShape shape, const float* values) {
-        const std::int64_t count = element_count(shape);
-        tensors.push_back({std::string(prefix) + name, FileDType::f32, std::move(shape), f32_bytes(values, count), {}});
-    };
-    for (const AdapterModuleToWrite& entry : modules) {
-        const AdapterModule& module = entry.module;
-        add(module.name + std::string(suffix_a), {module.rank, module.in}, entry.a);
-        add(module.name + std::string(suffix_b), {module.out, module.rank}, entry.b);
-    }
-    write_safetensors(folder / weights_name, tensors);
+void write_adapter(const fs::path& folder, const AdapterConfig& config, const std::vector<AdapterTensor>& tensors) {
+    std::vector<TensorToWrite> to_write;
+    for (const AdapterTensor& tensor : tensors)
+        to_write.push_back(
+            {tensor.name,
+             FileDType::f32,
+             tensor.shape,
+             f32_bytes(tensor.made.empty() ? tensor.values : tensor.made.data(), element_count(tensor.shape)),
+             {}});
+    write_safetensors(folder / weights_name, to_write);
     write_file(folder / config_name, adapter_config_text(config));
 }
 
@@ -66,52 +88,58 @@ AdapterFile::AdapterFile(const fs::path& folder) {
                 "safetensors first",
                 folder.string());
     file_ = std::make_unique<SafetensorsFile>(weights);
-    const std::string where = weights.string();
+    find_modules(weights.string());
+}
 
-    struct Pair {
-        const FileTensor* a = nullptr;
-        const FileTensor* b = nullptr;
-    };
+void AdapterFile::find_modules(const std::string& where) {
     std::map<std::string, Pair> pairs;
+    std::map<std::string, Pair> embeddings;
     for (const FileTensor& tensor : file_->tensors()) {
         std::string_view name = tensor.name;
-        require(name.starts_with(prefix), Exit::bad_data, "{}: tensor {}: expected a name that begins with {}", where,
-                tensor.name, prefix);
-        name.remove_prefix(prefix.size());
+        require(name.starts_with(adapter_prefix), Exit::bad_data, "{}: tensor {}: expected a name that begins with {}",
+                where, tensor.name, adapter_prefix);
+        name.remove_prefix(adapter_prefix.size());
         require(tensor.dtype == FileDType::f32 || tensor.dtype == FileDType::bf16 || tensor.dtype == FileDType::f16,
                 Exit::bad_data, "{}: tensor {} has dtype {}, expected F32, BF16 or F16", where, tensor.name,
                 name_of(tensor.dtype));
-        require(!is_lora_part(name), Exit::bad_data, "{}: tensor {} is of a kind of LoRA that is not supported", where,
-                tensor.name);
-        if (name.ends_with(suffix_a)) {
-            pairs[std::string(name.substr(0, name.size() - suffix_a.size()))].a = &tensor;
-        } else if (name.ends_with(suffix_b)) {
-            pairs[std::string(name.substr(0, name.size() - suffix_b.size()))].b = &tensor;
-        } else {
-            parameters_.emplace_back(name);
+        require(!is_unknown_part(name), Exit::bad_data, "{}: tensor {} is of a kind of adapter that is not supported",
+                where, tensor.name);
+        const auto stem = [&](std::string_view end) { return std::string(name.substr(0, name.size() - end.size())); };
+        for (auto* found : {&pairs, &embeddings}) {
+            const Parts& parts = found == &pairs ? low_rank : low_rank_embedding;
+            if (name.ends_with(parts.a)) (*found)[stem(parts.a)].a = &tensor;
+            if (name.ends_with(parts.b)) (*found)[stem(parts.b)].b = &tensor;
+        }
+        if (name.ends_with(ia3_vector)) {
+            require(tensor.shape.size() == 2 && (tensor.shape[0] == 1 || tensor.shape[1] == 1), Exit::bad_data,
+                    "{}: tensor {} has shape {}, expected [out, 1] or [1, in]", where, tensor.name,
+                    shape_text(tensor.shape));
+            modules_.push_back({stem(ia3_vector), 0, tensor.shape[1], tensor.shape[0]});
         }
     }
-    require(!pairs.empty(), Exit::bad_data, "{}: holds no LoRA tensors", where);
-    std::sort(parameters_.begin(), parameters_.end());
-
-    for (const auto& [name, pair] : pairs) {
-        require(pair.a && pair.b, Exit::bad_data, "{}: module {} has no {}", where, name,
-                (pair.a ? suffix_b : suffix_a).substr(1));
-        const FileShape& a = pair.a->shape;
-        const FileShape& b = pair.b->shape;
-        require(a.size() == 2 && b.size() == 2 && a[0] == b[1] && a[0] > 0, Exit::bad_data,
-                "{}: module {}: lora_A has shape {} and lora_B {}, expected [rank, in] and [out, rank]", where, name,
-                shape_text(a), shape_text(b));
-        require(a[0] == config_.rank || !config_.rank_pattern.empty(), Exit::bad_data,
-                "{}: module {} has rank {}, {} says {}", where, name, a[0], config_name, config_.rank);
-        modules_.push_back({name, a[0], a[1], b[0]});
+    const bool is_lora = config_.type == AdapterType::lora;
+    for (const auto& [name, pair] : pairs) modules_.push_back(low_rank_module(where, name, pair, low_rank));
+    for (const auto& [name, pair] : embeddings)
+        modules_.push_back(low_rank_module(where, name, pair, low_rank_embedding));
+    require(!modules_.empty(), Exit::bad_data, "{}: holds no {} tensors", where, is_lora ? "LoRA" : "IA3");
+    std::sort(modules_.begin(), modules_.end(),
+              [](const AdapterModule& a, const AdapterModule& b) { return a.name < b.name; });
+    for (const AdapterModule& module : modules_) {
+        require((module.rank > 0) == is_lora, Exit::bad_data, "{}: module {} is not of the type that {} says", where,
+                module.name, config_name);
+        require(module.rank == config_.rank || !config_.rank_pattern.empty() || !is_lora, Exit::bad_data,
+                "{}: module {} has rank {}, {} says {}", where, module.name, module.rank, config_name, config_.rank);
     }
 }
 
-void AdapterFile::read(const AdapterModule& module, float* a, float* b) const {
-    const std::string stem = std::string(prefix) + module.name;
-    file_->read(file_->at(stem + std::string(suffix_a)), DType::f32, a);
-    file_->read(file_->at(stem + std::string(suffix_b)), DType::f32, b);
+const FileTensor* AdapterFile::find(const std::string& name) const {
+    const auto& all = file_->tensors();
+    const auto found = std::find_if(all.begin(), all.end(), [&](const FileTensor& one) { return one.name == name; });
+    return found == all.end() ? nullptr : &*found;
+}
+
+void AdapterFile::read(const std::string& name, float* values) const {
+    file_->read(file_->at(name), DType::f32, values);
 }
 
 }   // namespace trainer

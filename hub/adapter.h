@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -12,53 +13,69 @@
 
 namespace trainer {
 
-// PEFT LoRA adapter folders: adapter_config.json, adapter_model.safetensors, README.md.
+// PEFT adapter folders: adapter_config.json, adapter_model.safetensors, README.md.
 
-// Keys of adapter_config.json as PEFT 0.17 knows them; defaults are PEFT's.
+enum class AdapterType { lora, ia3 };
+
+// Keys of adapter_config.json as PEFT 0.17 knows them; defaults are PEFT's. Those of the other type are without
+// meaning.
 struct AdapterConfig {
+    AdapterType type = AdapterType::lora;
     std::string base_model;                // base_model_name_or_path; "" is null
     std::string revision;                  // "" is null
     std::string task_type = "CAUSAL_LM";   // "" is null
-    std::int64_t rank = 8;
-    double alpha = 8;
-    double dropout = 0;
-    std::vector<std::string> targets;   // suffixes; exactly one of targets and target_regex is set
+    std::vector<std::string> targets;      // suffixes; exactly one of targets and target_regex is set
     std::string target_regex;
     std::vector<std::string> exclude;   // suffixes
     std::string exclude_regex;
     std::vector<std::string> modules_to_save;
+    bool fan_in_fan_out = false;
+
+    std::int64_t rank = 8;
+    double alpha = 8;
+    double dropout = 0;
     std::vector<std::pair<std::string, std::int64_t>> rank_pattern;   // regex → rank
     std::vector<std::pair<std::string, double>> alpha_pattern;
     std::vector<std::int64_t> layers_to_transform;   // empty: all
     std::vector<std::string> layers_pattern;
+    std::string bias = "none";   // none, all, lora_only
     bool use_rslora = false;
-    bool fan_in_fan_out = false;
+    bool use_dora = false;
+
+    std::vector<std::string> feedforward;   // suffixes; ia3: modules whose input is scaled
+    std::string feedforward_regex;
 };
 
-// One adapted module, e.g. "model.layers.0.self_attn.q_proj": A is (rank, in), B is (out, rank).
+// What every name of a tensor in adapter_model.safetensors begins with.
+inline constexpr std::string_view adapter_prefix = "base_model.model.";
+
+// One adapted module, e.g. "model.layers.0.self_attn.q_proj": A is (rank, in), B is (out, rank). An embedding has its
+// vocabulary as `in`. For ia3 the rank is 0 and in or out is 1.
 struct AdapterModule {
     std::string name;
     std::int64_t rank = 0;
     std::int64_t in = 0;
     std::int64_t out = 0;
+    bool embedding = false;
 };
 
-// For writing: row-major f32, owned by the caller.
-struct AdapterModuleToWrite {
-    AdapterModule module;
-    const float* a = nullptr;
-    const float* b = nullptr;
+// For writing: f32, row-major, `made` when it is not empty, else `values`, which the caller owns.
+struct AdapterTensor {
+    std::string name;
+    FileShape shape;
+    const float* values = nullptr;
+    std::vector<float> made;
 };
 
 // Writes adapter_config.json and adapter_model.safetensors into an existing folder.
 void write_adapter(const std::filesystem::path& folder, const AdapterConfig& config,
-                   const std::vector<AdapterModuleToWrite>& modules);
+                   const std::vector<AdapterTensor>& tensors);
 
 // The text of adapter_config.json.
 std::string adapter_config_text(const AdapterConfig& config);
 
-// An adapter folder, checked as a whole when opened: every module has an A and a B, shapes agree with each other and
-// with the rank of the config (patterns are the caller's to apply: `modules` has the ranks found).
+// An adapter folder, checked as a whole when opened: every low-rank module has an A and a B, shapes agree with each
+// other and with the rank of the config (patterns are the caller's to apply: `modules` has the ranks found).
 // Errors: no_input when a file is missing, refused when the weights are pickled, bad_data for everything else.
 class AdapterFile {
 public:
@@ -66,18 +83,20 @@ public:
 
     const AdapterConfig& config() const { return config_; }
     const std::vector<AdapterModule>& modules() const { return modules_; }   // sorted by name
-    // Names of parameters saved whole, e.g. "lm_head.weight" of modules_to_save.
-    const std::vector<std::string>& parameters() const { return parameters_; }
+    // All tensors by their names, those of `modules` and others: magnitudes, biases, modules saved whole.
+    const std::vector<FileTensor>& tensors() const { return file_->tensors(); }
+    const FileTensor* find(const std::string& name) const;             // null when absent
     const std::vector<std::string>& notes() const { return notes_; }   // unknown keys, for the log
 
-    // a: rank × in, b: out × rank elements.
-    void read(const AdapterModule& module, float* a, float* b) const;
+    // As many elements as the tensor of that name has.
+    void read(const std::string& name, float* values) const;
 
 private:
+    void find_modules(const std::string& where);
+
     AdapterConfig config_;
     std::unique_ptr<SafetensorsFile> file_;
     std::vector<AdapterModule> modules_;
-    std::vector<std::string> parameters_;
     std::vector<std::string> notes_;
 };
 

@@ -120,6 +120,9 @@ constexpr std::string_view known_keys[] = {"peft_type",
                                            "layers_pattern",
                                            "rank_pattern",
                                            "alpha_pattern",
+                                           "use_dora",
+                                           "feedforward_modules",
+                                           "init_ia3_weights",
                                            "megatron_core",
                                            "loftq_config",
                                            "eva_config",
@@ -131,9 +134,9 @@ constexpr std::string_view known_keys[] = {"peft_type",
 
 // Keys that change what the adapter computes: only their default can be read.
 constexpr std::string_view refused_keys[] = {
-    "use_dora",          "lora_bias",    "use_qalora",     "trainable_token_indices", "target_parameters",
-    "layer_replication", "arrow_config", "use_bdlora",     "alora_invocation_tokens", "velora_config",
-    "monteclora_config", "kasa_config",  "megatron_config"};
+    "lora_bias",    "use_qalora",     "trainable_token_indices", "target_parameters", "layer_replication",
+    "arrow_config", "use_bdlora",     "alora_invocation_tokens", "velora_config",     "monteclora_config",
+    "kasa_config",  "megatron_config"};
 
 bool is_listed(std::string_view key, std::span<const std::string_view> keys) {
     return std::find(keys.begin(), keys.end(), key) != keys.end();
@@ -148,17 +151,17 @@ bool is_default(const Node& node) {
 void check_supported(const Reader& reader) {
     const std::string type = reader.text("peft_type");
     require(!type.empty(), Exit::bad_data, "{}: key \"peft_type\" is missing", reader.where);
-    require(type == "LORA", Exit::bad_data, "{}: peft_type \"{}\" is not supported (supported: LORA)", reader.where,
-            type);
+    require(type == "LORA" || type == "IA3", Exit::bad_data,
+            "{}: peft_type \"{}\" is not supported (supported: LORA, IA3)", reader.where, type);
     for (const std::string_view key : refused_keys)
         if (const Node* node = reader.document.find(key))
             require(is_default(*node), Exit::bad_data, "{}: {} is not supported", reader.where, key);
     const std::string bias = reader.text("bias");
-    require(bias.empty() || bias == "none", Exit::bad_data, "{}: bias \"{}\" is not supported (supported: none)",
-            reader.where, bias);
+    require(bias.empty() || bias == "none" || bias == "all" || bias == "lora_only", Exit::bad_data,
+            "{}: bias: expected none, all or lora_only, found \"{}\"", reader.where, bias);
     // These make the loader change the base weights; the others only say how A and B began.
     if (const Node* init = reader.find("init_lora_weights"); init && init->is_string())
-        for (const char* name : {"pissa", "olora", "corda", "loftq", "lora_ga"})
+        for (const char* name : {"pissa", "olora", "corda", "loftq", "lora_ga", "mica"})
             require(
                 !init->as_string().starts_with(name), Exit::bad_data,
                 "{}: init_lora_weights \"{}\" changes the base weights and is not supported; convert the adapter to "
@@ -166,11 +169,7 @@ void check_supported(const Reader& reader) {
                 reader.where, init->as_string());
 }
 
-}   // namespace
-
-std::string adapter_config_text(const AdapterConfig& config) {
-    check(config.targets.empty() != config.target_regex.empty(),
-          "adapter config: exactly one of targets and target_regex must be set");
+Node lora_keys(const AdapterConfig& config) {
     Node ranks = Node::map(), alphas = Node::map();
     for (const auto& [pattern, rank] : config.rank_pattern) ranks.set(pattern, rank);
     for (const auto& [pattern, alpha] : config.alpha_pattern) alphas.set(pattern, whole_or_real(alpha));
@@ -179,14 +178,9 @@ std::string adapter_config_text(const AdapterConfig& config) {
 
     Node node;
     node.set("alpha_pattern", std::move(alphas));
-    node.set("auto_mapping", nullptr);
-    node.set("base_model_name_or_path", text_or_null(config.base_model));
-    node.set("bias", "none");
+    node.set("bias", config.bias);
     node.set("corda_config", nullptr);
     node.set("eva_config", nullptr);
-    node.set("exclude_modules", modules(config.exclude, config.exclude_regex));
-    node.set("fan_in_fan_out", config.fan_in_fan_out);
-    node.set("inference_mode", true);
     node.set("init_lora_weights", true);
     node.set("layer_replication", nullptr);
     node.set("layers_pattern", list_or_null(config.layers_pattern));
@@ -197,19 +191,43 @@ std::string adapter_config_text(const AdapterConfig& config) {
     node.set("lora_dropout", config.dropout);
     node.set("megatron_config", nullptr);
     node.set("megatron_core", "megatron.core");
-    node.set("modules_to_save", list_or_null(config.modules_to_save));
     node.set("peft_type", "LORA");
     node.set("qalora_group_size", 16);
     node.set("r", config.rank);
     node.set("rank_pattern", std::move(ranks));
-    node.set("revision", text_or_null(config.revision));
-    node.set("target_modules", modules(config.targets, config.target_regex));
     node.set("target_parameters", nullptr);
-    node.set("task_type", text_or_null(config.task_type));
     node.set("trainable_token_indices", nullptr);
-    node.set("use_dora", false);
+    node.set("use_dora", config.use_dora);
     node.set("use_qalora", false);
     node.set("use_rslora", config.use_rslora);
+    return node;
+}
+
+Node ia3_keys(const AdapterConfig& config) {
+    Node node = Node::map();
+    Node feedforward = modules(config.feedforward, config.feedforward_regex);
+    if (feedforward.is_null()) feedforward = Node::list();   // null would mean PEFT's own choice
+    node.set("feedforward_modules", std::move(feedforward));
+    node.set("init_ia3_weights", true);
+    node.set("peft_type", "IA3");
+    return node;
+}
+
+}   // namespace
+
+std::string adapter_config_text(const AdapterConfig& config) {
+    check(config.targets.empty() != config.target_regex.empty(),
+          "adapter config: exactly one of targets and target_regex must be set");
+    Node node = config.type == AdapterType::lora ? lora_keys(config) : ia3_keys(config);
+    node.set("auto_mapping", nullptr);
+    node.set("base_model_name_or_path", text_or_null(config.base_model));
+    node.set("exclude_modules", modules(config.exclude, config.exclude_regex));
+    node.set("fan_in_fan_out", config.fan_in_fan_out);
+    node.set("inference_mode", true);
+    node.set("modules_to_save", list_or_null(config.modules_to_save));
+    node.set("revision", text_or_null(config.revision));
+    node.set("target_modules", modules(config.targets, config.target_regex));
+    node.set("task_type", text_or_null(config.task_type));
     return to_json(node, {.indent = 2, .ensure_ascii = true, .sort_keys = true});
 }
 
@@ -218,6 +236,7 @@ AdapterConfig parse_adapter_config(const Node& document, const std::string& wher
     const Reader reader{document, where};
     check_supported(reader);
     AdapterConfig config;
+    config.type = reader.text("peft_type") == "LORA" ? AdapterType::lora : AdapterType::ia3;
     config.base_model = reader.text("base_model_name_or_path");
     config.revision = reader.text("revision");
     config.task_type = reader.text("task_type");
@@ -253,7 +272,10 @@ AdapterConfig parse_adapter_config(const Node& document, const std::string& wher
         }
     }
     config.layers_pattern = reader.texts("layers_pattern");
+    if (const std::string bias = reader.text("bias"); !bias.empty()) config.bias = bias;
     config.use_rslora = reader.flag("use_rslora");
+    config.use_dora = reader.flag("use_dora");
+    reader.modules("feedforward_modules", config.feedforward, config.feedforward_regex);
     config.fan_in_fan_out = reader.flag("fan_in_fan_out");
     for (const auto& entry : document.as_map())
         if (!is_listed(entry.key, known_keys) && !is_listed(entry.key, refused_keys))

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,8 +24,9 @@ public:
     LinearGroup(const Scope& scope, std::int64_t in, const std::vector<LinearSpec>& members);
 
     // Allocates the stacked weight (f32 when a member is trainable, else `compute`), points the members' parameters
-    // into it, allocates adapters and fixes how the group runs. To be called once adapters are attached and
-    // `trainable` flags are set; the values are loaded afterwards.
+    // into it, allocates adapters and replacements and fixes how the group runs: fused when all members are bare or
+    // low-rank. To be called once adapters are attached and `trainable` flags are set; the values are loaded
+    // afterwards.
     void prepare(Place place, DType compute);
 
     // y (N, Σ out), members side by side in the order of declaration.
@@ -32,19 +34,26 @@ public:
 
     Weight& weight() const { return *weight_; }
     // The group as terms of the op `linear`, with the adapters that the context asks for; valid after prepare.
-    // Error(internal) when one of them is General: its members can only be run, by operator().
+    // Error(internal) when the members can only be run one by one, by operator().
     const LinearTerms& terms(const ForwardContext& context) const;
 
 private:
+    // One member with its adapter, and what it multiplies by when adapters are on.
+    struct Member {
+        std::unique_ptr<Linear> linear;
+        std::unique_ptr<Weight> replaced;   // of a replacement of its weight; or null
+        LinearTerms terms;                  // low-rank adapter included
+        std::optional<AdapterForm> form;
+    };
+    bool prepare_member(Member& member, Place place, DType compute);   // whether it can be fused
+    Tensor run(const Member& member, const Tensor& x, const ForwardContext& context) const;
     Tensor member_by_member(const Tensor& x, const ForwardContext& context) const;
 
-    std::vector<std::unique_ptr<Linear>> members_;
+    std::vector<Member> members_;
     std::unique_ptr<Weight> weight_;
-    LinearTerms bare_;                             // without adapters
-    LinearTerms with_adapters_;                    // with all low-rank adapters
-    std::vector<General> general_;                 // per member; an empty function where the member has none
-    std::vector<std::unique_ptr<Weight>> views_;   // one weight per member, when run member by member
-    std::vector<LinearTerms> member_terms_;
+    LinearTerms bare_;            // without adapters
+    LinearTerms with_adapters_;   // with all adapters, when fused
+    bool fused_ = true;
 };
 
 }   // namespace trainer

@@ -6,7 +6,7 @@
 #include <string>
 #include <variant>
 
-#include "autograd/parameter.h"
+#include "autograd/ops/linear.h"
 #include "models/context.h"
 #include "models/scope.h"
 
@@ -19,21 +19,34 @@ struct LowRank {
     float scale;
     float dropout;
     std::uint64_t site;   // random site of the dropout mask
+    // y −= scale · x A₀ᵀ B₀ᵀ: what the adapter began as, when that was not zero; or null.
+    Parameter* initial_a = nullptr;
+    Parameter* initial_b = nullptr;
 };
 
-// Any other change of a linear layer: receives its input and output, returns the new output.
+// The layer receives another input.
+struct InputTransform {
+    std::function<Tensor(const Tensor& x, const ForwardContext& context)> apply;
+};
+
+// y ← y ⊙ scale, one factor for each output, bias included.
+struct OutputScale {
+    Parameter* scale;
+};
+
+// Any other change: receives the input and the terms of the layer without its adapter, returns the output.
 struct General {
-    std::function<Tensor(const Tensor& x, const Tensor& y, const ForwardContext& context)> apply;
+    std::function<Tensor(const Tensor& x, const LinearTerms& bare, const ForwardContext& context)> apply;
 };
 
-using AdapterForm = std::variant<LowRank, General>;
+using AdapterForm = std::variant<LowRank, InputTransform, OutputScale, General>;
 
 // What sits in the adapter slot of a Linear (peft/). The form is asked for by LinearGroup::prepare.
 class Adapter {
 public:
     virtual ~Adapter() = default;
     virtual AdapterForm form() const = 0;
-    virtual void prepare(Place place) = 0;   // allocates its parameters
+    virtual void prepare(Place place) = 0;   // allocates its parameters; the layer has its `rows` by then
 };
 
 // One linear layer of the model under its hub name: weight (out, in), optional bias (out), and the adapter slot.
@@ -57,6 +70,7 @@ public:
     Parameter* const weight;
     Parameter* bias = nullptr;
     std::unique_ptr<Adapter> adapter;
+    std::unique_ptr<Weight> rows;   // its rows of the group's weight, without adapters; there after the group's prepare
 };
 
 }   // namespace trainer

@@ -91,8 +91,8 @@ public:
     }
 
     Tensor forward(const Tensor& x, const ForwardContext& context) const override {
-        const Tensor attended = attention_(input_norm_(x), table_, context);   // (N, C)
-        const AddNorm middle = post_attention_norm_(attended, x);              // (N, C) twice
+        const Tensor attended = attention_(input_norm_(x, context), table_, context);   // (N, C)
+        const AddNorm middle = post_attention_norm_(attended, x, context);              // (N, C) twice
         return add(middle.sum, mlp_(middle.norm, context));
     }
 
@@ -138,10 +138,10 @@ public:
         table_ = make_rope_table(config_.frequencies, std::max<std::int64_t>(longest, 1), 1.0f, place);
     }
 
-    Tensor embed(const Tensor& ids, const ForwardContext&) const override { return embedding_(ids); }
+    Tensor embed(const Tensor& ids, const ForwardContext& context) const override { return embedding_(ids, context); }
 
     Tensor hidden(const Tensor& x, const ForwardContext& context) const override {
-        return norm_(run_blocks(blocks_, x, context));
+        return norm_(run_blocks(blocks_, x, context), context);
     }
 
     const LinearTerms& head(const ForwardContext& context) const override {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "autograd/ops/rms_norm.h"
+#include "models/context.h"
 #include "models/scope.h"
 
 namespace trainer {
@@ -16,14 +17,21 @@ public:
     void prepare(Place place, DType compute) {
         const PurposeScope purpose(Purpose::weights);
         weight_.value = Tensor::empty(weight_.shape, weight_.trainable ? DType::f32 : compute, place);
+        if (Parameter* other = weight_.replacement) other->value = Tensor::empty(other->shape, DType::f32, place);
     }
 
-    Tensor operator()(const Tensor& x) const { return rms_norm(x, weight_, eps_); }
-    AddNorm operator()(const Tensor& x, const Tensor& residual) const {
-        return add_rms_norm(x, residual, weight_, eps_);
+    Tensor operator()(const Tensor& x, const ForwardContext& context) const {
+        return rms_norm(x, weight(context), eps_);
+    }
+    AddNorm operator()(const Tensor& x, const Tensor& residual, const ForwardContext& context) const {
+        return add_rms_norm(x, residual, weight(context), eps_);
     }
 
 private:
+    Parameter& weight(const ForwardContext& context) const {
+        return context.adapters && weight_.replacement ? *weight_.replacement : weight_;
+    }
+
     Parameter& weight_;
     float eps_;
 };

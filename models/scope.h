@@ -9,11 +9,14 @@
 namespace trainer {
 
 class Linear;
+class Embedding;
 
-// What the constructor of a model declares: parameters by hub name, and every Linear for adapters and quantisation.
+// What the constructor of a model declares: parameters by hub name, and every Linear and Embedding for adapters and
+// quantisation.
 struct Declarations {
     ParameterSet parameters;
     std::vector<Linear*> linears;
+    std::vector<Embedding*> embeddings;
 };
 
 // A path prefix in the model. A layer's constructor declares its weights under a scope; nothing is read or allocated.

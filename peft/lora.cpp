@@ -3,96 +3,192 @@
 #include <algorithm>
 #include <cmath>
 
-#include "autograd/random.h"
+#include "configs/error.h"
+#include "peft/adapter_config.h"
+#include "peft/dora_adapter.h"
+#include "peft/low_rank_values.h"
 #include "peft/targets.h"
+#include "peft/whole_copies.h"
 
 namespace trainer {
 
 namespace {
 
-class LoraAdapter : public Adapter {
-public:
-    LoraAdapter(const Linear& linear, const LoraOptions& options, ParameterSet& parameters)
-        : a_(parameters.declare(parameter_name(linear, "lora_A"), Shape(options.rank, linear.in_features))),
-          b_(parameters.declare(parameter_name(linear, "lora_B"), Shape(linear.out_features, options.rank))),
-          scale_(static_cast<float>(options.alpha / options.rank)),
-          dropout_(static_cast<float>(options.dropout)),
-          site_(site_key(linear.name, "lora_dropout")) {
-        for (Parameter* parameter : {&a_, &b_}) {
-            parameter->trainable = true;
-            parameter->in_base = false;
-        }
-    }
-
-    AdapterForm form() const override { return LowRank{&a_, &b_, scale_, dropout_, site_}; }
-
-    void prepare(Place place) override {
-        a_.value = Tensor::empty(a_.shape, DType::f32, place);
-        b_.value = Tensor::empty(b_.shape, DType::f32, place);
-    }
-
-    void initialise(std::uint64_t seed) {
-        const float bound = 1.0f / std::sqrt(static_cast<float>(a_.shape.columns()));
-        const std::uint64_t key = random_key(seed, site_key(a_.name, "initialise"));
-        on(a_.value.place(), [&](Cpu) {
-            auto* a = a_.value.data<float>();
-            for (std::int64_t i = 0; i < a_.shape.elements(); i += 4) {
-                const auto block = static_cast<std::uint64_t>(i / 4);
-                const auto words =
-                    philox(key, {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32), 0, 0});
-                for (std::int64_t j = i; j < std::min(i + 4, a_.shape.elements()); ++j)
-                    a[j] = bound * (2 * uniform(words[static_cast<std::size_t>(j - i)]) - 1);
-            }
-            std::fill_n(b_.value.data<float>(), b_.shape.elements(), 0.0f);
-        });
-        a_.changed();
-        b_.changed();
-    }
-
-    Parameter& a() const { return a_; }
-    Parameter& b() const { return b_; }
-
-private:
-    static std::string parameter_name(const Linear& linear, const char* part) {
-        return "base_model.model." + linear.name + "." + part + ".weight";   // as PEFT names them
-    }
-
-    Parameter& a_;
-    Parameter& b_;
-    float scale_;
-    float dropout_;
-    std::uint64_t site_;
-};
-
 class Lora : public PeftMethod {
 public:
-    explicit Lora(const LoraOptions& options) : options_(options) {}
+    explicit Lora(const AdapterOptions& options) : options_(options) {}
 
     void attach(Declarations& model) override {
-        const std::vector<Linear*> selected = select_targets(model.linears, options_.targets);
+        selected_ = select_targets(model, options_);
+        check_combination();
         for (const auto& parameter : model.parameters.all()) parameter->trainable = false;
-        for (Linear* linear : selected) {
-            auto adapter = std::make_unique<LoraAdapter>(*linear, options_, model.parameters);
-            modules_.push_back({linear->name, &adapter->a(), &adapter->b()});
-            adapters_.push_back(adapter.get());
-            linear->adapter = std::move(adapter);
-        }
+        for (Linear* linear : selected_.linears) attach(*linear, model.parameters);
+        for (Embedding* embedding : selected_.embeddings) attach(*embedding, model.parameters);
+        copies_.attach(model, options_, selected_);
+        trained_.insert(trained_.end(), copies_.parameters().begin(), copies_.parameters().end());
     }
 
     void initialise(std::uint64_t seed) override {
-        for (LoraAdapter* adapter : adapters_) adapter->initialise(seed);
+        const auto count = static_cast<std::int64_t>(adapters_.size());
+#pragma omp parallel for schedule(dynamic) if (takes_from_weight())
+        for (std::int64_t i = 0; i < count; ++i) adapters_[static_cast<std::size_t>(i)]->initialise(seed);
+        for (const Embedding* embedding : selected_.embeddings) {
+            fill(*embedding->adapter->a, 0);
+            fill_normal(*embedding->adapter->b, 1, seed);
+        }
+        copies_.initialise();
     }
 
-    const std::vector<AdaptedModule>& modules() const override { return modules_; }
+    const std::vector<Parameter*>& parameters() const override { return trained_; }
+
+    AdapterConfig config() const override {
+        AdapterConfig config = adapter_config(options_, selected_);
+        if (!takes_from_weight()) return config;
+        // α/r stays: (2α)/(2r), and √2 α / √(2r)
+        const double factor = options_.rslora ? std::sqrt(2.0) : 2.0;
+        config.rank *= 2;
+        config.alpha *= factor;
+        for (auto& [pattern, rank] : config.rank_pattern) rank *= 2;
+        for (auto& [pattern, alpha] : config.alpha_pattern) alpha *= factor;
+        return config;
+    }
+
+    std::vector<AdapterTensor> tensors(const std::function<const float*(const Parameter&)>& values) const override {
+        std::vector<AdapterTensor> all = PeftMethod::tensors(values);
+        if (!takes_from_weight()) return all;
+        for (const LowRankAdapter* adapter : adapters_) {
+            const LowRank low = adapter->low_rank();
+            join_rows(all, *low.a, *low.initial_a, values);
+            join_columns(all, *low.b, *low.initial_b, values);
+        }
+        return all;
+    }
 
 private:
-    LoraOptions options_;
-    std::vector<LoraAdapter*> adapters_;   // owned by the slots
-    std::vector<AdaptedModule> modules_;
+    bool takes_from_weight() const {
+        return options_.init == LowRankInit::pissa || options_.init == LowRankInit::olora;
+    }
+
+    LowRankOptions of_module(const std::string& name) const {
+        const std::int64_t rank = by_pattern(options_.rank_pattern, name, options_.rank);
+        const double alpha = by_pattern(options_.alpha_pattern, name, options_.alpha);
+        const auto r = static_cast<double>(rank);
+        return {rank, static_cast<float>(alpha / (options_.rslora ? std::sqrt(r) : r)),
+                static_cast<float>(options_.dropout), options_.init};
+    }
+
+    void attach(Linear& linear, ParameterSet& parameters) {
+        const LowRankOptions options = of_module(linear.name);
+        require(!takes_from_weight() || options.rank <= std::min(linear.in_features, linear.out_features),
+                Exit::bad_recipe, "peft.rank: init {} takes {} directions out of {}, which has {} → {} features",
+                enum_name(options_.init), options.rank, linear.name, linear.in_features, linear.out_features);
+        std::unique_ptr<LowRankAdapter> adapter;
+        if (options_.dora)
+            adapter = std::make_unique<DoraAdapter>(linear, options, parameters);
+        else
+            adapter = std::make_unique<LowRankAdapter>(linear, options, parameters);
+        adapters_.push_back(adapter.get());
+        const std::vector<Parameter*> trained = adapter->trained();
+        trained_.insert(trained_.end(), trained.begin(), trained.end());
+        linear.adapter = std::move(adapter);
+    }
+
+    void attach(Embedding& embedding, ParameterSet& parameters) {
+        const LowRankOptions options = of_module(embedding.name);
+        Parameter& a = declare_trained(parameters, adapter_parameter_name(embedding.name, "lora_embedding_A"),
+                                       Shape(options.rank, embedding.shape().rows()));
+        Parameter& b = declare_trained(parameters, adapter_parameter_name(embedding.name, "lora_embedding_B"),
+                                       Shape(embedding.shape().columns(), options.rank));
+        trained_.insert(trained_.end(), {&a, &b});
+        embedding.adapter = Embedding::LowRankRows{&a, &b, options.scale};
+    }
+
+    void check_combination() const {
+        if (takes_from_weight()) {
+            const std::string_view init = enum_name(options_.init);
+            require(
+                !options_.dora, Exit::bad_recipe,
+                "peft.dora: with init {} the lengths of the rows would not start at those of the weight; use one of "
+                "them",
+                init);
+            require(selected_.embeddings.empty(), Exit::bad_recipe,
+                    "peft.init: {} takes parts of a linear layer's weight; leave the embedding out of targets", init);
+            require(
+                !options_.rslora || (options_.rank_pattern.entries.empty() && options_.alpha_pattern.entries.empty()),
+                Exit::bad_recipe,
+                "peft.init: {} is saved as a LoRA of twice the rank, which rslora scales rightly only without "
+                "rank_pattern and alpha_pattern",
+                init);
+        }
+        if (!options_.dora) return;
+        require(selected_.embeddings.empty(), Exit::bad_recipe,
+                "peft.dora: only linear layers have lengths of rows to train; leave the embedding out of targets");
+        for (const Linear* linear : selected_.linears)
+            require(
+                linear->name != "lm_head", Exit::bad_recipe,
+                "peft.dora: the output layer is computed piece by piece with the loss, where only low-rank adapters "
+                "take part; leave lm_head out of targets");
+    }
+
+    // The tensor of `parameter` becomes [parameter; initial].
+    static void join_rows(std::vector<AdapterTensor>& all, const Parameter& parameter, const Parameter& initial,
+                          const std::function<const float*(const Parameter&)>& values) {
+        AdapterTensor& tensor = find(all, parameter);
+        const auto count = static_cast<std::size_t>(parameter.shape.elements());
+        const float* now = values(parameter);
+        const auto* before = initial.value.data<float>();
+        tensor.shape[0] *= 2;
+        tensor.made.assign(now, now + count);
+        tensor.made.insert(tensor.made.end(), before, before + count);
+    }
+
+    // The tensor of `parameter` becomes [parameter, −initial].
+    static void join_columns(std::vector<AdapterTensor>& all, const Parameter& parameter, const Parameter& initial,
+                             const std::function<const float*(const Parameter&)>& values) {
+        AdapterTensor& tensor = find(all, parameter);
+        const float* now = values(parameter);
+        const auto* before = initial.value.data<float>();
+        const std::int64_t rank = parameter.shape.columns();
+        tensor.shape[1] *= 2;
+        tensor.made.clear();
+        for (std::int64_t row = 0; row < parameter.shape.rows(); ++row) {
+            tensor.made.insert(tensor.made.end(), now + row * rank, now + (row + 1) * rank);
+            for (std::int64_t k = 0; k < rank; ++k) tensor.made.push_back(-before[row * rank + k]);
+        }
+    }
+
+    static AdapterTensor& find(std::vector<AdapterTensor>& all, const Parameter& parameter) {
+        return *std::find_if(all.begin(), all.end(), [&](const auto& one) { return one.name == parameter.name; });
+    }
+
+    AdapterOptions options_;
+    Selection selected_;
+    std::vector<LowRankAdapter*> adapters_;   // owned by the slots
+    WholeCopies copies_;
+    std::vector<Parameter*> trained_;
 };
+
+template <typename Change>
+std::unique_ptr<PeftMethod> changed(AdapterOptions options, Change change) {
+    change(options);
+    return make_lora(options);
+}
 
 }   // namespace
 
-std::unique_ptr<PeftMethod> make_lora(const LoraOptions& options) { return std::make_unique<Lora>(options); }
+std::unique_ptr<PeftMethod> make_lora(const AdapterOptions& options) { return std::make_unique<Lora>(options); }
+
+std::unique_ptr<PeftMethod> make_rslora(const AdapterOptions& options) {
+    return changed(options, [](AdapterOptions& o) { o.rslora = true; });
+}
+std::unique_ptr<PeftMethod> make_dora(const AdapterOptions& options) {
+    return changed(options, [](AdapterOptions& o) { o.dora = true; });
+}
+std::unique_ptr<PeftMethod> make_pissa(const AdapterOptions& options) {
+    return changed(options, [](AdapterOptions& o) { o.init = LowRankInit::pissa; });
+}
+std::unique_ptr<PeftMethod> make_olora(const AdapterOptions& options) {
+    return changed(options, [](AdapterOptions& o) { o.init = LowRankInit::olora; });
+}
 
 }   // namespace trainer

@@ -7,7 +7,17 @@
 namespace trainer {
 
 // LoRA (Hu et al., 2021): y += α/r · dropout(x) Aᵀ Bᵀ. A starts Kaiming-uniform with a = √5, that is
-// U(−1/√in, 1/√in); B starts at zero.
-std::unique_ptr<PeftMethod> make_lora(const LoraOptions& options);
+// U(−1/√in, 1/√in); B starts at zero. On an embedding A starts at zero and B normal, as in PEFT.
+//
+// With `init` pissa or olora A and B start at parts A₀, B₀ of the weight W. The base is left as it is: the layer
+// computes W x + s (B A − B₀ A₀) x, which is PEFT's residual weight W − s B₀ A₀ with its adapter, and starts as W
+// exactly up to rounding. It is saved as the plain LoRA of twice the rank that this is.
+std::unique_ptr<PeftMethod> make_lora(const AdapterOptions& options);
+
+// Other names for one option of LoRA each: rsLoRA (Kalajdzievski, 2023), DoRA, PiSSA, OLoRA.
+std::unique_ptr<PeftMethod> make_rslora(const AdapterOptions& options);
+std::unique_ptr<PeftMethod> make_dora(const AdapterOptions& options);
+std::unique_ptr<PeftMethod> make_pissa(const AdapterOptions& options);
+std::unique_ptr<PeftMethod> make_olora(const AdapterOptions& options);
 
 }   // namespace trainer

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "configs/fields.h"
@@ -38,18 +41,103 @@ struct FieldType<TargetOption> {
     static std::string expects(const Limits&) { return "all-linear, a list of module names, or a regular expression"; }
 };
 
-struct LoraOptions {
+// Whole numbers or reals by regular expression. Held in the order of the keys, in which adapter_config.json keeps them.
+template <typename Number>
+struct PatternMap {
+    std::vector<std::pair<std::string, Number>> entries;
+};
+
+template <typename Number>
+struct FieldType<PatternMap<Number>> {
+    static void read(const Node& node, PatternMap<Number>& out, const Where& where) {
+        if (!node.is_map()) return where.expected(node, expects({}));
+        PatternMap<Number> read;
+        for (const Node::Entry& entry : node.as_map()) {
+            Number number{};
+            FieldType<Number>::read(entry.value, number, where.inside(entry.key));
+            read.entries.emplace_back(entry.key, number);
+        }
+        std::sort(read.entries.begin(), read.entries.end());
+        out = std::move(read);
+    }
+    static Node write(const PatternMap<Number>& value) {
+        Node map = Node::map();
+        for (const auto& [pattern, number] : value.entries) map.set(pattern, FieldType<Number>::write(number));
+        return map;
+    }
+    static Node schema(const Limits& limits) {
+        Node map = Node::map();
+        map.set("type", "object");
+        map.set("additionalProperties", FieldType<Number>::schema(limits));
+        return map;
+    }
+    static std::string expects(const Limits&) { return "a map of regular expressions to numbers"; }
+};
+
+enum class TrainedBias { none, all, lora_only };
+enum class LowRankInit { standard, gaussian, pissa, olora };
+
+template <>
+struct EnumTable<TrainedBias> {
+    static constexpr std::pair<std::string_view, TrainedBias> names[] = {
+        {"none", TrainedBias::none}, {"all", TrainedBias::all}, {"lora_only", TrainedBias::lora_only}};
+};
+
+template <>
+struct EnumTable<LowRankInit> {
+    static constexpr std::pair<std::string_view, LowRankInit> names[] = {{"default", LowRankInit::standard},
+                                                                         {"gaussian", LowRankInit::gaussian},
+                                                                         {"pissa", LowRankInit::pissa},
+                                                                         {"olora", LowRankInit::olora}};
+};
+
+// The options of all methods; which of them a method reads stands in peft/registry.cpp.
+struct AdapterOptions {
     std::int64_t rank = 16;
     double alpha = 32;
     double dropout = 0.0;
     TargetOption targets;
+    std::optional<TargetOption> exclude;
+    std::vector<std::int64_t> layers_to_transform;
+    std::vector<std::string> layers_pattern;
+    PatternMap<std::int64_t> rank_pattern;
+    PatternMap<double> alpha_pattern;
+    TrainedBias bias = TrainedBias::none;
+    std::vector<std::string> modules_to_save;
+    LowRankInit init = LowRankInit::standard;
+    bool rslora = false;
+    bool dora = false;
+    double loraplus_lr_ratio = 1;
+    std::vector<std::string> feedforward = {"down_proj"};
+    std::optional<std::string> continue_from;
 
     template <typename Visitor>
     void fields(Visitor& field) {
         field("rank", rank, "rows of A and columns of B", between(1, 65536));
-        field("alpha", alpha, "the update is scaled by alpha / rank", above(0));
+        field("alpha", alpha, "the update is scaled by alpha / rank, with rslora by alpha / sqrt(rank)", above(0));
         field("dropout", dropout, "share of the layer's input that is dropped in front of A", at_least(0), below(1));
-        field("targets", targets, "the layers to adapt: all-linear, names such as [q_proj, v_proj], or a regex");
+        field("targets", targets,
+              "the layers to adapt: all-linear, names such as [q_proj, v_proj, embed_tokens], or a regex");
+        field("exclude", exclude, "of those, the ones left as they are: names or a regex");
+        field("layers_to_transform", layers_to_transform, "only in these layers, counted from 0; empty: in all",
+              at_least(0));
+        field("layers_pattern", layers_pattern, "names of the list of layers, when the model has several such lists");
+        field("rank_pattern", rank_pattern,
+              "other ranks by regex of the end of a module's path; the first match counts", between(1, 65536));
+        field("alpha_pattern", alpha_pattern, "other alphas in the same way", above(0));
+        field("bias", bias, "biases that are trained too: none, all of the model, or those of adapted layers");
+        field("modules_to_save", modules_to_save,
+              "modules trained whole beside the adapter, by the end of their path: [embed_tokens, lm_head]");
+        field("init", init,
+              "where A and B begin: default (A uniform, B zero), gaussian (A normal, B zero), pissa (the largest "
+              "singular vectors of the weight) or olora (its QR decomposition)");
+        field("rslora", rslora, "scale by alpha / sqrt(rank), so that high ranks do not learn more slowly");
+        field("dora", dora, "train the length of each row of the weight apart from its direction");
+        field("loraplus_lr_ratio", loraplus_lr_ratio, "LoRA+: B's learning rate as a multiple of A's", above(0));
+        field("feedforward", feedforward, "ia3: targets whose input is scaled instead of their output");
+        field("continue_from", continue_from,
+              "a saved adapter to go on with: its configuration counts, keys that contradict it are refused",
+              not_empty());
     }
 };
 

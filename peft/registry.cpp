@@ -1,14 +1,56 @@
 #include "peft/registry.h"
 
+#include "peft/ia3.h"
 #include "peft/lora.h"
 
 namespace trainer {
 
-const Registry<MakePeftMethod>& peft_methods() {
-    static const Registry<MakePeftMethod> table("adapter method",
-                                                {
-                                                    {"lora", "low-rank update of linear layers", make_lora},
-                                                });
+namespace {
+
+constexpr std::string_view about_lora =
+    "Adds s B A to the weight of each adapted layer, A and B being thin matrices of `rank` rows and columns and s = "
+    "alpha "
+    "/ rank. Only A and B are trained; B starts at zero, so training starts at the base model. Twice the rank is twice "
+    "the adapter. Saved as PEFT's LORA.";
+constexpr std::string_view about_rslora =
+    "LoRA with s = alpha / sqrt(rank) (`rslora: true`): the update keeps its size as the rank grows, so high ranks "
+    "learn "
+    "as fast as low ones. An alpha chosen for LoRA is too large here; divide it by sqrt(rank).";
+constexpr std::string_view about_dora =
+    "LoRA that trains the length of each row of the weight apart from its direction (`dora: true`). Often a little "
+    "better than LoRA at low ranks; costs the norms of all rows in each step and runs layer by layer.";
+constexpr std::string_view about_pissa =
+    "LoRA whose A and B start at the largest singular vectors of the weight (`init: pissa`), which then moves most "
+    "where "
+    "it is largest. Starts with one decomposition for each layer, which takes as long as its smaller side cubed. Saved "
+    "as "
+    "a LoRA of twice the rank on the unchanged base.";
+constexpr std::string_view about_olora =
+    "LoRA whose A and B start at the leading part of the weight's QR decomposition (`init: olora`). Saved as a LoRA of "
+    "twice the rank on the unchanged base.";
+constexpr std::string_view about_ia3 =
+    "Trains one factor for each output of a layer, or, for layers under `feedforward`, for each input: a few thousand "
+    "numbers in all. Wants a higher learning rate than LoRA (3e-3 and more); [k_proj, v_proj, down_proj] are the usual "
+    "targets.";
+
+const std::vector<std::string_view> only_ia3 = {"feedforward"};
+const std::vector<std::string_view> only_lora = {
+    "rank",   "alpha", "dropout",           "rank_pattern", "alpha_pattern",       "init",
+    "rslora", "dora",  "loraplus_lr_ratio", "bias",         "layers_to_transform", "layers_pattern"};
+
+}   // namespace
+
+const Registry<PeftMethodEntry>& peft_methods() {
+    static const Registry<PeftMethodEntry> table(
+        "adapter method",
+        {
+            {"lora", "low-rank update of linear layers", {make_lora, only_ia3, about_lora}},
+            {"rslora", "LoRA scaled by alpha / sqrt(rank)", {make_rslora, only_ia3, about_rslora}},
+            {"dora", "LoRA with trained lengths of the weight's rows", {make_dora, only_ia3, about_dora}},
+            {"pissa", "LoRA that starts at the largest singular vectors", {make_pissa, only_ia3, about_pissa}},
+            {"olora", "LoRA that starts at the QR decomposition", {make_olora, only_ia3, about_olora}},
+            {"ia3", "trained factors of inputs or outputs", {make_ia3, only_lora, about_ia3}},
+        });
     return table;
 }
 

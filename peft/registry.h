@@ -1,14 +1,20 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
+#include <vector>
 
 #include "configs/registry.h"
 #include "peft/method.h"
 
 namespace trainer {
 
-using MakePeftMethod = std::unique_ptr<PeftMethod> (*)(const LoraOptions& options);
+struct PeftMethodEntry {
+    std::unique_ptr<PeftMethod> (*make)(const AdapterOptions& options);
+    std::vector<std::string_view> unused;   // keys of AdapterOptions that it does not read
+    std::string_view explanation;           // for `trainer list methods --explain`
+};
 
-const Registry<MakePeftMethod>& peft_methods();
+const Registry<PeftMethodEntry>& peft_methods();
 
 }   // namespace trainer

@@ -1,51 +1,123 @@
 #include "peft/saved_adapter.h"
 
 #include <algorithm>
-#include <cmath>
+#include <set>
 
 #include "configs/error.h"
+#include "models/embedding.h"
 #include "models/linear.h"
-#include "peft/lora.h"
+#include "peft/adapter_config.h"
+#include "peft/registry.h"
+#include "peft/whole_copies.h"
 
 namespace trainer {
 
-SavedAdapter::SavedAdapter(const std::filesystem::path& folder) : folder_(folder.string()), file_(folder) {
-    const AdapterConfig& config = file_.config();
-    require(config.rank_pattern.empty() && config.alpha_pattern.empty(), Exit::bad_data,
-            "{}: rank_pattern and alpha_pattern are not supported", folder_);
-    require(file_.parameters().empty(), Exit::bad_data, "{}: weights saved whole are not supported, found {}", folder_,
-            file_.parameters().empty() ? "" : file_.parameters().front());
-    LoraOptions options;
-    options.rank = config.rank;
-    // rsLoRA scales by α/√r instead of α/r
-    options.alpha = config.use_rslora ? config.alpha * std::sqrt(static_cast<double>(config.rank)) : config.alpha;
-    for (const AdapterModule& module : file_.modules()) options.targets.names.push_back(module.name);
-    method_ = make_lora(options);
+namespace {
+
+// The options with the modules that the file holds, by their whole paths.
+AdapterOptions options_of(const AdapterFile& file) {
+    AdapterOptions options = adapter_options(file.config());
+    options.targets = {};
+    options.exclude.reset();
+    options.layers_to_transform.clear();
+    options.layers_pattern.clear();
+    options.feedforward.clear();
+    for (const AdapterModule& module : file.modules()) {
+        options.targets.names.push_back(module.name);
+        if (module.rank == 0 && module.out == 1) options.feedforward.push_back(module.name);
+    }
+    const auto& tensors = file.tensors();
+    if (std::none_of(tensors.begin(), tensors.end(), [](const auto& one) { return one.name.ends_with(".bias"); }))
+        options.bias = TrainedBias::none;   // asked for of a model that has none
+    return options;
+}
+
+template <typename Layer>
+const Layer* find(const std::vector<Layer*>& layers, const std::string& name) {
+    const auto found =
+        std::find_if(layers.begin(), layers.end(), [&](const Layer* layer) { return layer->name == name; });
+    return found == layers.end() ? nullptr : *found;
+}
+
+}   // namespace
+
+SavedAdapter::SavedAdapter(const std::filesystem::path& folder)
+    : folder_(folder.string()),
+      file_(folder),
+      method_(peft_methods().at(adapter_method(file_.config())).make(options_of(file_))),
+      notes_(file_.notes()) {}
+
+void SavedAdapter::check_modules(const Declarations& model) const {
+    for (const AdapterModule& module : file_.modules()) {
+        const Linear* linear = find(model.linears, module.name);
+        const Embedding* embedding = find(model.embeddings, module.name);
+        require(module.embedding ? embedding != nullptr : linear != nullptr, Exit::bad_data,
+                "{}: adapts {}, which the model does not have; it belongs to another base ({})", folder_, module.name,
+                file_.config().base_model);
+        const std::int64_t in = module.embedding ? embedding->shape().rows() : linear->in_features;
+        const std::int64_t out = module.embedding ? embedding->shape().columns() : linear->out_features;
+        const bool fits = module.rank > 0
+                              ? module.in == in && module.out == out
+                              : (module.in == in && module.out == 1) || (module.out == out && module.in == 1);
+        require(fits, Exit::bad_data,
+                "{}: {} is {} → {} in the adapter, {} → {} in the model; it belongs to another base ({})", folder_,
+                module.name, module.in, module.out, in, out, file_.config().base_model);
+    }
 }
 
 void SavedAdapter::attach(Declarations& model) {
-    for (const AdapterModule& module : file_.modules()) {
-        const auto found = std::find_if(model.linears.begin(), model.linears.end(),
-                                        [&](const Linear* linear) { return linear->name == module.name; });
-        require(found != model.linears.end(), Exit::bad_data,
-                "{}: adapts {}, which the model does not have; it belongs to another base ({})", folder_, module.name,
-                file_.config().base_model);
-        require((*found)->in_features == module.in && (*found)->out_features == module.out, Exit::bad_data,
-                "{}: {} is {} → {} in the adapter, {} → {} in the model; it belongs to another base ({})", folder_,
-                module.name, module.in, module.out, (*found)->in_features, (*found)->out_features,
-                file_.config().base_model);
-    }
+    check_modules(model);
     method_->attach(model);
+    for (const Parameter* parameter : method_->parameters()) {
+        const FileTensor* tensor = file_.find(parameter->name);
+        require(tensor != nullptr, Exit::bad_data, "{}: there is no tensor {}, which its configuration asks for",
+                folder_, parameter->name);
+        require(tensor->shape == parameter->shape.sizes(), Exit::bad_data,
+                "{}: tensor {} has shape {}, its configuration and the model ask for {}", folder_, tensor->name,
+                shape_text(tensor->shape), shape_text(parameter->shape.sizes()));
+    }
+    attach_replacements(model);
 }
 
-void SavedAdapter::read() {
-    for (const AdaptedModule& adapted : method_->modules()) {
-        const auto module = std::find_if(file_.modules().begin(), file_.modules().end(),
-                                         [&](const AdapterModule& one) { return one.name == adapted.name; });
-        file_.read(*module, adapted.a->value.data<float>(), adapted.b->value.data<float>());
-        adapted.a->changed();
-        adapted.b->changed();
+// PEFT writes embeddings and output layer whole when they are adapted or were resized.
+void SavedAdapter::attach_replacements(Declarations& model) {
+    std::set<std::string> known;
+    for (const Parameter* parameter : method_->parameters()) known.insert(parameter->name);
+    constexpr std::string_view wrapped = ".base_layer.weight";
+    for (const FileTensor& tensor : file_.tensors()) {
+        if (known.count(tensor.name) > 0) continue;
+        std::string name = tensor.name.substr(adapter_prefix.size());
+        if (name.ends_with(wrapped)) name = name.substr(0, name.size() - wrapped.size()) + ".weight";
+        Parameter* original = model.parameters.find(name);
+        if (!original && name == "lm_head.weight") {
+            notes_.push_back(
+                format("{}: {} is left out: the model's output layer is its embedding", folder_, tensor.name));
+            continue;
+        }
+        require(original && original->in_base && !original->replacement, Exit::bad_data,
+                "{}: tensor {} is explained neither by the adapter's configuration nor by the model", folder_,
+                tensor.name);
+        require(tensor.shape == original->shape.sizes(), Exit::bad_data,
+                "{}: tensor {} has shape {}, the model {}; adapters of a resized vocabulary are not supported", folder_,
+                tensor.name, shape_text(tensor.shape), shape_text(original->shape.sizes()));
+        frozen_.push_back(&WholeCopies::replace(model, *original, tensor.name, false));
     }
+}
+
+std::vector<AdapterTensor> SavedAdapter::tensors(const std::function<const float*(const Parameter&)>& values) const {
+    std::vector<AdapterTensor> all = method_->tensors(values);
+    for (const Parameter* parameter : frozen_)
+        all.push_back({parameter->name, parameter->shape.sizes(), parameter->value.data<float>(), {}});
+    return all;
+}
+
+void SavedAdapter::initialise(std::uint64_t) {
+    const auto read = [this](Parameter* parameter) {
+        file_.read(parameter->name, parameter->value.data<float>());
+        parameter->changed();
+    };
+    std::for_each(method_->parameters().begin(), method_->parameters().end(), read);
+    std::for_each(frozen_.begin(), frozen_.end(), read);
 }
 
 }   // namespace trainer

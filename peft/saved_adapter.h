@@ -5,27 +5,35 @@
 #include <string>
 #include <vector>
 
-#include "hub/adapter.h"
-#include "models/causal_lm.h"
 #include "peft/method.h"
 
 namespace trainer {
 
-// An adapter read from a PEFT folder onto a model: attach before the model's prepare, read after it.
-class SavedAdapter {
+// An adapter read from a PEFT folder onto a model: a method whose first values are the saved ones.
+class SavedAdapter : public PeftMethod {
 public:
-    // Errors of AdapterFile; Error(bad_data) when a module is not in the model or has another shape, or when the
-    // adapter uses what is not supported.
+    // Errors of AdapterFile.
     explicit SavedAdapter(const std::filesystem::path& folder);
 
-    void attach(Declarations& model);
-    void read();
-    const std::vector<std::string>& notes() const { return file_.notes(); }   // unknown keys of its config
+    // Error(bad_data) when a module is not in the model or has another shape, when a tensor is missing or of another
+    // shape than the configuration says, and when there is one that it does not explain.
+    void attach(Declarations& model) override;
+    void initialise(std::uint64_t seed = 0) override;   // reads; the seed has no say
+    const std::vector<Parameter*>& parameters() const override { return method_->parameters(); }
+    AdapterConfig config() const override { return file_.config(); }
+    std::vector<AdapterTensor> tensors(const std::function<const float*(const Parameter&)>& values) const override;
+
+    const std::vector<std::string>& notes() const { return notes_; }   // what it holds without effect
 
 private:
+    void check_modules(const Declarations& model) const;
+    void attach_replacements(Declarations& model);
+
     std::string folder_;
     AdapterFile file_;
     std::unique_ptr<PeftMethod> method_;
+    std::vector<Parameter*> frozen_;   // weights of the base that it brings along
+    std::vector<std::string> notes_;
 };
 
 }   // namespace trainer

@@ -13,87 +13,168 @@ namespace {
 const std::string all_linear = "all-linear";
 const std::string output_layer = "lm_head";   // PEFT's all-linear leaves the output layer out
 
+using Names = std::vector<std::string>;
+
 bool has_suffix(const std::string& path, const std::string& entry) {
     return path == entry || path.ends_with("." + entry);
 }
 
+bool is_suffix_of_any(const Names& names, const std::string& entry) {
+    return std::any_of(names.begin(), names.end(), [&](const auto& name) { return has_suffix(name, entry); });
+}
+
 std::string last_part(const std::string& path) { return path.substr(path.rfind('.') + 1); }
 
-std::vector<std::string> last_parts(const std::vector<Linear*>& linears) {
+Names last_parts(const Names& names) {
     std::set<std::string> parts;
-    for (const Linear* linear : linears) parts.insert(last_part(linear->name));
+    for (const std::string& name : names) parts.insert(last_part(name));
     return {parts.begin(), parts.end()};
 }
 
-[[noreturn]] void no_match(const std::vector<Linear*>& linears, const std::string& entry) {
-    const std::vector<std::string> names = last_parts(linears);
-    fail(Exit::bad_recipe, "peft.targets: \"{}\" matches no linear layer of the model; {}it has {}", entry,
-         entry == all_linear ? "did you mean all-linear without brackets? " : did_you_mean(last_part(entry), names),
-         join(names));
+std::regex regex_of(const std::string& pattern, const std::string& key) {
+    try {
+        return std::regex(pattern);
+    } catch (const std::regex_error& error) {
+        fail(Exit::bad_recipe, "{}: \"{}\" is no regular expression: {}", key, pattern, error.what());
+    }
 }
 
-bool is_suffix_of_any(const std::vector<Linear*>& linears, const std::string& entry) {
-    return std::any_of(linears.begin(), linears.end(),
-                       [&](const Linear* linear) { return has_suffix(linear->name, entry); });
+[[noreturn]] void no_match(const Names& names, const std::string& entry, const std::string& key) {
+    const Names parts = last_parts(names);
+    if (last_part(entry) == output_layer && !is_suffix_of_any(names, output_layer))
+        fail(Exit::bad_recipe,
+             "{}: the model has no lm_head of its own: its output layer is the embedding, whose weights are used twice",
+             key);
+    fail(Exit::bad_recipe, "{}: \"{}\" matches no linear layer or embedding of the model; {}it has {}", key, entry,
+         entry == all_linear ? "did you mean all-linear without brackets? " : did_you_mean(last_part(entry), parts),
+         join(parts));
 }
 
 // The list that was perhaps meant by "q_proj", "q_porj", "q_proj, v_proj" or "(q_proj|v_proj)"; "" when none can be.
-std::string meant_list(const std::vector<Linear*>& linears, const std::string& pattern) {
+std::string meant_list(const Names& names, const std::string& pattern) {
     constexpr std::string_view between = " ,|()[]";
-    std::vector<std::string> names;
+    Names meant;
     for (std::size_t at = 0; (at = pattern.find_first_not_of(between, at)) != std::string::npos;) {
         const std::size_t end = std::min(pattern.size(), pattern.find_first_of(between, at));
         std::string name = pattern.substr(at, end - at);
-        if (!is_suffix_of_any(linears, name)) name = nearest(name, last_parts(linears));
+        if (!is_suffix_of_any(names, name)) name = nearest(name, last_parts(names));
         if (name.empty()) return "";
-        names.push_back(std::move(name));
+        meant.push_back(std::move(name));
         at = end;
     }
-    return names.empty() ? "" : "[" + join(names) + "]";
+    return meant.empty() ? "" : "[" + join(meant) + "]";
 }
 
-[[noreturn]] void no_match_of_pattern(const std::vector<Linear*>& linears, const std::string& pattern) {
-    const std::string meant = nearest(pattern, {all_linear}).empty() ? meant_list(linears, pattern) : all_linear;
-    fail(
-        Exit::bad_recipe,
-        "peft.targets: the regular expression \"{}\" matches no linear layer of the model as a whole, such as {}; {}it "
-        "has {}",
-        pattern, linears.front()->name, meant.empty() ? "" : "did you mean " + meant + "? ", join(last_parts(linears)));
+[[noreturn]] void no_match_of_pattern(const Names& names, const std::string& pattern, const std::string& key) {
+    const std::string meant = nearest(pattern, {all_linear}).empty() ? meant_list(names, pattern) : all_linear;
+    fail(Exit::bad_recipe,
+         "{}: the regular expression \"{}\" matches no linear layer or embedding of the model as a whole, such as {}; "
+         "{}it has {}",
+         key, pattern, names.front(), meant.empty() ? "" : "did you mean " + meant + "? ", join(last_parts(names)));
 }
 
-std::vector<Linear*> matching(const std::vector<Linear*>& linears, const std::string& pattern) {
-    std::regex regex;
-    try {
-        regex = std::regex(pattern);
-    } catch (const std::regex_error& error) {
-        fail(Exit::bad_recipe, "peft.targets: \"{}\" is no regular expression: {}", pattern, error.what());
+// The index that follows the name of the list of layers: "model.layers.3.mlp" → 3; nothing outside of layers.
+std::optional<std::int64_t> layer_of(const std::string& module, const Names& patterns) {
+    const Names alternatives = patterns.empty() ? Names{"[^.]*"} : patterns;
+    for (const std::string& pattern : alternatives) {
+        std::smatch found;
+        if (std::regex_search(module, found, regex_of("^.*?\\." + pattern + "\\.(\\d+)\\.", "peft.layers_pattern"),
+                              std::regex_constants::match_continuous))
+            return std::stoll(found[1]);
     }
-    std::vector<Linear*> selected;
-    for (Linear* linear : linears)
-        if (std::regex_match(linear->name, regex)) selected.push_back(linear);
-    if (selected.empty()) no_match_of_pattern(linears, pattern);
-    return selected;
+    return std::nullopt;
+}
+
+// Whether the parts above or at the end of a path name a module that is trained whole.
+bool lies_under(const std::string& module, const Names& saved) {
+    return std::any_of(saved.begin(), saved.end(), [&](const std::string& name) {
+        return ("." + module + ".").find("." + name + ".") != std::string::npos;
+    });
+}
+
+void check_layers(const Names& names, const AdapterOptions& options) {
+    if (!options.layers_pattern.empty() && options.layers_to_transform.empty())
+        fail(Exit::bad_recipe, "peft.layers_pattern: has no effect without layers_to_transform");
+    if (options.layers_to_transform.empty()) return;
+    if (options.targets.names.empty() && options.targets.pattern != all_linear)
+        fail(Exit::bad_recipe,
+             "peft.layers_to_transform: a regular expression in targets says already which layers; use one of them");
+    std::int64_t count = 0;
+    for (const std::string& name : names)
+        if (const auto layer = layer_of(name, options.layers_pattern)) count = std::max(count, *layer + 1);
+    for (const std::int64_t layer : options.layers_to_transform)
+        require(
+            layer < count, Exit::bad_recipe, "peft.layers_to_transform: there is no layer {}; {}", layer,
+            count == 0 ? "no path of the model has such a list of layers" : format("the model has 0 to {}", count - 1));
 }
 
 }   // namespace
 
-std::vector<Linear*> select_targets(const std::vector<Linear*>& linears, const TargetOption& targets) {
-    std::vector<Linear*> selected;
-    if (targets.names.empty()) {
-        if (targets.pattern != all_linear) return matching(linears, targets.pattern);
-        for (Linear* linear : linears)
-            if (linear->name != output_layer) selected.push_back(linear);
-        return selected;
-    }
+bool is_match(const std::string& name, const TargetOption& targets) {
+    if (targets.names.empty())
+        return targets.pattern == all_linear ? name != output_layer
+                                             : std::regex_match(name, std::regex(targets.pattern));
+    return std::any_of(targets.names.begin(), targets.names.end(),
+                       [&](const std::string& entry) { return has_suffix(name, entry); });
+}
+
+std::vector<std::string> matching_names(const Names& names, const TargetOption& targets, const std::string& key) {
     for (const std::string& entry : targets.names)
-        if (!is_suffix_of_any(linears, entry)) no_match(linears, entry);
-    for (Linear* linear : linears)
-        if (std::any_of(targets.names.begin(), targets.names.end(),
-                        [&](const std::string& entry) { return has_suffix(linear->name, entry); }))
-            selected.push_back(linear);
+        if (!is_suffix_of_any(names, entry)) no_match(names, entry, key);
+    if (targets.names.empty() && targets.pattern != all_linear) regex_of(targets.pattern, key);
+    Names matching;
+    for (const std::string& name : names)
+        if (is_match(name, targets)) matching.push_back(name);
+    if (matching.empty()) no_match_of_pattern(names, targets.pattern, key);
+    return matching;
+}
+
+Selection select_targets(const Declarations& model, const AdapterOptions& options) {
+    Names linears, names;
+    for (const Linear* linear : model.linears) linears.push_back(linear->name);
+    names = linears;
+    if (!(options.targets.names.empty() && options.targets.pattern == all_linear))
+        for (const Embedding* embedding : model.embeddings) names.push_back(embedding->name);
+    check_layers(linears, options);
+
+    const Names matching = matching_names(names, options.targets, "peft.targets");
+    if (options.exclude) matching_names(matching, *options.exclude, "peft.exclude");   // of effect
+    const std::vector<std::int64_t>& layers = options.layers_to_transform;
+    const auto chosen = [&](const std::string& name) {
+        if (std::find(matching.begin(), matching.end(), name) == matching.end()) return false;
+        if (options.exclude && is_match(name, *options.exclude)) return false;
+        if (lies_under(name, options.modules_to_save)) return false;
+        if (layers.empty()) return true;
+        const auto layer = layer_of(name, options.layers_pattern);
+        return layer && std::find(layers.begin(), layers.end(), *layer) != layers.end();
+    };
+    Selection selected;
+    for (Linear* linear : model.linears)
+        if (chosen(linear->name)) selected.linears.push_back(linear);
+    for (Embedding* embedding : model.embeddings)
+        if (chosen(embedding->name)) selected.embeddings.push_back(embedding);
+    require(!selected.linears.empty() || !selected.embeddings.empty(), Exit::bad_recipe,
+            "peft.targets: nothing is left to adapt after exclude, modules_to_save and layers_to_transform");
     return selected;
 }
 
-std::vector<std::string> target_suffixes(const std::vector<Linear*>& selected) { return last_parts(selected); }
+template <typename Number>
+Number by_pattern(const PatternMap<Number>& patterns, const std::string& module, Number otherwise) {
+    for (const auto& [pattern, number] : patterns.entries) {
+        regex_of(pattern, "peft.rank_pattern or alpha_pattern");   // so that a mistake is shown as it was written
+        if (std::regex_match(module, std::regex("(.*\\.)?(" + pattern + ")"))) return number;
+    }
+    return otherwise;
+}
+
+template std::int64_t by_pattern(const PatternMap<std::int64_t>&, const std::string&, std::int64_t);
+template double by_pattern(const PatternMap<double>&, const std::string&, double);
+
+std::vector<std::string> target_suffixes(const Selection& selected) {
+    Names names;
+    for (const Linear* linear : selected.linears) names.push_back(linear->name);
+    for (const Embedding* embedding : selected.embeddings) names.push_back(embedding->name);
+    return last_parts(names);
+}
 
 }   // namespace trainer

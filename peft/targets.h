@@ -1,19 +1,42 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "models/embedding.h"
 #include "models/linear.h"
 #include "peft/options.h"
 
 namespace trainer {
 
-// The linear layers a method adapts, in the model's order, by PEFT's rules: `all-linear` is every Linear but lm_head;
-// a list holds names that equal a module's path or a suffix of it after a dot; any other string is a regular
-// expression that must match the whole path. Error(bad_recipe) with the nearest names when an entry matches nothing.
-std::vector<Linear*> select_targets(const std::vector<Linear*>& linears, const TargetOption& targets);
+// What a method adapts, in the model's order.
+struct Selection {
+    std::vector<Linear*> linears;
+    std::vector<Embedding*> embeddings;
+};
+
+// The layers that the options choose, by PEFT's rules: `all-linear` is every Linear but lm_head; a list holds names
+// that equal a module's path or a suffix of it after a dot; any other string is a regular expression that must match
+// the whole path. `exclude`, `modules_to_save` and `layers_to_transform` take away. Error(bad_recipe) with the nearest
+// names when an entry matches nothing, and when nothing is left.
+Selection select_targets(const Declarations& model, const AdapterOptions& options);
+
+// The paths among `names` that match, in their order; the rules of `targets` above. `key` is what messages call it.
+std::vector<std::string> matching_names(const std::vector<std::string>& names, const TargetOption& targets,
+                                        const std::string& key);
+
+// The same question for one path, when it is known that something matches.
+bool is_match(const std::string& name, const TargetOption& targets);
+
+// The number that the first of the patterns gives to a module: a regular expression must match its whole path or the
+// end of it after a dot.
+template <typename Number>
+Number by_pattern(const PatternMap<Number>& patterns, const std::string& module, Number otherwise);
 
 // What adapter_config.json lists for such a choice: for all-linear the last path components, sorted.
-std::vector<std::string> target_suffixes(const std::vector<Linear*>& selected);
+std::vector<std::string> target_suffixes(const Selection& selected);
 
 }   // namespace trainer

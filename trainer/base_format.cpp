@@ -40,7 +40,8 @@ void set_format(Parameter& parameter, std::shared_ptr<PackedMatrix> matrix) {
 void keep_stored(Declarations& model, const Snapshot& snapshot, DType dtype) {
     bool any = false;
     for (const auto& parameter : model.parameters.all()) {
-        if (!parameter->in_base || !snapshot.weights->contains(parameter->name)) continue;
+        const bool is_copied = parameter->replacement && parameter->shape.dimensions() == 2;   // by an adapter
+        if (!parameter->in_base || is_copied || !snapshot.weights->contains(parameter->name)) continue;
         if (auto matrix = snapshot.weights->packed(parameter->name, dtype)) {
             set_format(*parameter, std::move(matrix));
             any = true;

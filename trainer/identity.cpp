@@ -25,6 +25,7 @@ constexpr std::string_view harmless[] = {"device",
                                          "data.valid.path",
                                          "data.valid.*.path",
                                          "data.template",
+                                         "peft.continue_from",
                                          "training.recompute",
                                          "training.sharding",
                                          "training.nonfinite_steps",
@@ -102,9 +103,12 @@ std::string data_digest(const Inputs& inputs) {
     return data.finish();
 }
 
-std::string base_digest(const BaseModel& base) {
+std::string base_digest(const BaseModel& base, const std::optional<PeftOptions>& peft) {
     Sha256 all;
     for (const std::string& digest : sha256_of_files(base.snapshot.files)) all.update(digest);
+    if (peft && peft->adapter.continue_from)
+        for (const char* name : {"adapter_config.json", "adapter_model.safetensors"})
+            all.update(sha256_of_file(std::filesystem::path(*peft->adapter.continue_from) / name));
     return all.finish();
 }
 
@@ -114,7 +118,7 @@ std::map<std::string, std::string> identity_of(const Inputs& inputs) {
     return {{"program", program_digest()},
             {"recipe", recipe_digest(inputs.recipe)},
             {"data", data_digest(inputs)},
-            {"base", base_digest(inputs.base)},
+            {"base", base_digest(inputs.base, inputs.recipe.peft)},
             {"numerics", numerics_fingerprint()}};
 }
 

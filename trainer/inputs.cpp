@@ -6,12 +6,15 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <regex>
 
 #include "configs/error.h"
 #include "configs/file.h"
 #include "hub/load.h"
 #include "models/registry.h"
+#include "peft/learning_rates.h"
 #include "peft/registry.h"
+#include "peft/saved_adapter.h"
 #include "trainer/base_format.h"
 #include "trainer/run_options.h"
 
@@ -128,6 +131,25 @@ void override_config(Node& config, const Node& overrides, const std::string& bas
     complaints.raise();
 }
 
+// Without patterns all parameters are trained, else those whose name begins with a match of one.
+void choose_trainable(ParameterSet& parameters, const std::vector<std::string>& patterns) {
+    constexpr const char* key = "training.unfrozen_parameters";
+    for (const auto& parameter : parameters.all()) parameter->trainable = patterns.empty();
+    for (const std::string& pattern : patterns) {
+        bool any = false;
+        try {
+            const std::regex regex(pattern);
+            for (const auto& parameter : parameters.all())
+                if (std::regex_search(parameter->name, regex, std::regex_constants::match_continuous))
+                    parameter->trainable = any = true;
+        } catch (const std::regex_error& error) {
+            fail(Exit::bad_recipe, "{}: \"{}\" is no regular expression: {}", key, pattern, error.what());
+        }
+        require(any, Exit::bad_recipe, "{}: no name of a parameter begins with a match of \"{}\"; such a name is {}",
+                key, pattern, parameters.all().back()->name);
+    }
+}
+
 }   // namespace
 
 BaseModel open_base_model(const std::string& base, const std::string& revision, const Node& config_overrides,
@@ -148,11 +170,16 @@ BaseModel open_base_model(const std::string& base, const std::string& revision, 
 DeclaredModel declare_model(const Recipe& recipe, const Snapshot& snapshot) {
     DeclaredModel out;
     out.model = make_causal_lm(snapshot.config);
-    if (const auto& peft = recipe.peft) {
-        out.peft = peft_methods().at(peft->method)(peft->lora);
+    if (recipe.peft) {
+        const AdapterOptions& options = recipe.peft->adapter;
+        if (options.continue_from)
+            out.peft = std::make_unique<SavedAdapter>(*options.continue_from);
+        else
+            out.peft = peft_methods().at(recipe.peft->method).make(options);
         out.peft->attach(out.model->declarations());
+        scale_learning_rates(out.peft->parameters(), options.loraplus_lr_ratio);
     } else {
-        for (const auto& parameter : out.model->parameters().all()) parameter->trainable = true;
+        choose_trainable(out.model->parameters(), recipe.training.unfrozen_parameters);
     }
     choose_formats(out.model->declarations(), recipe.model, snapshot);
     return out;

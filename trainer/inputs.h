@@ -41,6 +41,7 @@ struct BaseModel {
 BaseModel open_base_model(const std::string& base, const std::string& revision, const Node& config_overrides,
                           const std::string& template_path, const std::string& eos_override);
 
+// Error(bad_recipe) when targets, unfrozen_parameters or quantize.skip match nothing.
 DeclaredModel declare_model(const Recipe& recipe, const Snapshot& snapshot);
 
 struct ValidationSet {

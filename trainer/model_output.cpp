@@ -6,7 +6,6 @@
 #include "hub/card.h"
 #include "hub/export.h"
 #include "hub/output_file.h"
-#include "peft/targets.h"
 #include "trainer/version.h"
 
 namespace trainer {
@@ -17,33 +16,28 @@ std::string base_name(const Inputs& inputs) { return inputs.recipe.model.hub_id.
 
 using Values = std::function<const float*(const Parameter&)>;
 
-void write_adapter_files(const std::filesystem::path& folder, const Inputs& inputs, CausalLm& model,
-                         const PeftMethod& peft, const Values& values) {
-    const LoraOptions& options = inputs.recipe.peft->lora;
-    AdapterConfig config;
+void write_adapter_files(const std::filesystem::path& folder, const Inputs& inputs, const PeftMethod& peft,
+                         const Values& values) {
+    AdapterConfig config = peft.config();
     config.base_model = base_name(inputs);
     config.revision = inputs.base.snapshot.revision;
-    config.rank = options.rank;
-    config.alpha = options.alpha;
-    config.dropout = options.dropout;
-    if (options.targets.names.empty() && options.targets.pattern != "all-linear") {
-        config.target_regex = options.targets.pattern;
-    } else {
-        config.targets = options.targets.names.empty()
-                             ? target_suffixes(select_targets(model.declarations().linears, options.targets))
-                             : options.targets.names;
-    }
-    std::vector<AdapterModuleToWrite> modules;
-    for (const AdaptedModule& module : peft.modules())
-        modules.push_back({{module.name, module.a->shape.rows(), module.a->shape.columns(), module.b->shape.rows()},
-                           values(*module.a),
-                           values(*module.b)});
-    write_adapter(folder, config, modules);
+    write_adapter(folder, config, peft.tensors(values));
 }
 
 FileDType saved_dtype(const Inputs& inputs) {
     const DType dtype = stored_dtype(inputs.base.snapshot.config);
     return dtype == DType::f32 ? FileDType::f32 : dtype == DType::f16 ? FileDType::f16 : FileDType::bf16;
+}
+
+// A frozen parameter as the base's files have it, read when its turn comes.
+TensorToWrite tensor_of_base(const Parameter& parameter, const WeightSource& weights, FileDType dtype) {
+    TensorToWrite tensor{parameter.name, dtype, parameter.shape.sizes(), {}, {}};
+    tensor.produce = [&parameter, &weights, dtype](const ByteSink& sink) {
+        std::vector<float> values(static_cast<std::size_t>(parameter.shape.elements()));
+        weights.read(parameter.name, DType::f32, values.data());
+        tensor_from_f32(parameter.name, parameter.shape.sizes(), values.data(), dtype).produce(sink);
+    };
+    return tensor;
 }
 
 void write_whole_model(const std::filesystem::path& folder, const Inputs& inputs, CausalLm& model,
@@ -54,7 +48,9 @@ void write_whole_model(const std::filesystem::path& folder, const Inputs& inputs
     std::vector<TensorToWrite> tensors;
     for (const auto& parameter : model.parameters().all())
         tensors.push_back(
-            tensor_from_f32(parameter->name, parameter->shape.sizes(), values(*parameter), options.dtype));
+            parameter->trainable
+                ? tensor_from_f32(parameter->name, parameter->shape.sizes(), values(*parameter), options.dtype)
+                : tensor_of_base(*parameter, *inputs.base.snapshot.weights, options.dtype));
     export_model(folder, inputs.base.snapshot, tensors, options);
 }
 
@@ -82,6 +78,7 @@ std::string card(const Inputs& inputs, bool adapter) {
     card.title = std::filesystem::path(recipe.output).filename().string();
     if (inputs.base.snapshot.is_hub_id || recipe.model.hub_id) card.base_model = base_name(inputs);
     card.adapter = adapter;
+    if (adapter) card.method = recipe.peft->method == "ia3" ? "ia3" : "lora";
     card.hyperparameters = {{"steps", std::to_string(inputs.total_steps)},
                             {"batch", std::to_string(recipe.training.batch)},
                             {"learning rate", format("{}", recipe.optimizer.lr)},
@@ -103,7 +100,9 @@ DType stored_dtype(const Node& config) {
 }
 
 std::uint64_t ModelOutput::bytes() const {
-    const auto elements = static_cast<std::uint64_t>(model.parameters().elements(peft != nullptr));
+    std::uint64_t elements = 0;   // of what an adapter brings along, or of the whole model
+    for (const auto& parameter : model.parameters().all())
+        if (!peft || !parameter->in_base) elements += static_cast<std::uint64_t>(parameter->shape.elements());
     std::uint64_t bytes = elements * static_cast<std::uint64_t>(peft ? 4 : bits_of(saved_dtype(inputs)) / 8);
     for (const auto& [name, text] : tokenizer_texts(inputs.base.snapshot)) bytes += text.size();
     return bytes;
@@ -111,7 +110,7 @@ std::uint64_t ModelOutput::bytes() const {
 
 void ModelOutput::write(const std::filesystem::path& folder) const {
     if (peft) {
-        write_adapter_files(folder, inputs, model, *peft, values);
+        write_adapter_files(folder, inputs, *peft, values);
         export_tokenizer(folder, inputs.base.snapshot);
     } else {
         write_whole_model(folder, inputs, model, values);

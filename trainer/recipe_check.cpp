@@ -7,6 +7,7 @@
 #include "optim/adafactor.h"
 #include "optim/schedule.h"
 #include "optim/sgd.h"
+#include "trainer/adapter_check.h"
 
 namespace trainer {
 
@@ -152,7 +153,7 @@ void check_paths(Recipe& recipe, const Node& document, Complaints& complaints) {
 
 void check_dtype(Recipe& recipe, const Node& document) {
     const Node* dtype = written(document, "model", "dtype");
-    if (dtype && recipe.model.dtype && !recipe.peft)
+    if (dtype && recipe.model.dtype && !recipe.peft && recipe.training.unfrozen_parameters.empty())
         recipe.warnings.push_back(place_of(*dtype) +
                                   "model.dtype: without peft no weights are frozen, so it has no effect");
 }
@@ -181,6 +182,7 @@ void check_recipe(Recipe& recipe, const Node& document, Complaints& complaints) 
     check_paths(recipe, document, complaints);
     check_dtype(recipe, document);
     check_quantize(recipe, document, complaints);
+    check_adapter(recipe, document, complaints);
     check_eval(recipe, document);
 }
 

@@ -73,12 +73,12 @@ std::vector<std::string> adapter_method_names();
 
 struct PeftOptions {
     std::string method = "lora";
-    LoraOptions lora;
+    AdapterOptions adapter;
 
     template <typename Visitor>
     void fields(Visitor& field) {
         field("method", method, "kind of adapter", one_of(adapter_method_names));
-        lora.fields(field);
+        adapter.fields(field);
     }
 };
 
@@ -94,6 +94,7 @@ struct TrainingOptions {
     double clip_norm = 1.0;
     Determinism determinism = Determinism::automatic;
     Sharding sharding = Sharding::none;
+    std::vector<std::string> unfrozen_parameters;
     std::int64_t nonfinite_steps = 3;
     std::int64_t seed = 42;
 
@@ -112,6 +113,9 @@ struct TrainingOptions {
         field("sharding", sharding,
               "what ranks share out among them instead of each holding all: nothing, the optimizer's state (ZeRO-1), "
               "or also the gradients (ZeRO-2)");
+        field("unfrozen_parameters", unfrozen_parameters,
+              "without peft: only parameters whose name begins with a match of one of these regular expressions are "
+              "trained ([\".*bias$\"] is BitFit); empty: all");
         field("nonfinite_steps", nonfinite_steps,
               "stop when so many steps in a row had a loss or gradient that is not finite; the ones before are skipped",
               between(1, 1e6));

@@ -65,7 +65,7 @@ void Session::load(std::int64_t capacity) {
     const DType compute = stored_dtype(base_.snapshot.config) == DType::bf16 ? DType::bf16 : DType::f32;
     model_->prepare(Place::cpu(), compute, capacity);
     load_parameters(model_->parameters(), *base_.snapshot.weights, base_.snapshot.base);
-    if (adapter_) adapter_->read();
+    if (adapter_) adapter_->initialise();
     generator_ = std::make_unique<Generator>(*model_, stop_ids(), capacity);
 }
 

@@ -44,7 +44,9 @@ std::string four_digits(double value) {
 
 void round_frozen(ParameterSet& parameters, DType dtype) {
     for (const auto& parameter : parameters.all()) {
-        if (parameter->trainable || !parameter->value.defined() || parameter->value.dtype() != DType::f32) continue;
+        if (parameter->trainable || !parameter->in_base || !parameter->value.defined() ||
+            parameter->value.dtype() != DType::f32)
+            continue;
         round_values(parameter->value, dtype);
         parameter->changed();
     }

@@ -33,7 +33,9 @@ void write_good(const TemporaryFolder& folder) {
     config.rank = 2;
     config.targets = {"v_proj", "q_proj"};
     const std::vector<float> values(8, 0.5f);
-    write_adapter(folder.path(), config, {{{"layers.0.q_proj", 2, 4, 3}, values.data(), values.data()}});
+    write_adapter(folder.path(), config,
+                  {{"base_model.model.layers.0.q_proj.lora_A.weight", {2, 4}, values.data(), {}},
+                   {"base_model.model.layers.0.q_proj.lora_B.weight", {3, 2}, nullptr, std::vector<float>(6, 0.25f)}});
 }
 
 TEST(Adapter, ReadsWhatItWrote) {
@@ -45,15 +47,18 @@ TEST(Adapter, ReadsWhatItWrote) {
     EXPECT_EQ(file.modules()[0].in, 4);
     EXPECT_EQ(file.modules()[0].out, 3);
     EXPECT_TRUE(file.notes().empty());
+    std::vector<float> b(6);
+    file.read("base_model.model.layers.0.q_proj.lora_B.weight", b.data());
+    EXPECT_EQ(b, std::vector<float>(6, 0.25f));
 }
 
 TEST(Adapter, RefusesBadConfigs) {
     const std::pair<const char*, const char*> cases[] = {
         {R"({"r":2})", ": key \"peft_type\" is missing"},
-        {R"({"peft_type":"IA3"})", ": peft_type \"IA3\" is not supported (supported: LORA)"},
-        {R"({"peft_type":"LORA","r":2,"target_modules":["q_proj"],"use_dora":true})", ": use_dora is not supported"},
-        {R"({"peft_type":"LORA","r":2,"target_modules":["q_proj"],"bias":"all"})",
-         ": bias \"all\" is not supported (supported: none)"},
+        {R"({"peft_type":"VERA"})", ": peft_type \"VERA\" is not supported (supported: LORA, IA3)"},
+        {R"({"peft_type":"LORA","r":2,"target_modules":["q_proj"],"lora_bias":true})", ": lora_bias is not supported"},
+        {R"({"peft_type":"LORA","r":2,"target_modules":["q_proj"],"bias":"some"})",
+         ": bias: expected none, all or lora_only, found \"some\""},
         {R"({"peft_type":"LORA","r":0,"target_modules":["q_proj"]})", ": r: expected a positive integer, found 0"},
         {R"({"peft_type":"LORA","r":"2","target_modules":["q_proj"]})",
          ": r: expected an integer, found the string \"2\""},
@@ -86,8 +91,13 @@ TEST(Adapter, RefusesBadWeights) {
          ": tensor m.lora_A.weight: expected a name that begins with base_model.model."},
         {R"("base_model.model.m.lora_A.weight":{"dtype":"I32","shape":[2,1],"data_offsets":[0,8]})",
          ": tensor base_model.model.m.lora_A.weight has dtype I32, expected F32, BF16 or F16"},
-        {R"("base_model.model.m.lora_magnitude_vector":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})",
-         ": tensor base_model.model.m.lora_magnitude_vector is of a kind of LoRA that is not supported"},
+        {R"("base_model.model.m.token_adapter.trainable_tokens_delta":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})",
+         ": tensor base_model.model.m.token_adapter.trainable_tokens_delta is of a kind of adapter that is not "
+         "supported"},
+        {R"("base_model.model.m.ia3_l":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]})",
+         ": module m is not of the type that adapter_config.json says"},
+        {R"("base_model.model.m.ia3_l":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})",
+         ": tensor base_model.model.m.ia3_l has shape [2], expected [out, 1] or [1, in]"},
         {R"("base_model.model.lm_head.weight":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})",
          ": holds no LoRA tensors"},
     };

@@ -82,7 +82,9 @@ TEST(Fuzz, AdapterConfig) {
     config.rank = 1;
     config.rank_pattern = {{"a", 1}};
     const float values[4] = {};
-    write_adapter(folder.path(), config, {{{"q_proj", 1, 4, 4}, values, values}});
+    write_adapter(folder.path(), config,
+                  {{"base_model.model.q_proj.lora_A.weight", {1, 4}, values, {}},
+                   {"base_model.model.q_proj.lora_B.weight", {4, 1}, values, {}}});
     const std::string bytes = get(folder / "adapter_config.json");
     fuzz(bytes, folder / "adapter_config.json", 500, [&] { AdapterFile file(folder.path()); });
 }

@@ -49,7 +49,8 @@ public:
         a.trainable = b.trainable = true;
     }
     AdapterForm form() const override {
-        return General{[this](const Tensor& x, const Tensor& y, const ForwardContext& context) {
+        return General{[this](const Tensor& x, const LinearTerms& bare, const ForwardContext& context) {
+            const Tensor y = linear(x, bare, context.layout, false);
             const Tensor kept = context.training ? dropout(x, dropped, site_, context.layout) : x;
             const Tensor low = linear(kept, a_terms_, context.layout, false);
             return add(y, linear(low, b_terms_, context.layout, false));

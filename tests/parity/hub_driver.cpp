@@ -83,17 +83,13 @@ void export_snapshot(const Node& request) {
 
 void copy_adapter(const Node& request) {
     const AdapterFile file(request.at("path").as_string());
-    std::vector<std::vector<float>> memory;
-    std::vector<AdapterModuleToWrite> modules;
-    for (const AdapterModule& module : file.modules()) {
-        memory.emplace_back(module.rank * module.in);
-        memory.emplace_back(module.out * module.rank);
-        float* b = memory.back().data();
-        float* a = memory[memory.size() - 2].data();
-        file.read(module, a, b);
-        modules.push_back({module, a, b});
+    std::vector<AdapterTensor> tensors;
+    for (const FileTensor& tensor : file.tensors()) {
+        std::vector<float> values(static_cast<std::size_t>(element_count(tensor.shape)));
+        file.read(tensor.name, values.data());
+        tensors.push_back({tensor.name, tensor.shape, nullptr, std::move(values)});
     }
-    write_adapter(request.at("out").as_string(), file.config(), modules);
+    write_adapter(request.at("out").as_string(), file.config(), tensors);
 }
 
 void quantise(const Node& request) {

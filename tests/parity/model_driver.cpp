@@ -85,7 +85,7 @@ void gradients(const char* recipe, const std::string& adapter, const char* out) 
     model.prepare(Place::cpu(), compute_dtype(inputs.recipe), longest_document(inputs));
     load_parameters(model.parameters(), *inputs.base.snapshot.weights, inputs.base.snapshot.base);
     if (inputs.recipe.model.dtype) round_frozen(model.parameters(), *inputs.recipe.model.dtype);
-    if (saved) saved->read();
+    if (saved) saved->initialise();
     if (declared.peft) declared.peft->initialise(static_cast<std::uint64_t>(inputs.recipe.training.seed));
 
     const auto objective = objectives().at(enum_name(inputs.recipe.task))();
@@ -133,7 +133,7 @@ void logits(const std::string& base, const std::string& adapter, const char* ids
         longest = std::max(longest, static_cast<std::int64_t>(sequence.size()));
     model->prepare(Place::cpu(), DType::f32, longest);
     load_parameters(model->parameters(), *opened.snapshot.weights, base);
-    if (saved) saved->read();
+    if (saved) saved->initialise();
 
     std::vector<Tensor> results;
     std::vector<TensorToWrite> tensors;

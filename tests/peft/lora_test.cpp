@@ -14,8 +14,8 @@
 namespace trainer {
 namespace {
 
-LoraOptions options(std::vector<std::string> targets, std::int64_t rank = 8) {
-    LoraOptions out;
+AdapterOptions options(std::vector<std::string> targets, std::int64_t rank = 8) {
+    AdapterOptions out;
     out.rank = rank;
     out.targets.names = std::move(targets);
     return out;
@@ -24,7 +24,7 @@ LoraOptions options(std::vector<std::string> targets, std::int64_t rank = 8) {
 // q_proj and v_proj of one layer with the adapters attached and initialised.
 class World {
 public:
-    explicit World(const LoraOptions& chosen, std::uint64_t seed = 1)
+    explicit World(const AdapterOptions& chosen, std::uint64_t seed = 1)
         : group(Scope(model) / "model" / "layers" / 0 / "self_attn", 64, {{"q_proj", 48}, {"v_proj", 16}}),
           method(make_lora(chosen)) {
         model.linears.front()->weight->trainable = true;   // attach freezes
@@ -35,10 +35,8 @@ public:
 
     std::map<std::string, std::vector<float>> values() const {
         std::map<std::string, std::vector<float>> out;
-        for (const AdaptedModule& module : method->modules()) {
-            out[module.a->name] = module.a->value.to_vector<float>();
-            out[module.b->name] = module.b->value.to_vector<float>();
-        }
+        for (const Parameter* parameter : method->parameters())
+            out[parameter->name] = parameter->value.to_vector<float>();
         return out;
     }
 
@@ -57,14 +55,13 @@ TEST(Lora, DeclaresParametersByPeftsNames) {
     for (const Parameter* parameter : world.model.parameters.trainable()) trainable.push_back(parameter->name);
     EXPECT_EQ(trainable, (std::vector<std::string>{q_a, q_b, v_a,
                                                    "base_model.model.model.layers.0.self_attn.v_proj.lora_B.weight"}));
-    ASSERT_EQ(world.method->modules().size(), 2u);
-    const AdaptedModule& q = world.method->modules()[0];
-    EXPECT_EQ(q.name, "model.layers.0.self_attn.q_proj");
-    EXPECT_EQ(q.a->shape, Shape(4, 64));
-    EXPECT_EQ(q.b->shape, Shape(48, 4));
-    EXPECT_EQ(q.a->value.dtype(), DType::f32);
-    EXPECT_FALSE(q.a->in_base);
-    EXPECT_TRUE(q.a->decay);
+    const std::vector<Parameter*>& trained = world.method->parameters();
+    ASSERT_EQ(trained.size(), 4u);
+    EXPECT_EQ(trained[0]->shape, Shape(4, 64));
+    EXPECT_EQ(trained[1]->shape, Shape(48, 4));
+    EXPECT_EQ(trained[0]->value.dtype(), DType::f32);
+    EXPECT_FALSE(trained[0]->in_base);
+    EXPECT_TRUE(trained[0]->decay);
     EXPECT_TRUE(world.model.linears.front()->weight->in_base);
     EXPECT_FALSE(world.model.linears.front()->weight->trainable);
 }
@@ -102,7 +99,7 @@ TEST(Lora, InitialisationIsKeyedBySeedAndName) {
 }
 
 TEST(Lora, TheFormSaysWhatIsComputed) {
-    LoraOptions chosen = options({"q_proj"}, 4);
+    AdapterOptions chosen = options({"q_proj"}, 4);
     chosen.alpha = 6;
     chosen.dropout = 0.25;
     const World world(chosen);
@@ -137,7 +134,7 @@ TEST(Lora, StartsAsTheBaseModel) {
               world.group(input, {.layout = layout, .adapters = false}).to_vector<float>());
 }
 
-TEST(Lora, IsInTheTable) { EXPECT_EQ(peft_methods().at("lora"), &make_lora); }
+TEST(Lora, IsInTheTable) { EXPECT_EQ(peft_methods().at("lora").make, &make_lora); }
 
 }   // namespace
 }   // namespace trainer

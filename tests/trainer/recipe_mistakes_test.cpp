@@ -125,8 +125,19 @@ TEST(RecipeMistakes, OneEach) {
         {minimal + "logging: {every: 0}",
          "4:18: logging.every: expected an integer of at least 1, found the integer 0"},
         {minimal + "peft: lora", "4:7: peft: expected a map, found the string \"lora\""},
-        {minimal + "peft: {method: dora}",
-         "4:16: peft.method: expected lora, found the string \"dora\"; did you mean lora?"},
+        {minimal + "peft: {method: doar}",
+         "4:16: peft.method: expected lora, rslora, dora, pissa, olora or ia3, found the string \"doar\"; did you mean "
+         "dora?"},
+        {minimal + "peft: {method: ia3, rank: 4}", "4:27: peft.rank: ia3 does not read this key; leave it out"},
+        {minimal + "peft: {bias: lora}", "4:14: peft.bias: expected none, all or lora_only, found the string \"lora\""},
+        {minimal + "peft: {rank_pattern: [3]}",
+         "4:22: peft.rank_pattern: expected a map of regular expressions to numbers, found a list"},
+        {minimal + "peft: {rank_pattern: {q_proj: 0}}",
+         "4:31: peft.rank_pattern.q_proj: expected an integer from 1 to 65536, found the integer 0"},
+        {minimal + "peft: {rank: 4}\ntraining: {unfrozen_parameters: [lm_head]}",
+         "5:33: training.unfrozen_parameters: with peft the base is frozen; name modules to train beside the adapter "
+         "in "
+         "peft.modules_to_save"},
         {minimal + "peft: {rank: 0}", "4:14: peft.rank: expected an integer from 1 to 65536, found the integer 0"},
         {minimal + "peft: {alpha: 0}", "4:15: peft.alpha: expected a number above 0, found the integer 0"},
         {minimal + "peft: {dropout: 1}",

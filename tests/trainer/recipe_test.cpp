@@ -60,6 +60,7 @@ training:
   clip_norm: 1.0
   determinism: auto
   sharding: none
+  unfrozen_parameters: []
   nonfinite_steps: 3
   seed: 42
 optimizer:
@@ -92,7 +93,7 @@ output: o
 TEST(Recipe, ValuesInTheirSeveralSpellings) {
     const Recipe one = read(minimal + "peft: {}\neval: {every: epoch}\n");
     ASSERT_TRUE(one.peft);
-    EXPECT_EQ(one.peft->lora.targets.pattern, "all-linear");
+    EXPECT_EQ(one.peft->adapter.targets.pattern, "all-linear");
     EXPECT_EQ(one.eval.every, (Interval{Interval::Unit::epoch, 1}));
 
     const Recipe two = read(R"(
@@ -119,7 +120,7 @@ output: o
     EXPECT_EQ(two.data.valid[1].name, "code");
     EXPECT_EQ(two.data.valid[1].path, "d");
     EXPECT_EQ(two.data.packing, PackingStrategy::best_fit);
-    EXPECT_EQ(two.peft->lora.targets.names, (std::vector<std::string>{"q_proj", "v_proj"}));
+    EXPECT_EQ(two.peft->adapter.targets.names, (std::vector<std::string>{"q_proj", "v_proj"}));
     EXPECT_FALSE(two.training.steps);
     EXPECT_EQ(two.training.epochs, 0.5);
     EXPECT_EQ(two.training.micro_batch, 3);   // at most batch
@@ -261,6 +262,10 @@ TEST(Recipe, RandomDamageGivesSentences) {
             read(text);
         } catch (const Error& error) {
             ++refused;
+            if (error.code() == Exit::no_input) {   // peft.continue_from became the name of something
+                ASSERT_NE(std::string(error.what()).find("no such adapter folder"), std::string::npos);
+                continue;
+            }
             ASSERT_EQ(error.code(), Exit::bad_recipe);
             ASSERT_EQ(std::string(error.what()).substr(0, 6), "r.yaml") << text;
         }

@@ -49,10 +49,11 @@ struct Bench {
         declared.peft->initialise(1);
         std::mt19937 generator(5);
         std::normal_distribution<float> normal(0.0f, 0.1f);
-        for (const AdaptedModule& module : declared.peft->modules()) {
-            auto* values = module.b->value.data<float>();
-            for (std::int64_t i = 0; i < module.b->shape.elements(); ++i) values[i] = normal(generator);
-            module.b->changed();
+        for (Parameter* parameter : declared.peft->parameters()) {
+            if (!parameter->name.ends_with("lora_B.weight")) continue;
+            auto* values = parameter->value.data<float>();
+            for (std::int64_t i = 0; i < parameter->shape.elements(); ++i) values[i] = normal(generator);
+            parameter->changed();
         }
     }
 
@@ -144,9 +145,9 @@ TEST(Stepper, TheNormIsMeasuredBeforeClipping) {
 
 TEST(Stepper, ADivergedStepChangesNothing) {
     Bench bench;
-    const AdaptedModule& module = bench.declared.peft->modules().front();
-    module.b->value.data<float>()[0] = std::nanf("");
-    module.b->changed();
+    Parameter& parameter = *bench.declared.peft->parameters().front();
+    parameter.value.data<float>()[0] = std::nanf("");
+    parameter.changed();
     const Stepper::Result result = bench.step(bench.leaves(rows_without_packing(bench.inputs.train.examples), 4));
     EXPECT_FALSE(result.applied);
     EXPECT_TRUE(std::isnan(result.sums.loss));

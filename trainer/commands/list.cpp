@@ -36,6 +36,21 @@ std::vector<Line> lines_of() {
     return lines;
 }
 
+// Lines of at most 100 letters, two spaces in.
+std::string wrapped(std::string_view text) {
+    std::string out, line;
+    while (!text.empty()) {
+        const std::size_t end = std::min(text.find(' '), text.size());
+        if (line.size() + end > 98) {
+            out += "  " + line + "\n";
+            line.clear();
+        }
+        line += (line.empty() ? "" : " ") + std::string(text.substr(0, end));
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    return out + "  " + line + "\n";
+}
+
 template <typename Options>
 std::string explained() {
     std::vector<FieldNote> notes;
@@ -55,6 +70,16 @@ std::string explained_choices() {
     return text;
 }
 
+// Each method, with the keys it leaves unread, and then all keys.
+std::string explained_methods() {
+    std::string text;
+    for (const auto& entry : peft_methods().entries()) {
+        std::vector<std::string> unused(entry.value.unused.begin(), entry.value.unused.end());
+        text += format("{}\n{}  Not with it: {}.\n\n", entry.name, wrapped(entry.value.explanation), join(unused));
+    }
+    return text + "Keys of the section `peft`:\n\n" + explained<AdapterOptions>();
+}
+
 struct Table {
     const char* name;
     std::vector<Line> (*lines)();
@@ -64,7 +89,7 @@ struct Table {
 const std::vector<Table>& tables() {
     static const std::vector<Table> all = {
         {"models", [] { return lines_of(causal_lms()); }, nullptr},
-        {"methods", [] { return lines_of(peft_methods()); }, explained<LoraOptions>},
+        {"methods", [] { return lines_of(peft_methods()); }, explained_methods},
         {"optimizers", [] { return lines_of(optimizers()); },
          [] { return explained_choices<OptimizerOptions>() + "\neach of groups\n" + explained<OptimizerGroup>(); }},
         {"schedules", lines_of<ScheduleKind>, explained_choices<ScheduleOptions>},

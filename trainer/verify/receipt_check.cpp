@@ -58,7 +58,8 @@ Findings check_environment(const Receipt& receipt) {
     look(findings, receipt, "base", [&] {
         const Recipe read = recipe();
         return base_digest(open_base_model(read.model.base, read.model.revision, read.model.config,
-                                           read.data.chat_template, read.data.eos_token.value_or("")));
+                                           read.data.chat_template, read.data.eos_token.value_or("")),
+                           read.peft);
     });
     look(findings, receipt, "data", [&] { return data_digest(check_inputs(recipe(), [] {})); });
     const auto here = library_versions();

@@ -20,9 +20,12 @@ std::function<void(const fs::path&)> with_adapter(const std::string& module, std
         config.base_model = "another/model";
         config.rank = 2;
         config.targets = {"q_proj"};
-        if (patterns) config.rank_pattern = {{"q_proj", 2}};
+        if (patterns) config.rank_pattern = {{"q_proj", 3}};
         const std::vector<float> a(static_cast<std::size_t>(2 * in)), b(2 * 32);
-        write_adapter(folder / "adapter", config, {{{module, 2, in, 32}, a.data(), b.data()}});
+        const std::string stem = "base_model.model." + module;
+        write_adapter(
+            folder / "adapter", config,
+            {{stem + ".lora_A.weight", {2, in}, a.data(), {}}, {stem + ".lora_B.weight", {32, 2}, b.data(), {}}});
     };
 }
 
@@ -285,7 +288,8 @@ TEST(Mistakes, Generate) {
          "error: adapter: model.layers.0.self_attn.q_proj is 48 → 32 in the adapter, 32 → 32 in the model; it belongs "
          "to another base (another/model)"},
         {"adapter with patterns", ask_adapter, with_adapter("model.layers.0.self_attn.q_proj", 32, true), 65,
-         "error: adapter: rank_pattern and alpha_pattern are not supported"},
+         "error: adapter: tensor base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight has shape [2, 32], its "
+         "configuration and the model ask for [3, 32]"},
         {"adapter without its config", ask_adapter,
          [](const fs::path& folder) {
              with_adapter("model.layers.0.self_attn.q_proj", 32)(folder);

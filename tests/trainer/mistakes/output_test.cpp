@@ -71,8 +71,9 @@ TEST(Mistakes, SeveralAtOnce) {
          [](const fs::path& folder) { with_file("unused", "")(folder); },
          78,
          "error: data.train: there is no file gone.jsonl\n"
-         "error: peft.targets: \"q_prj\" matches no linear layer of the model; did you mean \"q_proj\"? it has "
-         "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"},
+         "error: peft.targets: \"q_prj\" matches no linear layer or embedding of the model; did you mean \"q_proj\"? "
+         "it has "
+         "down_proj, embed_tokens, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"},
     });
 }
 

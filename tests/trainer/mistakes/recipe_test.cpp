@@ -49,15 +49,20 @@ TEST(Mistakes, Recipe) {
          "\"ppo\"\nerror: recipe.yaml:3:9: output: expected a string that is not empty (in quotes), found the integer "
          "3"},
         {"targets match nothing", run_recipe, edited("rank: 4", "rank: 4, targets: [q_porj]"), 78,
-         "error: peft.targets: \"q_porj\" matches no linear layer of the model; did you mean \"q_proj\"? it has "
-         "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"},
+         "error: peft.targets: \"q_porj\" matches no linear layer or embedding of the model; did you mean \"q_proj\"? "
+         "it has "
+         "down_proj, embed_tokens, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"},
         {"targets: pattern matches nothing", run_recipe, edited("rank: 4", "rank: 4, targets: '.*attention'"), 78,
-         "error: peft.targets: the regular expression \".*attention\" matches no linear layer of the model as a whole, "
-         "such as model.layers.0.self_attn.q_proj; it has down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, "
+         "error: peft.targets: the regular expression \".*attention\" matches no linear layer or embedding of the "
+         "model as a whole, "
+         "such as model.layers.0.self_attn.q_proj; it has down_proj, embed_tokens, gate_proj, k_proj, o_proj, q_proj, "
+         "up_proj, "
          "v_proj"},
         {"targets: a name that is no list", run_recipe, edited("rank: 4", "rank: 4, targets: q_proj"), 78,
-         "error: peft.targets: the regular expression \"q_proj\" matches no linear layer of the model as a whole, such "
-         "as model.layers.0.self_attn.q_proj; did you mean [q_proj]? it has down_proj, gate_proj, k_proj, o_proj, "
+         "error: peft.targets: the regular expression \"q_proj\" matches no linear layer or embedding of the model as "
+         "a whole, such "
+         "as model.layers.0.self_attn.q_proj; did you mean [q_proj]? it has down_proj, embed_tokens, gate_proj, "
+         "k_proj, o_proj, "
          "q_proj, up_proj, v_proj"},
         {"seed beyond 63 bits", run_recipe, edited("precision: f32", "seed: 18446744073709551615"), 78,
          "error: recipe.yaml:7:54: training.seed: expected an integer from 0 to 9223372036854775807, found the number "

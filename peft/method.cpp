@@ -1,0 +1,12 @@
+#include "peft/method.h"
+
+namespace trainer {
+
+std::vector<AdapterTensor> PeftMethod::tensors(const std::function<const float*(const Parameter&)>& values) const {
+    std::vector<AdapterTensor> all;
+    for (const Parameter* parameter : parameters())
+        all.push_back({parameter->name, parameter->shape.sizes(), values(*parameter), {}});
+    return all;
+}
+
+}   // namespace trainer

@@ -1,0 +1,80 @@
+#include "trainer/adapter_check.h"
+
+#include <algorithm>
+
+#include "configs/json.h"
+#include "peft/adapter_config.h"
+#include "peft/registry.h"
+
+namespace trainer {
+
+namespace {
+
+std::string text_of(const Node& value) { return to_json(value); }
+
+// Writing them with another value than the standard would be without effect.
+void check_unused(const PeftOptions& peft, const Node& section, Complaints& complaints) {
+    const PeftMethodEntry* method = peft_methods().find(peft.method);
+    if (!method) return;   // complained about already
+    const Node given = write_fields(peft), standard = write_fields(PeftOptions());
+    for (const std::string_view key : method->unused)
+        if (const Node* written = section.find(key))
+            if (text_of(given.at(key)) != text_of(standard.at(key)))
+                Where{complaints, format("peft.{}", key)}.complain(
+                    *written, format("{} does not read this key; leave it out", peft.method));
+}
+
+// A method that is LoRA with an option, as LoRA with that option.
+PeftOptions as_lora(PeftOptions peft) {
+    if (peft.method == "rslora") peft.adapter.rslora = true;
+    if (peft.method == "dora") peft.adapter.dora = true;
+    if (peft.method == "pissa") peft.adapter.init = LowRankInit::pissa;
+    if (peft.method == "olora") peft.adapter.init = LowRankInit::olora;
+    if (peft.method != "ia3") peft.method = "lora";
+    return peft;
+}
+
+void adopt_saved(PeftOptions& peft, const Node& section, Complaints& complaints) {
+    const std::string folder = *peft.adapter.continue_from;
+    const AdapterConfig config = AdapterFile(folder).config();
+    PeftOptions saved{adapter_method(config), adapter_options(config)};
+    saved.adapter.continue_from = folder;
+    saved.adapter.loraplus_lr_ratio = peft.adapter.loraplus_lr_ratio;
+    const PeftOptions asked = as_lora(peft);
+    const Node found = write_fields(asked), expected = write_fields(saved);
+    const Node implied = write_fields(as_lora({peft.method, {}})), standard = write_fields(PeftOptions());
+    for (const Node::Entry& entry : section.as_map()) {
+        const Node* value = expected.find(entry.key);
+        if (!value) continue;   // an unknown key, complained about already
+        const Where where{complaints, "peft." + entry.key};
+        if (text_of(*value) != text_of(found.at(entry.key)))
+            where.complain(entry.value, format("the adapter in {} has {}, found {}; leave the key out", folder,
+                                               text_of(*value), text_of(found.at(entry.key))));
+        else if (entry.key == "method")
+            for (const Node::Entry& option : implied.as_map())
+                if (text_of(option.value) != text_of(standard.at(option.key)) &&
+                    text_of(option.value) != text_of(expected.at(option.key)))
+                    where.complain(entry.value,
+                                   format("the adapter in {} is a {} with {} {}, not {}; leave the key out", folder,
+                                          saved.method, option.key, text_of(expected.at(option.key)), peft.method));
+    }
+    peft = saved;
+}
+
+}   // namespace
+
+void check_adapter(Recipe& recipe, const Node& document, Complaints& complaints) {
+    const Node* section = document.find("peft");
+    if (!recipe.peft || !section || !section->is_map()) return;
+    check_unused(*recipe.peft, *section, complaints);
+    const Node* training = document.find("training");
+    const Node* unfrozen = training ? training->find("unfrozen_parameters") : nullptr;
+    if (unfrozen && !recipe.training.unfrozen_parameters.empty())
+        Where{complaints, "training.unfrozen_parameters"}.complain(
+            *unfrozen,
+            "with peft the base is frozen; name modules to train beside the adapter in peft.modules_to_save");
+    // An adapter that cannot be read ends everything, so mistakes of the recipe itself come first.
+    if (recipe.peft->adapter.continue_from && complaints.size() == 0) adopt_saved(*recipe.peft, *section, complaints);
+}
+
+}   // namespace trainer
