@@ -16,7 +16,7 @@ TEST(ModelOutput, BytesAreThoseOfItsFiles) {
     put_text(project.path() / "model/vocab.json", std::string(300'000, ' ') + "{}");
     for (const char* peft : {"peft.rank=4", "peft=null"}) {
         const Inputs inputs = project.inputs({peft});
-        const DeclaredModel declared = declare_model(inputs.base.snapshot.config, inputs.recipe.peft);
+        const DeclaredModel declared = declare_model(inputs.recipe, inputs.base.snapshot);
         declared.model->prepare(Place::cpu(), DType::f32, 64);
         load_parameters(declared.model->parameters(), *inputs.base.snapshot.weights, "model");
         if (declared.peft) declared.peft->initialise(1);
