@@ -4,7 +4,7 @@
 
 #include <thread>
 
-#include "optim/registry.h"
+#include "optim/optimizer_options.h"
 #include "tests/support/tiny_model.h"
 
 namespace trainer::test {
