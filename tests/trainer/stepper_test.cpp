@@ -23,13 +23,12 @@ public:
     mutable Gradients gradients;
     mutable float scale = -1;
 
-    std::vector<std::string> state_names() const override { return {"unused"}; }
+    std::vector<StateTensor> state_tensors(const Parameter&) const override { return {{"unused"}}; }
 
 protected:
-    void update(const ParameterSlice& slice, const Tensor& gradient, State&, float, float given,
-                std::int64_t) const override {
+    void update(const ParameterSlice& slice, const Tensor& gradient, State&, const Update& given) const override {
         gradients[slice.parameter->name] = gradient.to_vector<float>();
-        scale = given;
+        scale = given.gradient_scale;
     }
 };
 
@@ -66,7 +65,9 @@ struct Bench {
 
     Stepper::Result step(const std::vector<Batch>& batches, StepperOptions options = {}) {
         stepper = std::make_unique<Stepper>(*declared.model, *objective, *solo, options, Place::cpu());
-        recorder = std::make_unique<Recorder>(stepper->slices());
+        std::vector<UpdatedSlice> updated;
+        for (const ParameterSlice& slice : stepper->slices()) updated.push_back({slice});
+        recorder = std::make_unique<Recorder>(updated);
         recorder->prepare();
         return stepper->step(
             static_cast<std::int64_t>(batches.size()),
