@@ -185,10 +185,10 @@ TEST(RecipeMistakes, OneEach) {
         {"model: {base: 3}\noutput: o\n" + data,
          "1:15: model.base: expected a string that is not empty (in quotes), found the integer 3"},
         {"model: {base: m, quantize: nf4}\noutput: o\n" + data,
-         "1:27: model.quantize: quantised weights are frozen and cannot be trained; add a peft section, or leave the "
+         "1:28: model.quantize: quantised weights are frozen and cannot be trained; add a peft section, or leave the "
          "key out"},
         {"model: {base: m, quantize: nf5}\noutput: o\npeft: {}\n" + data,
-         "1:27: model.quantize: there is no \"nf5\"; did you mean \"nf4\"? expected one of: none, stored, nf4, fp4, "
+         "1:28: model.quantize: there is no \"nf5\"; did you mean \"nf4\"? expected one of: none, stored, nf4, fp4, "
          "int8"},
         {"model: {base: m, quantize: {format: int8, block_size: 64}}\noutput: o\npeft: {}\n" + data,
          "1:55: model.quantize.block_size: int8 has one scale a row; leave the key out"},

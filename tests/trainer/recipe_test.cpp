@@ -32,6 +32,7 @@ model:
   revision: main
   hub_id: null
   dtype: null
+  quantize: none
   config: {}
 task: sft
 data:

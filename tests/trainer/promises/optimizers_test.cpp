@@ -31,24 +31,29 @@ Words full(const std::string& optimizer) {
 }
 
 struct Rule {
-    const char* optimizer;
+    const char* name;
+    const char* options;
     bool whole = false;   // does not go with sharding
+
+    std::string optimizer() const { return std::string("{name: ") + name + ", " + options + "}"; }
 };
+
+std::string name_of(const testing::TestParamInfo<Rule>& info) { return info.param.name; }
 
 class EveryOptimizer : public testing::TestWithParam<Rule> {};
 
 TEST_P(EveryOptimizer, AreResumedAndShared) {
     const std::vector<std::string> none = {"none"};
-    expect_the_same_however_it_runs(full(GetParam().optimizer), GetParam().whole ? none : all_shardings);
+    expect_the_same_however_it_runs(full(GetParam().optimizer()), GetParam().whole ? none : all_shardings);
 }
 
 INSTANTIATE_TEST_SUITE_P(
     All, EveryOptimizer,
-    testing::Values(Rule{"{name: adamw_8bit, lr: 5e-3, weight_decay: 0.1}"},
-                    Rule{"{name: sgd, lr: 0.1, nesterov: true}"},
-                    Rule{"{name: lion, lr: 1e-3, groups: [{match: .*norm.*, lr: 1e-4, weight_decay: 0.1}]}"},
-                    Rule{"{name: adafactor, lr: 1e-2, beta1: 0.9, scale_parameter: true}", true},
-                    Rule{"{name: muon, lr: 1e-2}", true}, Rule{"{name: schedule_free_adamw, lr: 5e-3}"}));
+    testing::Values(Rule{"adamw_8bit", "lr: 5e-3, weight_decay: 0.1"}, Rule{"sgd", "lr: 0.1, nesterov: true"},
+                    Rule{"lion", "lr: 1e-3, groups: [{match: .*norm.*, lr: 1e-4, weight_decay: 0.1}]"},
+                    Rule{"adafactor", "lr: 1e-2, beta1: 0.9, scale_parameter: true", true},
+                    Rule{"muon", "lr: 1e-2", true}, Rule{"schedule_free_adamw", "lr: 5e-3"}),
+    name_of);
 
 TEST(ScheduleFree, SavesWhatItEvaluates) {
     const PromiseProject project(full("{name: schedule_free_adamw, lr: 1e-2}"));
