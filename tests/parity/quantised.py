@@ -97,7 +97,9 @@ def repository_of_transformers(label, args, folder, base, data, config):
                                          quantization_config=config).save_pretrained(theirs)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(os.path.join(base, name), theirs)
-    model = common.reference(base).bfloat16().float()
+    model = common.reference(base)
+    for parameter in model.parameters():  # not the angles of the rotary embedding, which are buffers
+        parameter.data = parameter.data.bfloat16().float()
     for name, value in dense_state(theirs).items():
         model.get_parameter(name).data.copy_(value)
     gradients(label, args, folder, theirs, data, "stored", model, dtype=None)

@@ -41,7 +41,7 @@ TEST(Mistakes, CommandLine) {
          {},
          64,
          "error: there is no command \"rnu\"; did you mean \"run\"? available: run, check, preview, verify, generate, "
-         "list, schema, info"},
+         "export, list, schema, info"},
         {"unknown flag",
          {"run", "recipe.yaml", "--fast"},
          {},
@@ -71,7 +71,8 @@ TEST(Mistakes, CommandLine) {
          {""},
          {},
          64,
-         "error: there is no command \"\"; available: run, check, preview, verify, generate, export, list, schema, info"},
+         "error: there is no command \"\"; available: run, check, preview, verify, generate, export, list, schema, "
+         "info"},
         {"empty recipe",
          {"run", ""},
          {},
