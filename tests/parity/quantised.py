@@ -136,7 +136,7 @@ def comparisons(args, folder):
             yield name, lambda t=tiny, n=name, k=kind: repository_of_ours(f"{n}-{k}", args, folder, t, k)
     smol = os.path.join(folder, "smollm2")
     common.smollm2_folder(smol, args.gguf)
-    yield "smollm2", lambda: gradients("smollm2-nf4", args, folder, smol, data, "nf4",
+    yield "smollm2", lambda: gradients("smollm2-nf4", args, folder, smol, data, FORMATS["nf4"][0],
                                        with_unpacked(common.reference(smol), FORMATS["nf4"][1]), double=True)
     yield "smollm2", lambda: gradients("smollm2-stored", args, folder, args.gguf, data, "stored", common.reference(smol),
                                        double=True)
