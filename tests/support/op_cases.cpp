@@ -19,6 +19,7 @@
 #include "autograd/random.h"
 #include "configs/error.h"
 #include "tests/support/op_cases_adapters.h"
+#include "tests/support/op_cases_quantised.h"
 #include "tests/support/op_references.h"
 
 namespace trainer::cases {
@@ -343,6 +344,8 @@ std::vector<Case> small_cases() {
         embedding_low_rank_case(19, {11, 21}, 3),
         linear_case(9, 20, 17),
         adapted_linear_case(9, 20, 24, 4, 0.25f),
+        quantised_linear_case("nf4", 9, 20, 17),
+        quantised_linear_case("int8", 9, 20, 17),
         linear_cross_entropy_case(11, 12, 29, 4, 0),
         linear_cross_entropy_case(11, 12, 29, 0, 0),
         linear_cross_entropy_case(23, 12, 29, 5, 3),
@@ -367,6 +370,7 @@ std::vector<Case> large_cases() {
         embedding_low_rank_case(2048, {49152, 576}, 16),
         linear_case(2048, 576, 1536),
         adapted_linear_case(2048, 576, 960, 16, 0),
+        quantised_linear_case("nf4", 2048, 576, 1536),
         linear_cross_entropy_case(2048, 576, 49152, 0, 0),
         rms_norm_case({2048, 576}),
         add_rms_norm_case({2048, 576}),

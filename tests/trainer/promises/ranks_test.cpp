@@ -41,6 +41,10 @@ TEST(Ranks, ChangeNoBitOfStrictFullFineTuning) {
     expect_the_same_on_all_ranks(PromiseProject({"peft=null", "training.determinism=strict"}));
 }
 
+TEST(Ranks, ChangeNoBitOnAQuantisedBase) {
+    expect_the_same_on_all_ranks(PromiseProject({"model.quantize=nf4", "peft.method=dora"}));
+}
+
 TEST(Ranks, ChangeNoBitUnderMpirun) {
     if (std::system("command -v mpirun > /dev/null") != 0) GTEST_SKIP() << "there is no mpirun";
     const PromiseProject project;
