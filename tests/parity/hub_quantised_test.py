@@ -98,7 +98,7 @@ def check_nested(ours, name, absmax, offset):
         scaled = (block * (np.float32(1) / scale))[:, None]
         found = codes[start : start + 256]
         distance = np.abs(table[None, :] - scaled)
-        assert (distance[np.arange(len(found)), found] == distance.min(1)).all(), name
+        assert (distance[np.arange(len(found)), found] <= distance.min(1) + 1e-7).all(), name  # the midpoint is rounded
         others = library.numpy()[start : start + 256]
         apart = found != others
         assert (np.abs(distance[np.arange(len(found)), others] - distance.min(1))[apart] <= 2 / 65535).all(), name
