@@ -41,9 +41,9 @@ void answer(int signal, void (*handler)(int), struct sigaction& before) {
 StartGuard::StartGuard(const OnLost& on_lost) {
     continued = false;
     terminated = false;
+    thread_ = start_background_thread("watch the start of MPI", [this, &on_lost] { run(on_lost); });
     answer(SIGCONT, on_continue, continue_);
     answer(SIGTERM, on_terminate, terminate_);
-    thread_ = start_background_thread("watch the start of MPI", [this, &on_lost] { run(on_lost); });
 }
 
 StartGuard::~StartGuard() {

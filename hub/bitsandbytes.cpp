@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "configs/error.h"
@@ -138,8 +139,9 @@ private:
                                       folder_ + ": " + state_name);
         const auto integer = [&](const char* key) {
             const Node* value = state.find(key);
-            if (!value || !value->is_integer() || value->as_integer() <= 0)
-                refuse(state_name, format("{}: expected a positive integer", key));
+            constexpr std::int64_t most = 1 << 20;
+            if (!value || !value->is_integer() || value->as_integer() <= 0 || value->as_integer() > most)
+                refuse(state_name, format("{}: expected an integer from 1 to {}", key, most));
             return value->as_integer();
         };
         const auto text = [&](const char* key) {
@@ -162,6 +164,8 @@ private:
             !std::all_of(shape->as_list().begin(), shape->as_list().end(), is_size))
             refuse(state_name, "shape: expected two positive integers");
         out.shape = Shape(shape->as_list()[0].as_integer(), shape->as_list()[1].as_integer());
+        constexpr std::int64_t most = std::int64_t{1} << 40;   // elements; no matrix is so large
+        if (out.shape.rows() > most / out.shape.columns()) refuse(state_name, "shape: too large");
         out.options.double_quant = state.contains("nested_blocksize");
         if (out.options.double_quant) {
             out.options.nested_block = integer("nested_blocksize");
@@ -203,15 +207,16 @@ private:
                    format("is {} {}, expected a matrix of I8", stored_->stored_type(weight), shape_text(shape)));
         check_bytes(scales, 4 * shape[0]);
         const std::string layout = scales.substr(0, scales.size() - int8_scales.size()) + std::string(int8_layout);
+        if (stored_->contains(layout)) check_bytes(layout, 1);
         if (stored_->contains(layout) && stored_->bytes(layout)[0] != std::byte{0})
             refuse(layout, "the weight is not stored row by row; save it with a newer bitsandbytes");
-        int8_.emplace(weight, true);
+        int8_.insert(weight);
     }
 
     std::unique_ptr<WeightSource> stored_;
     std::string folder_;
     std::map<std::string, FourBitState> four_bit_;   // by the name of the weight
-    std::map<std::string, bool> int8_;
+    std::set<std::string> int8_;
     std::vector<std::string> names_;
 };
 

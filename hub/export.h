@@ -20,9 +20,10 @@ struct ExportOptions {
 
 // A full model in hub format into an existing folder: config.json, generation_config.json, the tokenizer files, and
 // model.safetensors or numbered shards with their index. `tensors` are in state-dict order, without a tied head; those
-// of a floating type must already have options.dtype. Weight files of an earlier export that are not rewritten are
-// removed. `eos_token_id` replaces that of config.json and joins a list there and whatever generation_config.json has,
-// any of which ends a generation (transformers' align_special_tokens); a generation_config.json is never made.
+// of a floating type must already have options.dtype, unless quantization_config says that there are scales. Weight
+// files of an earlier export that are not rewritten are removed. `eos_token_id` replaces that of config.json and joins
+// a list there and whatever generation_config.json has, any of which ends a generation (transformers'
+// align_special_tokens); a generation_config.json is never made.
 void export_model(const std::filesystem::path& folder, const Snapshot& base, const std::vector<TensorToWrite>& tensors,
                   const ExportOptions& options);
 

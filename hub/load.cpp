@@ -60,8 +60,11 @@ void load_packed(Parameter& parameter, const WeightSource& source, const std::st
     const DType dtype = matrix.dtype() == DType::bf16 ? DType::bf16 : DType::f32;
     Tensor values = Tensor::empty(parameter.shape, dtype);
     source.read(parameter.name, dtype, values.raw());
-    if (const auto found = first_nonfinite(values)) refuse(*found, parameter, dtype, where);
     if (matrix.dtype() == DType::f16) round_values(values, DType::f16);
+    if (const auto found = first_nonfinite(values)) refuse(*found, parameter, matrix.dtype(), where);
+    require(matrix.can_pack(values), Exit::bad_data,
+            "{}: tensor {} has values that {} cannot hold; name its layer in model.quantize.skip", where,
+            parameter.name, matrix.format());
     matrix.pack(values);
 }
 

@@ -117,7 +117,7 @@ void SafetensorsRangeReader::read(const std::vector<Part>& parts) const {
 #pragma omp parallel for schedule(dynamic)
     for (std::size_t i = 0; i < pieces.size(); ++i) try {
             bytes_.read_at(pieces[i].offset, pieces[i].bytes);
-        } catch (const Error&) {
+        } catch (...) {   // no exception may leave the thread
 #pragma omp critical(safetensors_read_failure)
             failure = std::current_exception();
         }

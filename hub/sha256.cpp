@@ -87,7 +87,7 @@ std::vector<std::string> sha256_of_files(const std::vector<std::filesystem::path
 #pragma omp parallel for schedule(dynamic)
     for (std::size_t i = 0; i < paths.size(); ++i) try {
             digests[i] = sha256_of_file(paths[i]);
-        } catch (const Error&) {
+        } catch (...) {   // no exception may leave the thread
 #pragma omp critical(sha256_failure)
             failure = std::current_exception();
         }

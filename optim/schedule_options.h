@@ -68,7 +68,7 @@ struct ScheduleOptions {
     template <typename Visitor>
     void fields(Visitor& field) {
         field("name", name, "shape of the learning rate after warm-up");
-        field("warmup", warmup, "steps from 0 to the full rate; below 1 a fraction of all steps", at_least(0));
+        field("warmup", warmup, "steps from 0 to the full rate; below 1 a fraction of all steps", between(0, 1e9));
         const auto floor = [&] {
             field("min_lr_ratio", min_lr_ratio, "share of lr that is left at the end", between(0, 1));
         };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 
 #include "configs/error.h"
 #include "peft/adapter_config.h"
@@ -30,8 +31,15 @@ public:
 
     void initialise(std::uint64_t seed) override {
         const auto count = static_cast<std::int64_t>(adapters_.size());
+        std::exception_ptr failure;   // an exception must not leave a parallel region
 #pragma omp parallel for schedule(dynamic) if (takes_from_weight())
-        for (std::int64_t i = 0; i < count; ++i) adapters_[static_cast<std::size_t>(i)]->initialise(seed);
+        for (std::int64_t i = 0; i < count; ++i) try {
+                adapters_[static_cast<std::size_t>(i)]->initialise(seed);
+            } catch (...) {
+#pragma omp critical(lora_initialise_failure)
+                failure = std::current_exception();
+            }
+        if (failure) std::rethrow_exception(failure);
         for (const Embedding* embedding : selected_.embeddings) {
             fill(*embedding->adapter->a, 0);
             fill_normal(*embedding->adapter->b, 1, seed);

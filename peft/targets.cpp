@@ -78,9 +78,10 @@ std::optional<std::int64_t> layer_of(const std::string& module, const Names& pat
     const Names alternatives = patterns.empty() ? Names{"[^.]*"} : patterns;
     for (const std::string& pattern : alternatives) {
         std::smatch found;
-        if (std::regex_search(module, found, regex_of("^.*?\\." + pattern + "\\.(\\d+)\\.", "peft.layers_pattern"),
+        if (std::regex_search(module, found,
+                              regex_of("^(?:|.*?\\.)(?:" + pattern + ")\\.(\\d+)\\.", "peft.layers_pattern"),
                               std::regex_constants::match_continuous))
-            return std::stoll(found[1]);
+            return std::stoll(found[found.size() - 1]);   // groups of the pattern come before
     }
     return std::nullopt;
 }

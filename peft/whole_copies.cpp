@@ -86,13 +86,17 @@ void WholeCopies::train_biases(Declarations& model, TrainedBias which, const Sel
 }
 
 void WholeCopies::attach(Declarations& model, const AdapterOptions& options, const Selection& adapted) {
-    for (const std::string& entry : options.modules_to_save)
-        for (const Linear* linear : adapted.linears)
+    for (const std::string& entry : options.modules_to_save) {
+        const auto refuse_adapted = [&](const std::string& module) {
             require(
-                !is_below(linear->weight->name, entry), Exit::bad_recipe,
+                !is_below(module + ".weight", entry), Exit::bad_recipe,
                 "peft.modules_to_save: \"{}\" also ends the path of {}, which is adapted; name one module, or leave "
                 "it out of targets",
-                entry, linear->name);
+                entry, module);
+        };
+        for (const Linear* linear : adapted.linears) refuse_adapted(linear->name);
+        for (const Embedding* embedding : adapted.embeddings) refuse_adapted(embedding->name);
+    }
     if (!options.modules_to_save.empty()) save_modules(model, options.modules_to_save);
     if (options.bias != TrainedBias::none) train_biases(model, options.bias, adapted);
 }

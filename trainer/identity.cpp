@@ -64,7 +64,9 @@ Values values_of(const Node& recipe) {
     Values values;
     collect(recipe, "", values);
     Complaints unread;
-    const Recipe read = read_recipe(recipe, unread);
+    Node without_files = recipe;   // an adapter that it went on from may lie elsewhere now
+    if (Node* peft = without_files.find("peft"); peft && peft->is_map()) peft->erase("continue_from");
+    const Recipe read = read_recipe(without_files, unread);
     values["training.determinism"] = enum_name(determinism(read));   // what auto stands for
     // Early stopping decides the last step, a plateau the learning rate.
     if (!read.eval.patience && read.schedule.name != ScheduleKind::reduce_on_plateau) values.erase("eval.every");

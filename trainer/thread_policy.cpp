@@ -44,8 +44,15 @@ void start_threads() {
             tried.size() + 1, wanted, refusal);
     // Each asks for memory, so that what the C library sets apart for a thread is taken now, not when it runs short.
     std::vector<std::vector<char>> first(static_cast<std::size_t>(wanted));
+    bool refused = false;
 #pragma omp parallel
-    first[static_cast<std::size_t>(omp_get_thread_num())].reserve(64);
+    try {
+        first[static_cast<std::size_t>(omp_get_thread_num())].reserve(64);
+    } catch (...) {   // no exception may leave the thread
+#pragma omp critical(thread_memory)
+        refused = true;
+    }
+    if (refused) throw std::bad_alloc();
 }
 
 }   // namespace trainer

@@ -70,6 +70,7 @@ Trainer::Trainer(const Inputs& inputs, Communicator& ranks, OutputFolder* output
     stepper_ = std::make_unique<Stepper>(model, *objective_, ranks, stepper_options(recipe), Place::cpu());
     optimizer_ = make_optimizer(recipe.optimizer, stepper_->slices());
     optimizer_->prepare();
+    state_.optimizer_numbers = optimizer_->numbers();
 }
 
 void Trainer::resume(const ResumePoint& point) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/nonfinite.h"
 #include "configs/error.h"
 
 namespace trainer {
@@ -32,6 +33,12 @@ void Int8Matrix::prepare(Place place) {
     const PurposeScope purpose(Purpose::weights);
     codes_ = Tensor::empty(shape().elements(), DType::u8, place);
     absmax_ = Tensor::empty(shape().rows(), DType::f32, place);
+}
+
+bool Int8Matrix::can_pack(const Tensor& values) const {
+    Tensor halves = owned(converted(values, DType::f32));
+    round_values(halves, DType::f16);
+    return !first_nonfinite(halves);
 }
 
 void Int8Matrix::pack(const Tensor& values) {

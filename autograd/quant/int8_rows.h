@@ -18,6 +18,7 @@ public:
     void prepare(Place place) override;
     Place place() const override { return codes_.place(); }
     std::size_t bytes() const override { return codes_.bytes() + absmax_.bytes(); }
+    bool can_pack(const Tensor& values) const override;   // nothing that is infinite in f16
     void pack(const Tensor& values) override;
     void unpack_row(Cpu, std::int64_t row, std::int64_t column, std::int64_t count, DType target,
                     void* out) const override;

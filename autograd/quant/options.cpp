@@ -47,7 +47,6 @@ void FieldType<QuantizeOptions>::read(const Node& node, QuantizeOptions& out, co
         check_section(node, options, where);
         out = options;
     } else if (node.is_string()) {
-        Limits limits;
         FieldType<std::string>::read(node, out.format, where);
         const std::vector<std::string> all = words();
         if (std::find(all.begin(), all.end(), out.format) != all.end()) return;

@@ -27,7 +27,10 @@ public:
     virtual Place place() const = 0;
     virtual std::size_t bytes() const = 0;
 
-    // Compresses finite values of this shape, f32 or bf16. Error(internal) for a format that is only read.
+    // Whether no finite value is too large for the format.
+    virtual bool can_pack(const Tensor&) const { return true; }
+    // Compresses finite values of this shape, f32 or bf16, that can be packed. Error(internal) for a format that is
+    // only read.
     virtual void pack(const Tensor& values) = 0;
 
     // out (R, C) f32 or bf16 = the elements of rows [row, row + R) and columns [column, column + C).

@@ -106,8 +106,9 @@ void PackedWeight::rows(const Tensor& ids, Tensor& y) const {
           rows_, in_features(), ids.elements(), y.shape().text());
     on(place_, [&](Cpu) {
         const auto* id = ids.data<std::int32_t>();
-        for (std::int64_t n = 0; n < ids.elements(); ++n) {
+        for (std::int64_t n = 0; n < ids.elements(); ++n)
             check(id[n] >= 0 && id[n] < rows_, "packed weight: row {} of {}", id[n], rows_);
+        for (std::int64_t n = 0; n < ids.elements(); ++n) {
             Tensor row = y.row_range(n, n + 1);
             unpack(id[n], 0, row);
         }

@@ -6,6 +6,7 @@
 #include "autograd/quant/registry.h"
 #include "configs/error.h"
 #include "hub/bitsandbytes.h"
+#include "hub/convert.h"
 #include "hub/export.h"
 #include "hub/load.h"
 #include "models/registry.h"
@@ -27,6 +28,7 @@ namespace fs = std::filesystem;
 struct ExportArguments {
     ModelOptions model;
     std::string out;
+    bool for_blocks = false;   // options of 4-bit formats are given
 };
 
 void prepare_folder(const fs::path& out) {
@@ -49,10 +51,13 @@ std::vector<TensorToWrite> tensors_of(const ParameterSet& parameters, const Weig
             for (TensorToWrite& part : bitsandbytes_tensors(parameter->name, *int8)) tensors.push_back(std::move(part));
         } else {
             TensorToWrite plain{parameter->name, file_dtype(dtype), parameter->shape.sizes(), {}, {}};
-            plain.produce = [&source, name = parameter->name, bytes = plain.byte_count(), dtype](const ByteSink& sink) {
-                std::vector<std::byte> memory(bytes);
-                source.read(name, dtype, memory.data());
-                sink(memory);
+            const std::int64_t count = parameter->shape.elements();
+            plain.produce = [&source, name = parameter->name, count, dtype](const ByteSink& sink) {
+                std::vector<float> values(static_cast<std::size_t>(count));
+                source.read(name, DType::f32, values.data());
+                std::vector<std::byte> bytes(values.size() * size_of(dtype));
+                convert_to_file(values.data(), count, file_dtype(dtype), bytes.data());
+                sink(bytes);
             };
             tensors.push_back(std::move(plain));
         }
@@ -69,14 +74,16 @@ Node quantisation_config(const QuantizeOptions& options, DType dtype) {
 }
 
 int export_bitsandbytes(const ExportArguments& arguments) {
-    prepare_folder(arguments.out);
+    const QuantizeOptions& quantize = arguments.model.quantize;
+    require(quantize.has_blocks() || !arguments.for_blocks, Exit::usage,
+            "--block-size and --no-double-quant: {} has one scale a row; leave them out", quantize.format);
     const BaseModel base = open_base_model(arguments.model.base, arguments.model.revision, Node(), "tokenizer", "");
     const Snapshot& snapshot = base.snapshot;
     const auto model = make_causal_lm(snapshot.config);
     check_parameters(model->parameters(), *snapshot.weights, snapshot.base);
     choose_formats(model->declarations(), arguments.model, snapshot);
-    const DType stored = base_dtype(arguments.model, snapshot);
-    const DType dtype = stored == DType::f32 ? DType::f32 : DType::bf16;   // f16 is not written
+    prepare_folder(arguments.out);
+    const DType dtype = base_dtype(arguments.model, snapshot);
     std::size_t bytes = 0;
     for (const auto& parameter : model->parameters().all()) {
         if (!parameter->packed) {
@@ -92,11 +99,11 @@ int export_bitsandbytes(const ExportArguments& arguments) {
     staged.reserve(bytes);
     ExportOptions options;
     options.dtype = file_dtype(dtype);
-    options.quantization_config = quantisation_config(arguments.model.quantize, dtype);
+    options.quantization_config = quantisation_config(quantize, dtype);
     export_model(staged.path(), snapshot, tensors_of(model->parameters(), *snapshot.weights, dtype), options);
     staged.move_into_parent({"config.json"});
     std::printf("%s: %s, linear layers in %s\n", arguments.out.c_str(), bytes_text(bytes).c_str(),
-                arguments.model.quantize.format.c_str());
+                quantize.format.c_str());
     return 0;
 }
 
@@ -117,7 +124,10 @@ std::function<int()> define_bitsandbytes(CLI::App& app) {
         ->capture_default_str();
     app.add_flag("!--no-double-quant", quantize.double_quant, "keep the scales in f32 (4 bits)");
     app.add_option("--skip", quantize.skip, "linear layers that are not compressed");
-    return [arguments] { return export_bitsandbytes(*arguments); };
+    return [arguments, &app] {
+        arguments->for_blocks = app.count("--block-size") + app.count("--no-double-quant") > 0;
+        return export_bitsandbytes(*arguments);
+    };
 }
 
 }   // namespace
