@@ -2,17 +2,10 @@
 
 #include <system_error>
 
+#include "autograd/cpu/signals_blocked.h"
 #include "configs/error.h"
 
 namespace trainer {
-
-SignalsBlocked::SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-}
-
-SignalsBlocked::~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
 
 std::thread start_background_thread(const char* purpose, std::function<void()> work) {
     const SignalsBlocked blocked;

@@ -70,7 +70,9 @@ void choose_formats(Declarations& model, const ModelOptions& options, const Snap
     const MakePackedMatrix make = quantisations().at(quantize.format);
     for (Linear* linear : model.linears) {
         const auto skips = [&](const std::string& entry) { return is_named(*linear, entry); };
-        if (linear->weight->replacement || linear->name == output_layer || std::any_of(quantize.skip.begin(), quantize.skip.end(), skips)) continue;
+        if (linear->weight->replacement || linear->name == output_layer ||
+            std::any_of(quantize.skip.begin(), quantize.skip.end(), skips))
+            continue;
         set_format(*linear->weight, make(linear->weight->shape, dtype, quantize));
     }
 }

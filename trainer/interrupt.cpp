@@ -21,10 +21,13 @@ extern "C" void on_signal(int signal) {
     if (before == SIGINT && signal == SIGINT) _exit(static_cast<int>(Exit::interrupted));
 }
 
-extern "C" void on_early_warning(int) {
-    constexpr std::string_view text = "error: warned by SIGUSR1 outside of training; run again with --resume\n";
+std::atomic<bool> is_over = false;
+
+extern "C" void on_early_signal(int signal) {
+    if (is_over) return;
+    constexpr std::string_view text = "error: stopped before training began; run again with --resume\n";
     [[maybe_unused]] const ssize_t count = ::write(STDERR_FILENO, text.data(), text.size());
-    _exit(static_cast<int>(Exit::preempted));
+    _exit(static_cast<int>(signal == SIGINT ? Exit::interrupted : Exit::preempted));
 }
 
 }   // namespace
@@ -43,7 +46,18 @@ InterruptGuard::~InterruptGuard() {
     for (std::size_t i = 0; i < signals.size(); ++i) sigaction(signals[i], &before_[i], nullptr);
 }
 
-void end_when_warned() { std::signal(SIGUSR1, on_early_warning); }
+void end_when_signalled() {
+    struct sigaction action {
+    }, before{};
+    action.sa_handler = on_early_signal;
+    action.sa_flags = SA_RESTART;
+    for (const int signal : {SIGINT, SIGTERM, SIGUSR1, SIGHUP}) {
+        sigaction(signal, nullptr, &before);
+        if (signal != SIGHUP || before.sa_handler != SIG_IGN) sigaction(signal, &action, nullptr);
+    }
+}
+
+void ignore_signals_from_now() { is_over = true; }
 
 int InterruptGuard::signal() { return seen; }
 

@@ -21,8 +21,10 @@ private:
     std::array<struct sigaction, signals.size()> before_{};
 };
 
-// SIGUSR1 ends the program with `preempted` from now on, but where an InterruptGuard lives: Slurm's warning may come
-// while a run is still reading, with nothing to save.
-void end_when_warned();
+// From now on, but where an InterruptGuard lives, a signal ends the program with `interrupted` (Ctrl-C) or `preempted`:
+// a run may still be reading, with nothing to save. A SIGHUP that is ignored stays so.
+void end_when_signalled();
+// What is left to do takes no time: those signals have no effect any more.
+void ignore_signals_from_now();
 
 }   // namespace trainer

@@ -130,7 +130,8 @@ MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks) {
         const std::int64_t leaves = (batch_rows + recipe.training.micro_batch - 1) / recipe.training.micro_batch;
         const auto leaf = [&](std::int64_t) { return largest.on_meta(); };
         stepper.step(leaves, leaf, *optimizer, 0.0);
-        if (inputs.total_steps > 1) stepper.step(leaves, leaf, *optimizer, 0.0);   // with copies that the first one made
+        if (inputs.total_steps > 1)
+            stepper.step(leaves, leaf, *optimizer, 0.0);   // with copies that the first one made
         if (const auto checkpoint = first_checkpoint(inputs)) {
             const StateCopy copy(*optimizer, stepper.layout().owned(ranks.rank()),
                                  copied_whole(model.parameters(), ranks.rank()));

@@ -12,6 +12,7 @@
 #include "trainer/checkpoint/folder_files.h"
 #include "trainer/checkpoint/store.h"
 #include "trainer/receipt.h"
+#include "trainer/stop.h"
 
 namespace trainer {
 
@@ -33,11 +34,12 @@ void refuse_dangling_links(fs::path path) {
                  fs::read_symlink(path, error).string());
 }
 
-// Nothing but what a run that was killed at once may leave.
+// Nothing but what a run that was killed at once may leave, and requests to one that is about to begin.
 bool is_as_good_as_empty(const fs::path& folder) {
     const std::vector<std::string> names = names_in(folder);
-    return std::all_of(names.begin(), names.end(),
-                       [](const std::string& name) { return name == RunLock::file_name || is_leftover(name); });
+    return std::all_of(names.begin(), names.end(), [](const std::string& name) {
+        return name == RunLock::file_name || is_leftover(name) || name == stop_file || name == save_file;
+    });
 }
 
 }   // namespace

@@ -22,6 +22,9 @@ constexpr std::chrono::seconds patience{30};   // with a file system that shows 
 std::optional<Checkpoint> newest(const fs::path& run_folder, const std::function<void(const std::string&)>& say) {
     NewestCheckpoint newest = find_newest_checkpoint(run_folder);
     for (const SkippedCheckpoint& skipped : newest.skipped) say(format("skipped {}: {}", skipped.name, skipped.reason));
+    require(newest.found || newest.skipped.empty(), Exit::bad_checkpoint,
+            "--resume: none of the {} checkpoints in {} can be used; repair one, or start again in another output",
+            newest.skipped.size(), run_folder.string());
     return std::move(newest.found);
 }
 

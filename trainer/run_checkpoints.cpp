@@ -2,7 +2,7 @@
 
 #include <system_error>
 
-#include "comm/background_thread.h"
+#include "autograd/cpu/signals_blocked.h"
 #include "comm/collective.h"
 #include "comm/together.h"
 #include "configs/error.h"

@@ -39,8 +39,8 @@ Stop StopRequests::own(double seconds, bool can_save) const {
     if (signal != 0) return Stop::preempted;
     if (ranks_.rank() != 0) return Stop::no;
     if (end_time_ > 0 && wall_clock() + seconds + margin >= end_time_) return Stop::preempted;
-    if (take_file("STOP")) return Stop::preempted;
-    return can_save && take_file("SAVE") ? Stop::save : Stop::no;
+    if (take_file(stop_file)) return Stop::preempted;
+    return can_save && take_file(save_file) ? Stop::save : Stop::no;
 }
 
 bool StopRequests::take_file(const char* name) const {

@@ -15,6 +15,10 @@ enum class Stop : int {
     interrupted = 3,   // the same with 130: Ctrl-C
 };
 
+// Files of the run folder by which a run is asked.
+inline constexpr const char* stop_file = "STOP";
+inline constexpr const char* save_file = "SAVE";
+
 // Collects the requests of all ranks.
 class StopRequests {
 public:

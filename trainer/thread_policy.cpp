@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "comm/background_thread.h"
+#include "autograd/cpu/signals_blocked.h"
 #include "configs/error.h"
 
 namespace trainer {

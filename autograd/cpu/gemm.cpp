@@ -6,6 +6,7 @@
 #include "autograd/cpu/gemm_tile.h"
 #include "autograd/cpu/gemv.h"
 #include "autograd/cpu/rows_kernels.h"
+#include "autograd/cpu/signals_blocked.h"
 #include "configs/error.h"
 
 namespace trainer {
@@ -130,6 +131,9 @@ void gemm(Cpu cpu, const MatrixView& c, const MatrixView& a, bool transpose_a, c
         gemv(c, a, b, accumulate);
         return;
     }
+    // oneDNN 2.6.3 multiplies f32 on AVX-512 with data further below the stack pointer than a signal's frame spares:
+    // a handler that runs on this thread's stack overwrites them.
+    const SignalsBlocked blocked;
     const Tiling tiles = tiling(whole.rows, whole.columns, whole.depth, transpose_a);
     const std::int64_t row_parts = tiles.rows.parts(), column_parts = tiles.columns.parts();
     const std::int64_t depth_parts = tiles.depth.parts();

@@ -3,12 +3,17 @@
 #include <gtest/gtest.h>
 #include <omp.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <numeric>
 #include <random>
 
 #include "autograd/cpu/isa.h"
@@ -240,6 +245,53 @@ TEST(Gemm, RefusesWhatDoesNotFit) {
     EXPECT_ANY_THROW(gemm(Cpu{}, c, a, false, b, false, false));
     Tensor half = Tensor::zeros({3, 5}, DType::bf16);
     EXPECT_ANY_THROW(gemm(Cpu{}, c, a, false, half, false, false));
+}
+
+// Runs its body while a handler is called every 100 µs on the stack of the thread that works.
+class Interrupted {
+public:
+    Interrupted() : threads_(omp_get_max_threads()) {
+        omp_set_num_threads(1);   // those of a program take no signals
+        struct sigaction action {};
+        action.sa_handler = [](int) { calls = calls + 1; };
+        action.sa_flags = SA_RESTART;
+        sigaction(SIGALRM, &action, &before_);
+        calls = 0;
+        set(100);
+    }
+    ~Interrupted() {
+        set(0);
+        sigaction(SIGALRM, &before_, nullptr);
+        omp_set_num_threads(threads_);
+    }
+    static inline volatile int calls = 0;
+
+private:
+    static void set(int microseconds) {
+        const itimerval every{{0, microseconds}, {0, microseconds}};
+        setitimer(ITIMER_REAL, &every, nullptr);
+    }
+    int threads_;
+    struct sigaction before_ {};
+};
+
+TEST(Gemm, SignalsDoNotDisturbIt) {
+    for (const auto& [rows, columns, depth] : {std::array{37, 96, 64}, {64, 256, 96}, {300, 33, 1200}}) {
+        std::vector<float> ramp(static_cast<std::size_t>(std::max({rows * depth, depth * columns})));
+        std::iota(ramp.begin(), ramp.end(), -50.0f);
+        const Tensor a =
+            Tensor::from<float>(std::span(ramp).first(static_cast<std::size_t>(rows * depth)), {rows, depth});
+        const Tensor b =
+            Tensor::from<float>(std::span(ramp).first(static_cast<std::size_t>(depth * columns)), {depth, columns});
+        Tensor expected = Tensor::empty({rows, columns}, DType::f32);
+        Tensor c = Tensor::empty({rows, columns}, DType::f32);
+        gemm(Cpu{}, expected, a, false, b, false, false);
+        const Interrupted interrupted;
+        for (int i = 0; i < 400 || Interrupted::calls < 200; ++i) {
+            gemm(Cpu{}, c, a, false, b, false, false);
+            ASSERT_EQ(c.to_vector<float>(), expected.to_vector<float>());
+        }
+    }
 }
 
 }   // namespace

@@ -222,6 +222,7 @@ int run_as_rank(Communicator& ranks, const RunArguments& arguments) {
     Trainer trainer(start.inputs, ranks, start.output.get(), start.identity);
     if (point) trainer.resume(*point);
     const Trainer::Outcome outcome = train(trainer, ranks);
+    ignore_signals_from_now();
     if (start.output) print_end(plan, outcome);
     if (outcome.stop != Stop::no) return report_stop(start, outcome);
     if (start.output && outcome.patience_ended)
@@ -240,7 +241,7 @@ void end_at_once(int exit_code, const std::string& message) {
 }
 
 int run(const RunArguments& arguments) {
-    end_when_warned();
+    end_when_signalled();
     std::signal(SIGPIPE, SIG_IGN);   // a closed output does not end a run
     std::signal(SIGXFSZ, SIG_IGN);   // a file beyond the limit is an error like a full disk
     const auto ranks = open_communicator(end_at_once);

@@ -72,6 +72,8 @@ public:
             else if (possible_.back().first > 1)
                 comparison.add(record(possible_.back().first, sharding));
         }
+        require(comparison.has_runs(), Exit::usage, "--ranks: {} leaves nothing to compare: {}", arguments_.ranks,
+                impossible_.empty() ? "name two numbers of ranks, or one above 1" : impossible_.front().second);
         for (const auto& [count, reason] : impossible_) comparison.leave_out(ranks_text(count), reason);
         return conclude(comparison);
     }

@@ -21,6 +21,7 @@ public:
     void leave_out(const std::string& name, const std::string& reason) { left_out_.emplace_back(name, reason); }
 
     const RunRecord& reference() const { return reference_; }
+    bool has_runs() const { return !runs_.empty(); }   // to be compared with it
     bool equal() const;
     std::string table_by_part() const;   // what, a column a run, equal
     std::string table_by_run() const;    // run, a column a part, equal; then what was left out

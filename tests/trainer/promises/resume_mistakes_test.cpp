@@ -155,16 +155,19 @@ TEST_F(Resume, RefusesALinkInTheWayOfACheckpoint) {
     expect_same(project.finish("half", {"--resume"}), expected);
 }
 
-TEST_F(Resume, StartsAgainWhenNoneVerifies) {
+// What is damaged may be all that is left of a long run.
+TEST_F(Resume, RefusesToStartAgainWhenNoneVerifies) {
     for (const char* name : {"3", "4", "5"})
         flip_a_bit(project / ("half/checkpoint-" + std::string(name) + "/adapter_model.safetensors"));
     const ProgramResult result = project.run("half", {"--resume"});
-    EXPECT_EQ(result.code, 0);
+    EXPECT_EQ(result.code, 84);
     for (const char* name : {"3", "4", "5"})
         EXPECT_THAT(result.err, HasSubstr("warning: skipped checkpoint-" + std::string(name) + ": half/checkpoint-" +
                                           name + "/adapter_model.safetensors: SHA-256 is "));
-    EXPECT_THAT(result.out, HasSubstr("no checkpoint to resume from; starting from the beginning\n"));
-    expect_same(project.result("half"), expected);
+    EXPECT_THAT(result.err, HasSubstr("error: --resume: none of the 3 checkpoints in half can be used; repair one, or "
+                                      "start again in another output\n"));
+    for (const char* name : {"3", "4", "5"})
+        EXPECT_TRUE(fs::exists(project / ("half/checkpoint-" + std::string(name))));
 }
 
 TEST_F(Resume, MakesMetricsAgainAsTheCheckpointHoldsThem) {
