@@ -187,8 +187,8 @@ void export_model(const fs::path& folder, const Snapshot& base, const std::vecto
 }
 
 std::map<std::string, std::string> tokenizer_texts(const Snapshot& base) {
-    std::map<std::string, std::string> texts;
     if (base.gguf) {
+        std::map<std::string, std::string> texts;
         Node config = base.tokenizer_config;
         if (const Node* text = config.find("chat_template")) {
             texts["chat_template.jinja"] = text->as_string();
@@ -198,8 +198,13 @@ std::map<std::string, std::string> tokenizer_texts(const Snapshot& base) {
         texts["tokenizer_config.json"] = to_json(config, {.indent = 2, .sort_keys = true}) + "\n";
         return texts;
     }
+    return tokenizer_texts(base.folder);
+}
+
+std::map<std::string, std::string> tokenizer_texts(const fs::path& folder) {
+    std::map<std::string, std::string> texts;
     for (const char* name : tokenizer_files)
-        if (const fs::path path = base.folder / name; fs::is_regular_file(path)) texts[name] = read_text_file(path);
+        if (const fs::path path = folder / name; fs::is_regular_file(path)) texts[name] = read_text_file(path);
     return texts;
 }
 

@@ -33,6 +33,8 @@ TensorToWrite tensor_from_f32(std::string name, FileShape shape, const float* va
 
 // The tokenizer files of the base by name: byte for byte those of a folder, written from the metadata of a GGUF file.
 std::map<std::string, std::string> tokenizer_texts(const Snapshot& base);
+// The same of a folder that is not a base, such as an adapter's.
+std::map<std::string, std::string> tokenizer_texts(const std::filesystem::path& folder);
 // Writes them beside an adapter or model.
 void export_tokenizer(const std::filesystem::path& folder, const Snapshot& base);
 

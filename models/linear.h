@@ -46,7 +46,11 @@ class Adapter {
 public:
     virtual ~Adapter() = default;
     virtual AdapterForm form() const = 0;
-    virtual void prepare(Place place) = 0;   // allocates its parameters; the layer has its `rows` by then
+    virtual void prepare(Place place) = 0;   // allocates its parameters
+    // Changes the layer's own weight (out, in) and bias (out), f32 on the CPU, so that the layer alone does what it does
+    // with this adapter.
+    virtual void merge_weight(Tensor& weight) const = 0;
+    virtual void merge_bias(Tensor&) const {}
 };
 
 // One linear layer of the model under its hub name: weight (out, in), optional bias (out), and the adapter slot.

@@ -73,6 +73,18 @@ void DoraAdapter::prepare(Place place) {
     terms_.low_rank.push_back({0, out, &a(), &b(), low_rank().scale, 0, 0});
 }
 
+void DoraAdapter::merge_weight(Tensor& weight) const {
+    LowRankAdapter::merge_weight(weight);
+    Tensor square = Tensor::empty(weight.rows(), DType::f32);
+    sum_squares(Cpu{}, weight, square);
+    for (std::int64_t o = 0; o < weight.rows(); ++o) {
+        const float norm = std::max(std::sqrt(square.data<float>()[o]), std::numeric_limits<float>::min());
+        const float factor = magnitude_.value.data<float>()[o] / norm;
+        auto* row = weight.data<float>() + o * weight.stride();
+        for (std::int64_t i = 0; i < weight.columns(); ++i) row[i] *= factor;
+    }
+}
+
 void DoraAdapter::initialise(std::uint64_t seed) {
     LowRankAdapter::initialise(seed);
     on(magnitude_.value.place(), [&](Cpu) {   // B is zero

@@ -13,6 +13,7 @@ public:
 
     AdapterForm form() const override;
     void prepare(Place place) override;
+    void merge_weight(Tensor& weight) const override;
     void initialise(std::uint64_t seed) override;
     std::vector<Parameter*> trained() const override { return {&a(), &b(), &magnitude_}; }
 

@@ -26,6 +26,17 @@ public:
         return InputTransform{[this](const Tensor& x, const ForwardContext&) { return scale_columns(x, factors_); }};
     }
     void prepare(Place place) override { factors_.value = Tensor::empty(factors_.shape, DType::f32, place); }
+    void merge_weight(Tensor& weight) const override {
+        const auto* factor = factors_.value.data<float>();
+        for (std::int64_t o = 0; o < weight.rows(); ++o) {
+            auto* row = weight.data<float>() + o * weight.stride();
+            for (std::int64_t i = 0; i < weight.columns(); ++i) row[i] *= factor[scales_input_ ? i : o];
+        }
+    }
+    void merge_bias(Tensor& bias) const override {
+        if (scales_input_) return;
+        for (std::int64_t o = 0; o < bias.elements(); ++o) bias.data<float>()[o] *= factors_.value.data<float>()[o];
+    }
     Parameter& factors() const { return factors_; }
 
 private:

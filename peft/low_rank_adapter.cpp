@@ -42,6 +42,11 @@ void LowRankAdapter::prepare(Place place) {
         if (part) part->value = Tensor::empty(part->shape, DType::f32, place);
 }
 
+void LowRankAdapter::merge_weight(Tensor& weight) const {
+    add_product(weight, b_.value, a_.value, options_.scale);
+    if (initial_a_) add_product(weight, initial_b_->value, initial_a_->value, -options_.scale);
+}
+
 void LowRankAdapter::initialise(std::uint64_t seed) {
     if (initial_a_) {
         fill_from_weight(linear_.rows->dense(DType::f32), options_.init, options_.scale, a_, b_);

@@ -22,6 +22,7 @@ public:
 
     AdapterForm form() const override { return low_rank(); }
     void prepare(Place place) override;
+    void merge_weight(Tensor& weight) const override;
     virtual void initialise(std::uint64_t seed);
     virtual std::vector<Parameter*> trained() const { return {&a_, &b_}; }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "autograd/cpu/gemm.h"
 #include "autograd/random.h"
 #include "configs/error.h"
 #include "peft/decompositions.h"
@@ -88,6 +89,13 @@ void fill_from_weight(const Tensor& weight, LowRankInit init, float scale, Param
     for (const double value : parts.values) roots.push_back(std::sqrt(value / static_cast<double>(scale)));
     store(parts.right, roots, true, a);
     store(parts.left, roots, false, b);
+}
+
+void add_product(Tensor& weight, const Tensor& b, const Tensor& a, float scale) {
+    Tensor scaled = Tensor::empty(b.shape(), DType::f32);
+    std::transform(b.data<float>(), b.data<float>() + b.elements(), scaled.data<float>(),
+                   [scale](float value) { return scale * value; });
+    gemm(Cpu{}, weight, scaled, false, a, false, true);
 }
 
 }   // namespace trainer

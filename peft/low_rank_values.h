@@ -18,4 +18,7 @@ void fill(Parameter& parameter, float value);
 // evenly between both. OLoRA (Büyükakyüz, 2024): B and A are the leading columns of Q and rows of R of weight = Q R.
 void fill_from_weight(const Tensor& weight, LowRankInit init, float scale, Parameter& a, Parameter& b);
 
+// weight (out, in) += scale · B A.
+void add_product(Tensor& weight, const Tensor& b, const Tensor& a, float scale);
+
 }   // namespace trainer

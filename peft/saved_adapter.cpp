@@ -113,7 +113,7 @@ std::vector<AdapterTensor> SavedAdapter::tensors(const std::function<const float
 
 void SavedAdapter::initialise(std::uint64_t) {
     const auto read = [this](Parameter* parameter) {
-        file_.read(parameter->name, parameter->value.data<float>());
+        this->read(*parameter, parameter->value.data<float>());
         parameter->changed();
     };
     std::for_each(method_->parameters().begin(), method_->parameters().end(), read);

@@ -23,6 +23,10 @@ public:
     AdapterConfig config() const override { return file_.config(); }
     std::vector<AdapterTensor> tensors(const std::function<const float*(const Parameter&)>& values) const override;
 
+    // The saved f32 values of one of its parameters, or of one that it brings along in place of a weight of the base
+    // (Parameter::replacement).
+    void read(const Parameter& parameter, float* values) const { file_.read(parameter.name, values); }
+
     const std::vector<std::string>& notes() const { return notes_; }   // what it holds without effect
 
 private:

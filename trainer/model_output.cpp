@@ -24,11 +24,6 @@ void write_adapter_files(const std::filesystem::path& folder, const Inputs& inpu
     write_adapter(folder, config, peft.tensors(values));
 }
 
-FileDType saved_dtype(const Inputs& inputs) {
-    const DType dtype = stored_dtype(inputs.base.snapshot.config);
-    return dtype == DType::f32 ? FileDType::f32 : dtype == DType::f16 ? FileDType::f16 : FileDType::bf16;
-}
-
 // A frozen parameter as the base's files have it, read when its turn comes.
 TensorToWrite tensor_of_base(const Parameter& parameter, const WeightSource& weights, FileDType dtype) {
     TensorToWrite tensor{parameter.name, dtype, parameter.shape.sizes(), {}, {}};
@@ -43,7 +38,7 @@ TensorToWrite tensor_of_base(const Parameter& parameter, const WeightSource& wei
 void write_whole_model(const std::filesystem::path& folder, const Inputs& inputs, CausalLm& model,
                        const Values& values) {
     ExportOptions options;
-    options.dtype = saved_dtype(inputs);
+    options.dtype = saved_dtype(inputs.base.snapshot.config);
     if (inputs.recipe.data.eos_token) options.eos_token_id = inputs.base.special.eos;
     std::vector<TensorToWrite> tensors;
     for (const auto& parameter : model.parameters().all())
@@ -99,11 +94,13 @@ DType stored_dtype(const Node& config) {
     return DType::bf16;
 }
 
+FileDType saved_dtype(const Node& config) { return file_dtype(stored_dtype(config)); }
+
 std::uint64_t ModelOutput::bytes() const {
     std::uint64_t elements = 0;   // of what an adapter brings along, or of the whole model
     for (const auto& parameter : model.parameters().all())
         if (!peft || !parameter->in_base) elements += static_cast<std::uint64_t>(parameter->shape.elements());
-    std::uint64_t bytes = elements * static_cast<std::uint64_t>(peft ? 4 : bits_of(saved_dtype(inputs)) / 8);
+    std::uint64_t bytes = elements * static_cast<std::uint64_t>(peft ? 4 : bits_of(saved_dtype(inputs.base.snapshot.config)) / 8);
     for (const auto& [name, text] : tokenizer_texts(inputs.base.snapshot)) bytes += text.size();
     return bytes;
 }

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 
+#include "hub/safetensors.h"
 #include "trainer/inputs.h"
 
 namespace trainer {
@@ -22,5 +23,6 @@ struct ModelOutput {
 
 // The dtype a config.json says its weights are stored in (bf16 when it says nothing we know).
 DType stored_dtype(const Node& config);
+FileDType saved_dtype(const Node& config);   // the same, of a file
 
 }   // namespace trainer

@@ -30,8 +30,12 @@ std::string end_of_text_of(const std::filesystem::path& adapter) {
 
 }   // namespace
 
+BaseModel open_base_model(const std::string& model, const std::string& revision, const std::string& adapter) {
+    return open_base_model(model, revision, Node(), template_of(adapter), end_of_text_of(adapter));
+}
+
 Session::Session(const std::string& model, const std::string& revision, const std::string& adapter)
-    : base_(open_base_model(model, revision, Node(), template_of(adapter), end_of_text_of(adapter))),
+    : base_(open_base_model(model, revision, adapter)),
       model_(make_causal_lm(base_.snapshot.config)) {
     if (adapter.empty()) return;
     adapter_.emplace(adapter);

@@ -12,10 +12,14 @@
 
 namespace trainer {
 
+// The base model with what the folder of a saved adapter says of its own: chat template and end of text. `adapter` "":
+// the base alone.
+BaseModel open_base_model(const std::string& model, const std::string& revision, const std::string& adapter);
+
 // A model with its tokenizer and weights, and perhaps a saved adapter, ready to be asked.
 class Session {
 public:
-    // Reads everything but the weights. `adapter` "": none; its chat template and end of text win over the base's.
+    // Reads everything but the weights. `adapter` "": none.
     Session(const std::string& model, const std::string& revision, const std::string& adapter);
 
     const Tokenizer& tokenizer() const { return *base_.tokenizer; }

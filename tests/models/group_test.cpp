@@ -32,6 +32,7 @@ public:
     void prepare(Place place) override {
         for (Parameter* parameter : {&a, &b}) parameter->value = Tensor::empty(parameter->shape, DType::f32, place);
     }
+    void merge_weight(Tensor&) const override {}
 
     mutable Parameter a;
     mutable Parameter b;
@@ -60,6 +61,7 @@ public:
         make(a, a_weight_, a_terms_, place);
         make(b, b_weight_, b_terms_, place);
     }
+    void merge_weight(Tensor&) const override {}
 
     Parameter a;
     Parameter b;

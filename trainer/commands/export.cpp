@@ -1,6 +1,5 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 
 #include "autograd/quant/registry.h"
@@ -14,6 +13,7 @@
 #include "trainer/checkpoint/run_lock.h"
 #include "trainer/checkpoint/staged_folder.h"
 #include "trainer/commands/command.h"
+#include "trainer/commands/new_folder.h"
 #include "trainer/commands/ranges.h"
 #include "trainer/inputs.h"
 #include "trainer/memory_plan.h"
@@ -23,21 +23,11 @@ namespace trainer {
 
 namespace {
 
-namespace fs = std::filesystem;
-
 struct ExportArguments {
     ModelOptions model;
     std::string out;
     bool for_blocks = false;   // options of 4-bit formats are given
 };
-
-void prepare_folder(const fs::path& out) {
-    std::error_code error;
-    require(!fs::exists(out, error) || (fs::is_directory(out, error) && fs::is_empty(out, error)), Exit::cannot_create,
-            "--out: {} is there already and is not an empty folder", out.string());
-    fs::create_directories(out, error);
-    require(!error, Exit::cannot_create, "--out: {} cannot be created: {}", out.string(), error.message());
-}
 
 // The tensors of a model whose linear layers are compressed: those in parts, the others as they are, in `dtype`.
 std::vector<TensorToWrite> tensors_of(const ParameterSet& parameters, const WeightSource& source, DType dtype) {
@@ -82,7 +72,7 @@ int export_bitsandbytes(const ExportArguments& arguments) {
     const auto model = make_causal_lm(snapshot.config);
     check_parameters(model->parameters(), *snapshot.weights, snapshot.base);
     choose_formats(model->declarations(), arguments.model, snapshot);
-    prepare_folder(arguments.out);
+    const NewFolder folder(arguments.out);
     const DType dtype = base_dtype(arguments.model, snapshot);
     std::size_t bytes = 0;
     for (const auto& parameter : model->parameters().all()) {

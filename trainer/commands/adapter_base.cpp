@@ -1,0 +1,35 @@
+#include "trainer/commands/adapter_base.h"
+
+#include <CLI/CLI.hpp>
+
+#include "configs/error.h"
+#include "trainer/commands/ranges.h"
+#include "trainer/session.h"
+
+namespace trainer {
+
+void AdapterBase::declare(CLI::App& app) {
+    app.add_option("--base", model, "hub id, model folder or .gguf file; default: what adapter_config.json names")
+        ->check(not_blank("a hub id, model folder or .gguf file"));
+    app.add_option("--revision", revision, "branch, tag or commit of a hub id")
+        ->check(not_blank("a branch, tag or commit"));
+}
+
+OpenedBase open_adapter_base(const AdapterBase& base, const std::string& folder, const AdapterConfig& config) {
+    require(!base.model.empty() || !config.base_model.empty(), Exit::usage,
+            "{}/adapter_config.json names no base model; give --base MODEL", folder);
+    const std::string& name = base.model.empty() ? config.base_model : base.model;
+    const std::string& revision = base.model.empty() && base.revision.empty() ? config.revision : base.revision;
+    try {
+        OpenedBase opened{open_base_model(name, revision, folder), std::nullopt};
+        const BaseModel alone = open_base_model(name, revision, std::string());
+        if (alone.special.eos != opened.model.special.eos) opened.own_end_of_text = opened.model.special.eos;
+        return opened;
+    } catch (const Error& error) {
+        const bool missing = error.code() == Exit::no_input || error.code() == Exit::unavailable;
+        if (!base.model.empty() || !missing) throw;
+        fail(error.code(), "{}; {}/adapter_config.json names it, --base MODEL names another", error.what(), folder);
+    }
+}
+
+}   // namespace trainer
