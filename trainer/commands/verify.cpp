@@ -15,6 +15,8 @@ constexpr Command verifications[] = {
     {"ranks", "that the number of ranks and how they share the work change no bit", define_verify_ranks},
     {"invariance", "that threads and recomputation change no bit, leaves and packing nothing beyond rounding",
      define_verify_invariance},
+    {"adapter", "that a saved adapter fits its base, changes it, and is read the same by a fresh process",
+     define_verify_adapter},
     {"receipt", "that a finished run's files are those it wrote, and whether this machine would write them again",
      define_verify_receipt},
 };

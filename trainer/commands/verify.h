@@ -23,6 +23,7 @@ struct VerifyArguments : RecipeArguments {
 std::function<int()> define_verify_resume(CLI::App& app);
 std::function<int()> define_verify_ranks(CLI::App& app);
 std::function<int()> define_verify_invariance(CLI::App& app);
+std::function<int()> define_verify_adapter(CLI::App& app);
 std::function<int()> define_verify_receipt(CLI::App& app);
 
 }   // namespace trainer

@@ -39,11 +39,10 @@ std::vector<std::string> environment_of(const RunCommand& command) {
 
 class Child {
 public:
-    explicit Child(const RunCommand& command) : errors_(::memfd_create("errors", MFD_CLOEXEC)) {
+    Child(std::vector<std::string> words, std::vector<std::string> environment)
+        : errors_(::memfd_create("errors", MFD_CLOEXEC)) {
         require(errors_ >= 0, Exit::system, "a run cannot be started: {}", std::strerror(errno));
         ::prctl(PR_SET_CHILD_SUBREAPER, 1);   // the ranks of a launcher that was killed are waited for here
-        std::vector<std::string> words = words_of(command);
-        std::vector<std::string> environment = environment_of(command);
         const std::vector<char*> argv = pointers_to(words);
         const std::vector<char*> envp = pointers_to(environment);
         const pid_t parent = ::getpid();
@@ -110,16 +109,14 @@ private:
     bool running_ = true;
 };
 
-void wait_for(Child& child, const RunCommand& command, std::optional<StopAt> stop) {
-    using std::chrono::microseconds;
+// `look` is called every `pause` until the child has ended.
+template <typename Look>
+void wait_for(Child& child, std::chrono::microseconds pause, Look&& look) {
     const InterruptGuard guard;
     while (child.running()) {
         require(!InterruptGuard::requested(), Exit::interrupted, "verify: interrupted");
-        if (stop && steps_logged(command.output) >= stop->step) {
-            child.kill(stop->signal);
-            stop.reset();
-        }
-        std::this_thread::sleep_for(stop ? microseconds(500) : microseconds(5000));
+        look();
+        std::this_thread::sleep_for(pause);
     }
 }
 
@@ -137,22 +134,42 @@ std::string text_of(const RunCommand& command) {
     return text + join(words_of(command), " ");
 }
 
+[[noreturn]] void fail_killed(const std::string& command, int signal) {
+    fail(Exit::system, "verify: {} was killed by signal {} ({})", command, signal, ::strsignal(signal));
+}
+
+[[noreturn]] void fail_ended(const Child& child, const std::string& command, int code) {
+    fail(static_cast<Exit>(code), "{}verify: {} ended with exit code {}", sentences_of(child.errors()), command, code);
+}
+
 }   // namespace
 
 RunEnd run_as_child(const RunCommand& command, const std::optional<StopAt>& stop) {
-    Child child(command);
-    wait_for(child, command, stop);
+    using std::chrono::microseconds;
+    Child child(words_of(command), environment_of(command));
+    bool sent = !stop;
+    wait_for(child, stop ? microseconds(500) : microseconds(5000), [&] {
+        if (sent || steps_logged(command.output) < stop->step) return;
+        child.kill(stop->signal);
+        sent = true;
+    });
     const int status = child.status();
     if (WIFSIGNALED(status)) {
         if (stop && WTERMSIG(status) == stop->signal) return RunEnd::killed;
-        fail(Exit::system, "verify: {} was killed by signal {} ({})", text_of(command), WTERMSIG(status),
-             ::strsignal(WTERMSIG(status)));
+        fail_killed(text_of(command), WTERMSIG(status));
     }
     const int code = WEXITSTATUS(status);
     if (code == 0) return RunEnd::finished;
     if (stop && code == static_cast<int>(Exit::preempted)) return RunEnd::preempted;
-    fail(static_cast<Exit>(code), "{}verify: {} ended with exit code {}", sentences_of(child.errors()),
-         text_of(command), code);
+    fail_ended(child, text_of(command), code);
+}
+
+void run_as_child(std::vector<std::string> words) {
+    words.insert(words.begin(), "trainer");
+    Child child(words, environment_with({}));
+    wait_for(child, std::chrono::microseconds(5000), [] {});
+    if (WIFSIGNALED(child.status())) fail_killed(join(words, " "), WTERMSIG(child.status()));
+    if (const int code = WEXITSTATUS(child.status()); code != 0) fail_ended(child, join(words, " "), code);
 }
 
 }   // namespace trainer

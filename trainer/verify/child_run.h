@@ -34,4 +34,7 @@ enum class RunEnd { finished, killed, preempted };
 // (trainer/interrupt.h), after the run was killed; system when it cannot be started, or was killed by another signal.
 RunEnd run_as_child(const RunCommand& command, const std::optional<StopAt>& stop = std::nullopt);
 
+// The same for another command of this program, "generate" and so on, which must end with 0.
+void run_as_child(std::vector<std::string> words);
+
 }   // namespace trainer
