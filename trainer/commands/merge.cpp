@@ -120,8 +120,8 @@ std::string card(const MergeArguments& arguments, const Snapshot& base) {
 }
 
 // Adapter on base against what was written.
-void verify(const MergeArguments& arguments, const BaseModel& base, const fs::path& folder, FileDType dtype) {
-    const TokenSequences prompts = held_out_prompts(arguments.prompts, *base.tokenizer);
+void verify(const MergeArguments& arguments, const BaseModel& base, const TokenSequences& prompts,
+            const fs::path& folder, FileDType dtype) {
     const auto expected = prompt_logits(base, arguments.adapter, prompts);
     const BaseModel written = open_base_model(folder.string(), "", Node(), "tokenizer", "");
     const LogitGap gap = compare_logits(expected, prompt_logits(written, "", prompts));
@@ -151,6 +151,7 @@ int merge(const MergeArguments& arguments) {
     if (!arguments.original.empty()) named.model = arguments.original;
     const OpenedBase opened = open_adapter_base(named, arguments.adapter, adapter.config());
     for (const std::string& warning : opened.model.warnings) log_warning(warning);
+    const TokenSequences prompts = held_out_prompts(arguments.prompts, *opened.model.tokenizer);
     Snapshot base = opened.model.snapshot;
 
     const auto model = make_causal_lm(base.config);
@@ -181,7 +182,7 @@ int merge(const MergeArguments& arguments) {
     for (const auto& [name, text] : tokenizer_texts(fs::path(arguments.adapter)))
         write_file(staged.path() / name, text);
     write_file(staged.path() / "README.md", card(arguments, base));
-    if (arguments.verify) verify(arguments, opened.model, staged.path(), options.dtype);
+    if (arguments.verify) verify(arguments, opened.model, prompts, staged.path(), options.dtype);
     require(!InterruptGuard::requested(), Exit::interrupted, "merge: interrupted");
     staged.move_into_parent({"config.json"});
     std::printf("%s: %s in %s\n", arguments.out.c_str(), bytes_text(bytes).c_str(),

@@ -35,13 +35,13 @@ TEST(Mistakes, CommandLine) {
          {},
          {},
          64,
-         "error: no command; available: run, check, preview, verify, generate, export, list, schema, info"},
+         "error: no command; available: run, check, preview, verify, generate, merge, export, list, schema, info"},
         {"unknown command",
          {"rnu", "recipe.yaml"},
          {},
          64,
          "error: there is no command \"rnu\"; did you mean \"run\"? available: run, check, preview, verify, generate, "
-         "export, list, schema, info"},
+         "merge, export, list, schema, info"},
         {"unknown flag",
          {"run", "recipe.yaml", "--fast"},
          {},
@@ -71,7 +71,8 @@ TEST(Mistakes, CommandLine) {
          {""},
          {},
          64,
-         "error: there is no command \"\"; available: run, check, preview, verify, generate, export, list, schema, "
+         "error: there is no command \"\"; available: run, check, preview, verify, generate, merge, export, list, "
+         "schema, "
          "info"},
         {"empty recipe",
          {"run", ""},
