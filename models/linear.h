@@ -47,8 +47,8 @@ public:
     virtual ~Adapter() = default;
     virtual AdapterForm form() const = 0;
     virtual void prepare(Place place) = 0;   // allocates its parameters
-    // Changes the layer's own weight (out, in) and bias (out), f32 on the CPU, so that the layer alone does what it does
-    // with this adapter.
+    // Changes the layer's own weight (out, in) and bias (out), f32 on the CPU, so that the layer alone does what it
+    // does with this adapter.
     virtual void merge_weight(Tensor& weight) const = 0;
     virtual void merge_bias(Tensor&) const {}
 };

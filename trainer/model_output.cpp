@@ -100,7 +100,8 @@ std::uint64_t ModelOutput::bytes() const {
     std::uint64_t elements = 0;   // of what an adapter brings along, or of the whole model
     for (const auto& parameter : model.parameters().all())
         if (!peft || !parameter->in_base) elements += static_cast<std::uint64_t>(parameter->shape.elements());
-    std::uint64_t bytes = elements * static_cast<std::uint64_t>(peft ? 4 : bits_of(saved_dtype(inputs.base.snapshot.config)) / 8);
+    std::uint64_t bytes =
+        elements * static_cast<std::uint64_t>(peft ? 4 : bits_of(saved_dtype(inputs.base.snapshot.config)) / 8);
     for (const auto& [name, text] : tokenizer_texts(inputs.base.snapshot)) bytes += text.size();
     return bytes;
 }

@@ -35,8 +35,7 @@ BaseModel open_base_model(const std::string& model, const std::string& revision,
 }
 
 Session::Session(const std::string& model, const std::string& revision, const std::string& adapter)
-    : base_(open_base_model(model, revision, adapter)),
-      model_(make_causal_lm(base_.snapshot.config)) {
+    : base_(open_base_model(model, revision, adapter)), model_(make_causal_lm(base_.snapshot.config)) {
     if (adapter.empty()) return;
     adapter_.emplace(adapter);
     adapter_->attach(model_->declarations());

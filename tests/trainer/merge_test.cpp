@@ -1,7 +1,10 @@
 // A merged model does what base and adapter do together.
 #include <gmock/gmock.h>
 
+#include <chrono>
+#include <csignal>
 #include <cstring>
+#include <thread>
 
 #include "configs/json.h"
 #include "hub/safetensors.h"
@@ -98,6 +101,28 @@ TEST_F(Merge, BeyondTheToleranceKeepsNothing) {
     EXPECT_FALSE(exists("merged"));
     EXPECT_EQ(merge(saved, {"--dtype", "bf16", "--no-verify"}).code, 0);
     EXPECT_TRUE(exists("merged/config.json"));
+}
+
+// Wherever Ctrl-C comes, there is a whole model or nothing.
+TEST_F(Merge, InterruptedKeepsNothing) {
+    const std::string saved = adapter("rank: 4");
+    int stopped = 0;
+    for (int delay = 0; delay < 60; delay += 2) {
+        SCOPED_TRACE(delay);
+        Program program({"merge", saved, "--out", "merged"}, project.path());
+        std::this_thread::sleep_for(std::chrono::milliseconds(delay));
+        program.signal(SIGINT);
+        const ProgramResult result = program.wait();
+        if (result.code == 0) {
+            EXPECT_EQ(written("merged"), written("model", saved));
+            std::filesystem::remove_all(project.path() / "merged");
+            continue;
+        }
+        ++stopped;
+        EXPECT_EQ(result.code, 130) << result.err;   // also where no guard stands yet: 128 + SIGINT
+        EXPECT_FALSE(exists("merged"));
+    }
+    EXPECT_GT(stopped, 0);
 }
 
 TEST_F(Merge, TakesTheAdaptersTemplateAndEndOfText) {

@@ -44,8 +44,8 @@ struct MergeArguments {
     double tolerance = -1;   // negative: by the dtype
 };
 
-// Beyond these a merged model is not the base with its adapter; about five times what rounding was seen to do
-// (docs/semantics.md).
+// Beyond these a merged model is not the base with its adapter: several times what rounding does to SmolLM2-135M
+// (3e-6 in f32, 1.3e-3 in f16, 1.2e-2 in bf16).
 double tolerance_of(const MergeArguments& arguments, FileDType dtype) {
     if (arguments.tolerance >= 0) return arguments.tolerance;
     return dtype == FileDType::f32 ? 1e-4 : dtype == FileDType::f16 ? 1e-2 : 5e-2;
