@@ -79,10 +79,8 @@ private:
 
     LowRankOptions of_module(const std::string& name) const {
         const std::int64_t rank = by_pattern(options_.rank_pattern, name, options_.rank);
-        const double alpha = by_pattern(options_.alpha_pattern, name, options_.alpha);
-        const auto r = static_cast<double>(rank);
-        return {rank, static_cast<float>(alpha / (options_.rslora ? std::sqrt(r) : r)),
-                static_cast<float>(options_.dropout), options_.init};
+        return {rank, static_cast<float>(low_rank_scale(options_, name, rank)), static_cast<float>(options_.dropout),
+                options_.init};
     }
 
     void attach(Linear& linear, ParameterSet& parameters) {
@@ -183,6 +181,12 @@ std::unique_ptr<PeftMethod> changed(AdapterOptions options, Change change) {
 }
 
 }   // namespace
+
+double low_rank_scale(const AdapterOptions& options, const std::string& module, std::int64_t rank) {
+    const double alpha = by_pattern(options.alpha_pattern, module, options.alpha);
+    const auto r = static_cast<double>(rank);
+    return alpha / (options.rslora ? std::sqrt(r) : r);
+}
 
 std::unique_ptr<PeftMethod> make_lora(const AdapterOptions& options) { return std::make_unique<Lora>(options); }
 

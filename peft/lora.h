@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <string>
 
 #include "peft/method.h"
 
@@ -19,5 +21,8 @@ std::unique_ptr<PeftMethod> make_rslora(const AdapterOptions& options);
 std::unique_ptr<PeftMethod> make_dora(const AdapterOptions& options);
 std::unique_ptr<PeftMethod> make_pissa(const AdapterOptions& options);
 std::unique_ptr<PeftMethod> make_olora(const AdapterOptions& options);
+
+// What a module's B A is multiplied by: α/r, with rslora α/√r.
+double low_rank_scale(const AdapterOptions& options, const std::string& module, std::int64_t rank);
 
 }   // namespace trainer

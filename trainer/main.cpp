@@ -21,6 +21,7 @@ const std::vector<Command>& commands() {
         {"preview", "show rows as the model will see them, and what is trained on", define_preview},
         {"verify", "prove on a recipe that runs are exact, or check a finished run", define_verify},
         {"generate", "let a model write", define_generate},
+        {"combine", "write the weighted sum of several LoRA adapters as one", define_combine},
         {"merge", "write base and adapter as one model", define_merge},
         {"export", "write a model in another format", define_export},
         {"list", "what there is: models, methods, optimizers, schedules, formats, objectives, recipe", define_list},

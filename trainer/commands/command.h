@@ -24,6 +24,7 @@ std::function<int()> define_run(CLI::App& app);
 std::function<int()> define_check(CLI::App& app);
 std::function<int()> define_preview(CLI::App& app);
 std::function<int()> define_verify(CLI::App& app);
+std::function<int()> define_combine(CLI::App& app);
 std::function<int()> define_merge(CLI::App& app);
 std::function<int()> define_export(CLI::App& app);
 std::function<int()> define_generate(CLI::App& app);

@@ -35,13 +35,14 @@ TEST(Mistakes, CommandLine) {
          {},
          {},
          64,
-         "error: no command; available: run, check, preview, verify, generate, merge, export, list, schema, info"},
+         "error: no command; available: run, check, preview, verify, generate, combine, merge, export, list, schema, "
+         "info"},
         {"unknown command",
          {"rnu", "recipe.yaml"},
          {},
          64,
          "error: there is no command \"rnu\"; did you mean \"run\"? available: run, check, preview, verify, generate, "
-         "merge, export, list, schema, info"},
+         "combine, merge, export, list, schema, info"},
         {"unknown flag",
          {"run", "recipe.yaml", "--fast"},
          {},
@@ -71,7 +72,8 @@ TEST(Mistakes, CommandLine) {
          {""},
          {},
          64,
-         "error: there is no command \"\"; available: run, check, preview, verify, generate, merge, export, list, "
+         "error: there is no command \"\"; available: run, check, preview, verify, generate, combine, merge, export, "
+         "list, "
          "schema, "
          "info"},
         {"empty recipe",

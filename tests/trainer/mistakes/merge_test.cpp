@@ -115,6 +115,29 @@ TEST(Mistakes, Merge) {
     });
 }
 
+TEST(Mistakes, Combine) {
+    const std::vector<std::string> one = {"combine", "adapter", "--out", "both"};
+    const auto with = [&](const std::vector<std::string>& more) {
+        std::vector<std::string> words = one;
+        words.insert(words.end(), more.begin(), more.end());
+        return words;
+    };
+    check_mistakes({
+        {"no weights", one, with_adapter, 64, "error: --weights is required; see trainer combine --help"},
+        {"too many weights", with({"--weights", "0.5,0.5"}), with_adapter, 64,
+         "error: --weights: expected 1, one for each adapter, found 2"},
+        {"a way that is not known", with({"--weights", "1", "--how", "slerp"}), with_adapter, 64,
+         "error: --how: slerp not in {cat,linear,ties,dare_linear,dare_ties}; see trainer combine --help"},
+        {"nothing is kept", with({"--weights", "1", "--density", "0"}), with_adapter, 64,
+         "error: --density: expected a number above 0 and at most 1, found 0; see trainer combine --help"},
+        {"no adapter", with({"--weights", "1"}), {}, 66, "error: adapter: no such adapter folder"},
+        {"a weight that is no number", with({"--weights", "much"}), with_adapter, 64,
+         "error: --weights: expected a number, found much; see trainer combine --help"},
+        {"a folder that is there", with({"--weights", "1"}), and_then(with_file("both/notes.txt", "mine")), 73,
+         "error: --out: both is there already and is not an empty folder"},
+    });
+}
+
 TEST(Mistakes, VerifyAdapter) {
     check_mistakes({
         {"no adapter", {"verify", "adapter"}, {}, 64, "error: ADAPTER is required; see trainer verify adapter --help"},
