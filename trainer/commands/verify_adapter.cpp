@@ -8,8 +8,8 @@
 #include "trainer/commands/verify.h"
 #include "trainer/interrupt.h"
 #include "trainer/log.h"
-#include "trainer/verify/adapter_check.h"
 #include "trainer/verify/child_run.h"
+#include "trainer/verify/saved_adapter_check.h"
 
 namespace trainer {
 

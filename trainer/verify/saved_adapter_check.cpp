@@ -1,4 +1,4 @@
-#include "trainer/verify/adapter_check.h"
+#include "trainer/verify/saved_adapter_check.h"
 
 #include <algorithm>
 #include <array>
