@@ -128,7 +128,8 @@ TEST(Bitsandbytes, AStateThatMakesNoSenseIsNamed) {
         return message.substr(message.find("nf4: ") + 5);
     };
     EXPECT_EQ(with_state(R"({"quant_type": "nf5"})"), "quant_type \"nf5\": expected nf4 or fp4");
-    EXPECT_EQ(with_state(R"({"quant_type": "nf4", "blocksize": -64})"), "blocksize: expected an integer from 1 to 1048576");
+    EXPECT_EQ(with_state(R"({"quant_type": "nf4", "blocksize": -64})"),
+              "blocksize: expected an integer from 1 to 1048576");
     EXPECT_EQ(with_state(R"({"quant_type": "nf4", "blocksize": 64, "dtype": "int3"})"),
               "dtype \"int3\": expected float32, float16 or bfloat16");
     EXPECT_EQ(with_state(R"({"quant_type": "nf4", "blocksize": 64, "dtype": "float32", "shape": [4]})"),

@@ -111,7 +111,7 @@ TEST(RecipeMistakes, OneEach) {
          "validation "
          "data or take another schedule"},
         {minimal + "schedule: {warmup: -0.1}",
-         "4:20: schedule.warmup: expected a number of at least 0, found the number -0.1"},
+         "4:20: schedule.warmup: expected a number from 0 to 1000000000, found the number -0.1"},
         {minimal + "schedule: {warmup: 1.5}",
          "4:20: schedule.warmup: expected a whole number of steps or a fraction below 1, found 1.5"},
         {minimal + "schedule: {warmup: 300}",
