@@ -120,22 +120,26 @@ TEST(Saved, OnARequestFromBeforeTheFirstStep) {
 TEST(Interrupted, AtOnceByASecondCtrlC) {
     const PromiseProject project({"data.valid=null", "training.batch=48", "data.packing=false"});
     write_tiny_model(project.path() / "model", {.hidden = 1024, .layers = 8, .intermediate = 2048});
-    for (const Words& more : {Words{}, Words{"--nproc", "2"}}) {
-        const std::string output = more.empty() ? "alone" : "two";
+    // Whether the second one came while the step ran; on a busy machine it may not have begun.
+    const auto stops_at_once = [&](const Words& more, int patience) {
+        const std::string output = (more.empty() ? "alone" : "two") + std::to_string(patience);
         Program program = project.start(output, more);
         while (program.running() && !fs::exists(project / output / "metrics.jsonl"))
             std::this_thread::sleep_for(std::chrono::milliseconds(5));
-        std::this_thread::sleep_for(std::chrono::milliseconds(300));   // the step has begun
+        std::this_thread::sleep_for(std::chrono::milliseconds(patience));
         program.signal(SIGINT);
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
-        ASSERT_TRUE(program.running());
-        program.signal(SIGINT);
+        const bool in_the_step = program.running();
+        if (in_the_step) program.signal(SIGINT);
         const auto begin = std::chrono::steady_clock::now();
         EXPECT_EQ(program.wait().code, 130);
         EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1));
         EXPECT_GE(project.wait_until_deserted(), 0);
         EXPECT_FALSE(fs::exists(project / output / "checkpoint-1"));
-    }
+        return in_the_step;
+    };
+    for (const Words& more : {Words{}, Words{"--nproc", "2"}})
+        EXPECT_TRUE(stops_at_once(more, 300) || stops_at_once(more, 900) || stops_at_once(more, 2700));
 }
 
 }   // namespace
