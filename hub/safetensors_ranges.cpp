@@ -4,9 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <exception>
 #include <utility>
 
+#include "autograd/cpu/parallel_each.h"
 #include "configs/error.h"
 
 namespace trainer {
@@ -113,15 +113,10 @@ void SafetensorsRangeReader::read(const std::vector<Part>& parts) const {
         for (std::size_t at = 0; at < part.bytes.size(); at += piece_bytes)
             pieces.push_back({offset + at, part.bytes.subspan(at, std::min(piece_bytes, part.bytes.size() - at))});
     }
-    std::exception_ptr failure;
-#pragma omp parallel for schedule(dynamic)
-    for (std::size_t i = 0; i < pieces.size(); ++i) try {
-            bytes_.read_at(pieces[i].offset, pieces[i].bytes);
-        } catch (...) {   // no exception may leave the thread
-#pragma omp critical(safetensors_read_failure)
-            failure = std::current_exception();
-        }
-    if (failure) std::rethrow_exception(failure);
+    parallel_each(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i) {
+        const Piece& piece = pieces[static_cast<std::size_t>(i)];
+        bytes_.read_at(piece.offset, piece.bytes);
+    });
 }
 
 }   // namespace trainer

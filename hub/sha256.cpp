@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <array>
-#include <exception>
 
+#include "autograd/cpu/parallel_each.h"
 #include "configs/error.h"
 #include "hub/open_file.h"
 
@@ -83,15 +83,9 @@ std::string sha256_of_file(const std::filesystem::path& path) {
 
 std::vector<std::string> sha256_of_files(const std::vector<std::filesystem::path>& paths) {
     std::vector<std::string> digests(paths.size());
-    std::exception_ptr failure;
-#pragma omp parallel for schedule(dynamic)
-    for (std::size_t i = 0; i < paths.size(); ++i) try {
-            digests[i] = sha256_of_file(paths[i]);
-        } catch (...) {   // no exception may leave the thread
-#pragma omp critical(sha256_failure)
-            failure = std::current_exception();
-        }
-    if (failure) std::rethrow_exception(failure);
+    parallel_each(static_cast<std::int64_t>(paths.size()), [&](std::int64_t i) {
+        digests[static_cast<std::size_t>(i)] = sha256_of_file(paths[static_cast<std::size_t>(i)]);
+    });
     return digests;
 }
 

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <exception>
 
+#include "autograd/cpu/parallel_each.h"
 #include "configs/error.h"
 #include "peft/adapter_config.h"
 #include "peft/dora_adapter.h"
@@ -30,16 +30,9 @@ public:
     }
 
     void initialise(std::uint64_t seed) override {
-        const auto count = static_cast<std::int64_t>(adapters_.size());
-        std::exception_ptr failure;   // an exception must not leave a parallel region
-#pragma omp parallel for schedule(dynamic) if (takes_from_weight())
-        for (std::int64_t i = 0; i < count; ++i) try {
-                adapters_[static_cast<std::size_t>(i)]->initialise(seed);
-            } catch (...) {
-#pragma omp critical(lora_initialise_failure)
-                failure = std::current_exception();
-            }
-        if (failure) std::rethrow_exception(failure);
+        parallel_each(
+            static_cast<std::int64_t>(adapters_.size()),
+            [&](std::int64_t i) { adapters_[static_cast<std::size_t>(i)]->initialise(seed); }, takes_from_weight());
         for (const Embedding* embedding : selected_.embeddings) {
             fill(*embedding->adapter->a, 0);
             fill_normal(*embedding->adapter->b, 1, seed);

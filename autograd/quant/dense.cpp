@@ -62,14 +62,6 @@ const Tensor& DenseWeight::computed() const {
     return copy_;
 }
 
-void DenseWeight::forward(const Tensor& x, Tensor& y, bool accumulate) const {
-    forward_rows(0, out_features(), x, y, accumulate);
-}
-
-void DenseWeight::grad_input(const Tensor& dy, Tensor& dx, bool accumulate) const {
-    grad_input_rows(0, out_features(), dy, dx, accumulate);
-}
-
 void DenseWeight::forward_rows(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y,
                                bool accumulate) const {
     const Tensor weight = computed().row_range(begin, end);

@@ -19,8 +19,6 @@ public:
     std::int64_t out_features() const override { return value_.rows(); }
     std::int64_t in_features() const override { return value_.columns(); }
     Place place() const override { return value_.place(); }
-    void forward(const Tensor& x, Tensor& y, bool accumulate) const override;
-    void grad_input(const Tensor& dy, Tensor& dx, bool accumulate) const override;
     void forward_rows(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y, bool accumulate) const override;
     void grad_input_rows(std::int64_t begin, std::int64_t end, const Tensor& dy, Tensor& dx,
                          bool accumulate) const override;

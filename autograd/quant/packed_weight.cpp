@@ -69,14 +69,6 @@ void PackedWeight::unpack(std::int64_t row, std::int64_t column, Tensor& out) co
               });
 }
 
-void PackedWeight::forward(const Tensor& x, Tensor& y, bool accumulate) const {
-    forward_rows(0, rows_, x, y, accumulate);
-}
-
-void PackedWeight::grad_input(const Tensor& dy, Tensor& dx, bool accumulate) const {
-    grad_input_rows(0, rows_, dy, dx, accumulate);
-}
-
 void PackedWeight::forward_rows(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y,
                                 bool accumulate) const {
     const std::int64_t most = panel_lines(in_features());

@@ -22,8 +22,6 @@ public:
     std::int64_t out_features() const override { return rows_; }
     std::int64_t in_features() const override { return parameters_.front()->shape.columns(); }
     Place place() const override { return place_; }
-    void forward(const Tensor& x, Tensor& y, bool accumulate) const override;
-    void grad_input(const Tensor& dy, Tensor& dx, bool accumulate) const override;
     void forward_rows(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y, bool accumulate) const override;
     void grad_input_rows(std::int64_t begin, std::int64_t end, const Tensor& dy, Tensor& dx,
                          bool accumulate) const override;

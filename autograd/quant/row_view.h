@@ -12,12 +12,6 @@ public:
     std::int64_t out_features() const override { return end_ - begin_; }
     std::int64_t in_features() const override { return whole_.in_features(); }
     Place place() const override { return whole_.place(); }
-    void forward(const Tensor& x, Tensor& y, bool accumulate) const override {
-        whole_.forward_rows(begin_, end_, x, y, accumulate);
-    }
-    void grad_input(const Tensor& dy, Tensor& dx, bool accumulate) const override {
-        whole_.grad_input_rows(begin_, end_, dy, dx, accumulate);
-    }
     void forward_rows(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y,
                       bool accumulate) const override {
         whole_.forward_rows(begin_ + begin, begin_ + end, x, y, accumulate);

@@ -18,9 +18,13 @@ public:
     virtual Place place() const = 0;
 
     // y (N, out) = [y +] x (N, in) · Wᵀ. y may be strided.
-    virtual void forward(const Tensor& x, Tensor& y, bool accumulate) const = 0;
+    void forward(const Tensor& x, Tensor& y, bool accumulate) const {
+        forward_rows(0, out_features(), x, y, accumulate);
+    }
     // dx (N, in) = [dx +] dy (N, out) · W. dy may be strided.
-    virtual void grad_input(const Tensor& dy, Tensor& dx, bool accumulate) const = 0;
+    void grad_input(const Tensor& dy, Tensor& dx, bool accumulate) const {
+        grad_input_rows(0, out_features(), dy, dx, accumulate);
+    }
     // The same two products with only the rows [begin, end) of W.
     virtual void forward_rows(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y,
                               bool accumulate) const = 0;

@@ -29,8 +29,6 @@ public:
     std::int64_t out_features() const override { return whole_.out_features(); }
     std::int64_t in_features() const override { return whole_.in_features(); }
     Place place() const override { return whole_.place(); }
-    void forward(const Tensor& x, Tensor& y, bool add) const override { whole_.forward(x, y, add); }
-    void grad_input(const Tensor& dy, Tensor& dx, bool add) const override { whole_.grad_input(dy, dx, add); }
     void forward_rows(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y, bool add) const override {
         whole_.forward_rows(begin, end, x, y, add);
     }

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, get_scheduler
 
 sys.path.insert(0, os.path.dirname(__file__))
-from model import (backward_step, clip, count_of, documents_of, failures, judge, logits_of, reference, relative,  # noqa: E402
+from model import (backward_step, clip, count_of, documents_of, finish, judge, logits_of, reference, relative,  # noqa: E402
                    run, write_data, write_tokenizer)
 
 STEPS = 10
@@ -273,8 +273,7 @@ def main():
             tiny(os.path.join(folder, name), args.gguf, tied, bias)
         for label in args.only or CASES:
             compare(label, args, folder, data)
-    print(f"{len(failures)} beyond their bounds" if failures else "all within their bounds")
-    sys.exit(bool(failures))
+    finish()
 
 
 if __name__ == "__main__":

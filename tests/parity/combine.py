@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 sys.path.insert(0, os.path.dirname(__file__))
 from adapters import perturb, tiny  # noqa: E402
-from model import failures, judge, reference, run  # noqa: E402
+from model import finish, judge, reference, run  # noqa: E402
 
 CLOSE = 1e-6
 
@@ -100,8 +100,7 @@ def main():
         compare("dare_linear", args, base, every, weights, "dare_linear", 1)
         compare("dare_ties", args, base, every, weights, "dare_ties", 1)
         dare(args, one)
-    print(f"{len(failures)} beyond their bounds" if failures else "all within their bounds")
-    sys.exit(bool(failures))
+    finish()
 
 
 if __name__ == "__main__":

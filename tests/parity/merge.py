@@ -19,7 +19,7 @@ from transformers import LlamaForCausalLM
 
 sys.path.insert(0, os.path.dirname(__file__))
 from adapters import CASES, perturb, tiny, write_recipe  # noqa: E402
-from model import failures, judge, reference, run, write_data  # noqa: E402
+from model import finish, judge, reference, run, write_data  # noqa: E402
 
 CLOSE = 1e-6
 
@@ -103,8 +103,7 @@ def main():
         for label in args.only or CASES:
             for kind in ("", "-bf16"):
                 compare(label, args, folder, os.path.join(folder, CASES[label][0] + kind), data)
-    print(f"{len(failures)} beyond their bounds" if failures else "all within their bounds")
-    sys.exit(bool(failures))
+    finish()
 
 
 if __name__ == "__main__":

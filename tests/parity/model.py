@@ -40,6 +40,12 @@ def judge(name, value, bound):
         failures.append(name)
 
 
+def finish():
+    """The last line, and the exit code of a script."""
+    print(f"{len(failures)} beyond their bounds" if failures else "all within their bounds")
+    sys.exit(bool(failures))
+
+
 def relative(a, b):
     return abs(a - b) / max(abs(b), 1e-30)
 
@@ -372,8 +378,7 @@ def main():
         for name, comparison in comparisons(args, folder):
             if not args.only or name in args.only:
                 comparison()
-    print(f"{len(failures)} beyond their bounds" if failures else "all within their bounds")
-    sys.exit(bool(failures))
+    finish()
 
 
 if __name__ == "__main__":

@@ -165,8 +165,7 @@ def main():
         for name, comparison in comparisons(args, folder):
             if not args.only or name in args.only:
                 comparison()
-    print(f"{len(common.failures)} beyond their bounds" if common.failures else "all within their bounds")
-    sys.exit(bool(common.failures))
+    common.finish()
 
 
 if __name__ == "__main__":

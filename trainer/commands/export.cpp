@@ -5,7 +5,6 @@
 #include "autograd/quant/registry.h"
 #include "configs/error.h"
 #include "hub/bitsandbytes.h"
-#include "hub/convert.h"
 #include "hub/export.h"
 #include "hub/load.h"
 #include "models/registry.h"
@@ -41,13 +40,11 @@ std::vector<TensorToWrite> tensors_of(const ParameterSet& parameters, const Weig
             for (TensorToWrite& part : bitsandbytes_tensors(parameter->name, *int8)) tensors.push_back(std::move(part));
         } else {
             TensorToWrite plain{parameter->name, file_dtype(dtype), parameter->shape.sizes(), {}, {}};
-            const std::int64_t count = parameter->shape.elements();
-            plain.produce = [&source, name = parameter->name, count, dtype](const ByteSink& sink) {
-                std::vector<float> values(static_cast<std::size_t>(count));
+            plain.produce = [&source, name = plain.name, shape = plain.shape,
+                             type = plain.dtype](const ByteSink& sink) {
+                std::vector<float> values(static_cast<std::size_t>(element_count(shape)));
                 source.read(name, DType::f32, values.data());
-                std::vector<std::byte> bytes(values.size() * size_of(dtype));
-                convert_to_file(values.data(), count, file_dtype(dtype), bytes.data());
-                sink(bytes);
+                tensor_from_f32(name, shape, values.data(), type).produce(sink);
             };
             tensors.push_back(std::move(plain));
         }
