@@ -145,7 +145,7 @@ int merge(const MergeArguments& arguments) {
             "--dequantise and --into-original exclude each other");
     require(arguments.verify || (arguments.prompts.empty() && arguments.tolerance < 0), Exit::usage,
             "--no-verify leaves nothing to do for --prompts and --tolerance");
-    const InterruptGuard guard;
+    static const InterruptGuard guard;   // to the end of the program: Ctrl-C behind the last file has no effect
     SavedAdapter adapter(arguments.adapter);
     AdapterBase named = arguments.base;
     if (!arguments.original.empty()) named.model = arguments.original;
