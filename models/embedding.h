@@ -55,6 +55,7 @@ public:
     }
     const LinearTerms& as_head() const { return head_; }
     const Shape& shape() const { return parameter_.shape; }
+    Parameter& weight() const { return parameter_; }
 
     const std::string name;
     std::optional<LowRankRows> adapter;

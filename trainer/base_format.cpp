@@ -4,6 +4,7 @@
 
 #include "autograd/quant/registry.h"
 #include "configs/error.h"
+#include "models/embedding.h"
 #include "models/linear.h"
 #include "trainer/model_output.h"
 
@@ -52,6 +53,17 @@ void keep_stored(Declarations& model, const Snapshot& snapshot, DType dtype) {
             join(quantisations().names()));
 }
 
+// The input embeddings and the output layer, but those that an adapter trains as copies.
+void compress_embeddings(Declarations& model, const QuantizeOptions& quantize, DType dtype) {
+    const auto make = quantisations().at(quantize.embeddings).make;
+    const auto compress = [&](Parameter& weight) {
+        if (!weight.replacement) set_format(weight, make(weight.shape, dtype, quantize));
+    };
+    for (Embedding* embedding : model.embeddings) compress(embedding->weight());
+    for (Linear* linear : model.linears)
+        if (linear->name == output_layer) compress(*linear->weight);
+}
+
 }   // namespace
 
 DType base_dtype(const ModelOptions& options, const Snapshot& snapshot) {
@@ -67,7 +79,7 @@ void choose_formats(Declarations& model, const ModelOptions& options, const Snap
         return;
     }
     check_skip(model, quantize.skip);
-    const MakePackedMatrix make = quantisations().at(quantize.format);
+    const auto make = quantisations().at(quantize.format).make;
     for (Linear* linear : model.linears) {
         const auto skips = [&](const std::string& entry) { return is_named(*linear, entry); };
         if (linear->weight->replacement || linear->name == output_layer ||
@@ -75,6 +87,7 @@ void choose_formats(Declarations& model, const ModelOptions& options, const Snap
             continue;
         set_format(*linear->weight, make(linear->weight->shape, dtype, quantize));
     }
+    if (quantize.embeddings != QuantizeOptions::none) compress_embeddings(model, quantize, dtype);
 }
 
 }   // namespace trainer

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "autograd/cpu/rows_kernels.h"
+#include "autograd/quant/unpack_kernels.h"
 #include "configs/error.h"
 
 namespace trainer {
@@ -22,23 +22,18 @@ void BlockMatrix::pack(const Tensor&) { fail(Exit::internal, "{} is read from fi
 
 void BlockMatrix::unpack_row(Cpu, std::int64_t row, std::int64_t column, std::int64_t count, DType target,
                              void* out) const {
-    constexpr std::int64_t most = 256;   // elements of the largest block
     const std::int64_t block = block_elements(format_);
     const auto* in = reinterpret_cast<const std::byte*>(blocks_.data<std::uint8_t>()) + row * row_bytes();
-    const auto& convert = TRAINER_PICK(convert_row);
-    std::array<float, most> values;
+    const auto& decode = TRAINER_PICK(decode_block_run);
+    std::array<float, run_elements> values;
     auto* bytes = static_cast<std::byte*>(out);
     for (std::int64_t at = column; at < column + count;) {
-        const std::int64_t begin = at / block * block;
-        const std::int64_t part = std::min(column + count, begin + block) - at;
-        decode_blocks(format_, in + begin / block * block_bytes(format_), block, values.data());
-        if (dtype() != DType::f32 && dtype() != target)
-            for (float& value : values) value = rounded_to(dtype(), value);
-        const float* wanted = values.data() + (at - begin);
-        if (target == DType::f32)
-            std::copy_n(wanted, part, reinterpret_cast<float*>(bytes));
-        else
-            convert(wanted, DType::f32, bytes, part);
+        const std::int64_t begin = at / block * block;   // a run is whole blocks of it
+        const std::int64_t last = (column + count + block - 1) / block * block;
+        const std::int64_t decoded = std::min(last - begin, run_elements);
+        const std::int64_t part = std::min(column + count, begin + decoded) - at;
+        decode(format_, in + begin / block * block_bytes(format_), decoded, values.data());
+        store_run(values.data() + (at - begin), part, target, bytes);
         at += part;
         bytes += static_cast<std::size_t>(part) * size_of(target);
     }

@@ -1,9 +1,11 @@
 #include "autograd/quant/int8_rows.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "autograd/nonfinite.h"
+#include "autograd/quant/unpack_kernels.h"
 #include "configs/error.h"
 
 namespace trainer {
@@ -18,13 +20,6 @@ void encode_row(const Element* values, std::int64_t count, std::int8_t* codes, f
     const float scale = absmax > 0 ? 1.0f / absmax * 127.0f : 0.0f;   // two roundings, as the reference has them
     for (std::int64_t i = 0; i < count; ++i)                          // to nearest even
         codes[i] = static_cast<std::int8_t>(std::nearbyint(half(values[i]) * scale));
-}
-
-template <typename Element>
-void decode_row(const std::int8_t* codes, std::int64_t count, float absmax, DType rounding, Element* out) {
-    constexpr float seventh_bit = 1.0f / 127.0f;
-    for (std::int64_t i = 0; i < count; ++i)
-        out[i] = Element(rounded_to(rounding, static_cast<float>(codes[i]) * absmax * seventh_bit));
 }
 
 }   // namespace
@@ -61,10 +56,14 @@ void Int8Matrix::unpack_row(Cpu, std::int64_t row, std::int64_t column, std::int
                             void* out) const {
     const auto* codes = reinterpret_cast<const std::int8_t*>(codes_.raw()) + row * shape().columns() + column;
     const float absmax = absmax_.data<float>()[row];
-    if (target == DType::f32)
-        decode_row(codes, count, absmax, dtype(), static_cast<float*>(out));
-    else
-        decode_row(codes, count, absmax, dtype(), static_cast<bf16*>(out));
+    const auto& decode = TRAINER_PICK(decode_int8);
+    std::array<float, run_elements> values;
+    auto* bytes = static_cast<std::byte*>(out);
+    for (std::int64_t at = 0; at < count; at += run_elements) {
+        const std::int64_t run = std::min(run_elements, count - at);
+        decode(codes + at, run, absmax, values.data());
+        store_run(values.data(), run, target, bytes + static_cast<std::size_t>(at) * size_of(target));
+    }
 }
 
 }   // namespace trainer

@@ -19,7 +19,7 @@ void check_section(const Node& node, const QuantizeOptions& options, const Where
     for (const char* key : {"block_size", "double_quant"})
         if (const Node* value = node.find(key); value && !options.has_blocks())
             Where{where.complaints, where.path + "." + key}.complain(
-                *value, options.format + " has one scale a row; leave the key out");
+                *value, options.format + " has no such choice; leave the key out");
     const std::vector<std::int64_t>& sizes = quantisation_block_sizes();
     if (const Node* value = node.find("block_size");
         value && std::find(sizes.begin(), sizes.end(), options.block_size) == sizes.end())
@@ -36,7 +36,19 @@ const std::vector<std::int64_t>& quantisation_block_sizes() {
     return sizes;
 }
 
-bool QuantizeOptions::has_blocks() const { return format == "nf4" || format == "fp4"; }
+std::vector<std::string> QuantizeOptions::embedding_formats() {
+    std::vector<std::string> all = quantisation_formats();
+    all.insert(all.begin(), none);
+    return all;
+}
+
+bool QuantizeOptions::has_blocks() const {
+    const auto blocks_of = [](const std::string& name) {
+        const QuantisedFormat* found = quantisations().find(name);
+        return found && found->has_blocks;
+    };
+    return blocks_of(format) || blocks_of(embeddings);
+}
 
 void FieldType<QuantizeOptions>::read(const Node& node, QuantizeOptions& out, const Where& where) {
     if (node.is_map()) {

@@ -18,10 +18,11 @@ struct QuantizeOptions {
     std::int64_t block_size = 64;
     bool double_quant = true;
     std::vector<std::string> skip;
+    std::string embeddings = none;
 
     // Whether the file decides, or nothing is compressed: then there is nothing to choose but the word.
     bool is_word() const { return format == none || format == stored; }
-    bool has_blocks() const;   // of 4 bits
+    bool has_blocks() const;   // whether block_size and double_quant count
 
     template <typename Visitor>
     void fields(Visitor& field) {
@@ -29,9 +30,12 @@ struct QuantizeOptions {
         field("block_size", block_size, "weights that share a scale (4 bits)");
         field("double_quant", double_quant, "the scales are held in 8 bits (4 bits)");
         field("skip", skip, "linear layers that are not compressed, by name or end of the name");
+        field("embeddings", embeddings, "format of the embedding and the output layer, such as int8; or none",
+              one_of(embedding_formats));
     }
 
     static std::vector<std::string> quantisation_formats();
+    static std::vector<std::string> embedding_formats();
 };
 
 // What block_size may be: the sizes that bitsandbytes knows.

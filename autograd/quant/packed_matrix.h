@@ -39,6 +39,12 @@ public:
     virtual void unpack_row(Cpu, std::int64_t row, std::int64_t column, std::int64_t count, DType target,
                             void* out) const = 0;
 
+protected:
+    // Most elements that are decoded to f32 before they are stored.
+    static constexpr std::int64_t run_elements = 256;
+    // out = the values, which are changed: rounded to dtype(), then in `target`.
+    void store_run(float* values, std::int64_t count, DType target, void* out) const;
+
 private:
     Shape shape_;
     DType dtype_;

@@ -21,13 +21,15 @@ FourBitOptions four_bit_options(const QuantizeOptions& options, FourBitCode code
     return {.code = code, .block = options.block_size, .double_quant = options.double_quant};
 }
 
-const Registry<MakePackedMatrix>& quantisations() {
-    static const Registry<MakePackedMatrix> table(
+const Registry<QuantisedFormat>& quantisations() {
+    static const Registry<QuantisedFormat> table(
         "format of quantised weights",
         {
-            {"nf4", "4 bits, 16 values spread like a normal distribution (QLoRA)", make_four_bit<FourBitCode::nf4>},
-            {"fp4", "4 bits, a tiny floating-point number", make_four_bit<FourBitCode::fp4>},
-            {"int8", "8 bits, one scale a row (LLM.int8)", make_int8},
+            {"nf4",
+             "4 bits, 16 values spread like a normal distribution (QLoRA)",
+             {make_four_bit<FourBitCode::nf4>, true}},
+            {"fp4", "4 bits, a tiny floating-point number", {make_four_bit<FourBitCode::fp4>, true}},
+            {"int8", "8 bits, one scale a row (LLM.int8)", {make_int8, false}},
         });
     return table;
 }

@@ -9,10 +9,14 @@
 
 namespace trainer {
 
-// Makes a matrix that is compressed when it is loaded; `dtype` as in PackedMatrix.
-using MakePackedMatrix = std::shared_ptr<PackedMatrix> (*)(Shape shape, DType dtype, const QuantizeOptions& options);
+// A format that weights are compressed to when they are loaded.
+struct QuantisedFormat {
+    // `dtype` as in PackedMatrix
+    std::shared_ptr<PackedMatrix> (*make)(Shape shape, DType dtype, const QuantizeOptions& options);
+    bool has_blocks;   // whether block_size and double_quant choose its form
+};
 
-const Registry<MakePackedMatrix>& quantisations();
+const Registry<QuantisedFormat>& quantisations();
 
 // block_size and double_quant as FourBitMatrix takes them.
 FourBitOptions four_bit_options(const QuantizeOptions& options, FourBitCode code);

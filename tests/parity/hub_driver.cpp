@@ -103,7 +103,7 @@ void quantise(const Node& request) {
     std::vector<TensorToWrite> tensors;
     for (const FileTensor& tensor : file.tensors()) {
         const Shape shape(tensor.shape.at(0), tensor.shape.at(1));
-        const auto matrix = quantisations().at(options.format)(shape, stored, options);
+        const auto matrix = quantisations().at(options.format).make(shape, stored, options);
         Tensor values = Tensor::empty(shape, DType::f32);
         file.read(tensor, DType::f32, values.raw());
         matrix->prepare(Place::cpu());

@@ -17,7 +17,7 @@ struct QuantisedWeight {
     std::unique_ptr<Weight> weight;
 
     QuantisedWeight(const std::string& format, Shape shape, DType compute, Place place) : parameter("weight", shape) {
-        parameter.packed = quantisations().at(format)(shape, DType::bf16, QuantizeOptions());
+        parameter.packed = quantisations().at(format).make(shape, DType::bf16, QuantizeOptions());
         weight = make_weight({&parameter}, compute, compute, place);
         Tensor values = Tensor::empty(shape, DType::f32, place);
         on(place, [&](Cpu) {

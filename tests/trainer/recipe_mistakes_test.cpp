@@ -191,7 +191,7 @@ TEST(RecipeMistakes, OneEach) {
          "1:28: model.quantize: there is no \"nf5\"; did you mean \"nf4\"? expected one of: none, stored, nf4, fp4, "
          "int8"},
         {"model: {base: m, quantize: {format: int8, block_size: 64}}\noutput: o\npeft: {}\n" + data,
-         "1:55: model.quantize.block_size: int8 has one scale a row; leave the key out"},
+         "1:55: model.quantize.block_size: int8 has no such choice; leave the key out"},
         {"model: {base: m, quantize: {format: nf4, block_size: 48}}\noutput: o\npeft: {}\n" + data,
          "1:54: model.quantize.block_size: expected a power of two from 32 to 4096, found 48"},
         {"model: {base: m, dtype: f8}\noutput: o\n" + data,

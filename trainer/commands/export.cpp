@@ -63,7 +63,7 @@ Node quantisation_config(const QuantizeOptions& options, DType dtype) {
 int export_bitsandbytes(const ExportArguments& arguments) {
     const QuantizeOptions& quantize = arguments.model.quantize;
     require(quantize.has_blocks() || !arguments.for_blocks, Exit::usage,
-            "--block-size and --no-double-quant: {} has one scale a row; leave them out", quantize.format);
+            "--block-size and --no-double-quant: {} has no such choice; leave them out", quantize.format);
     const BaseModel base = open_base_model(arguments.model.base, arguments.model.revision, Node(), "tokenizer", "");
     const Snapshot& snapshot = base.snapshot;
     const auto model = make_causal_lm(snapshot.config);
