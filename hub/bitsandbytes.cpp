@@ -220,23 +220,23 @@ private:
     std::vector<std::string> names_;
 };
 
-// Bytes of a tensor in memory, which must live until they are written.
-TensorToWrite tensor_of(const std::string& name, FileDType dtype, FileShape shape, const void* data,
-                        std::size_t bytes) {
-    TensorToWrite out;
-    out.name = name;
-    out.dtype = dtype;
-    out.shape = std::move(shape);
-    out.bytes = {static_cast<const std::byte*>(data), bytes};
-    return out;
-}
-
 TensorToWrite tensor_of_text(const std::string& name, const std::string& text) {
     TensorToWrite out;
     out.name = name;
     out.dtype = FileDType::u8;
     out.shape = {static_cast<std::int64_t>(text.size())};
     out.produce = [text](const ByteSink& sink) { sink(std::as_bytes(std::span(text))); };
+    return out;
+}
+
+// The values that codes stand for.
+template <typename Map>
+TensorToWrite map_tensor(const std::string& name, const Map& map) {
+    TensorToWrite out;
+    out.name = name;
+    out.dtype = FileDType::f32;
+    out.shape = {static_cast<std::int64_t>(map.size())};
+    out.bytes = std::as_bytes(std::span(map));
     return out;
 }
 
@@ -260,20 +260,6 @@ void set_skipped(Node& config, const std::vector<std::string>& skipped) {
 
 }   // namespace
 
-bool is_bitsandbytes(const Node& config, const std::string& folder) {
-    const Node* quantisation = config.find("quantization_config");
-    if (!quantisation || quantisation->is_null()) return false;
-    const Node* method = quantisation->is_map() ? quantisation->find("quant_method") : nullptr;
-    const std::string name = method && method->is_string() ? method->as_string() : "";
-    const Node* four_bit = quantisation->is_map() ? quantisation->find("load_in_4bit") : nullptr;
-    const bool old_form = name.empty() && four_bit;   // written before quant_method was
-    require(name == "bitsandbytes" || old_form, Exit::bad_data,
-            "{}: config.json: quantization_config.quant_method is \"{}\"; weights of that kind are not supported, only "
-            "those of bitsandbytes. Use the model they were made from",
-            folder, name);
-    return true;
-}
-
 std::unique_ptr<WeightSource> open_bitsandbytes_weights(std::unique_ptr<WeightSource> stored,
                                                         const std::string& folder) {
     return std::make_unique<BitsandbytesWeights>(std::move(stored), folder);
@@ -287,18 +273,17 @@ std::vector<TensorToWrite> bitsandbytes_tensors(const std::string& name, FourBit
     state.set("dtype", std::string(dtype_name(matrix.dtype())));
     state.set("shape", Node::List{Node(matrix.shape().rows()), Node(matrix.shape().columns())});
     std::vector<TensorToWrite> tensors = {
-        tensor_of(name, FileDType::u8, {matrix.codes().elements(), 1}, matrix.codes().raw(), matrix.codes().bytes()),
-        tensor_of(name + ".absmax", file_dtype(matrix.absmax().dtype()), vector_shape(matrix.absmax()),
-                  matrix.absmax().raw(), matrix.absmax().bytes()),
-        tensor_of(name + ".quant_map", FileDType::f32, {16}, matrix.map().data(), sizeof matrix.map())};
+        tensor_in_memory(name, FileDType::u8, {matrix.codes().elements(), 1}, matrix.codes()),
+        tensor_in_memory(name + ".absmax", file_dtype(matrix.absmax().dtype()), vector_shape(matrix.absmax()),
+                         matrix.absmax()),
+        map_tensor(name + ".quant_map", matrix.map())};
     if (options.double_quant) {
         state.set("nested_blocksize", options.nested_block);
         state.set("nested_dtype", "float32");
         state.set("nested_offset", static_cast<double>(matrix.offset()));
-        tensors.push_back(tensor_of(name + ".nested_absmax", FileDType::f32, vector_shape(matrix.nested_absmax()),
-                                    matrix.nested_absmax().raw(), matrix.nested_absmax().bytes()));
-        tensors.push_back(tensor_of(name + ".nested_quant_map", FileDType::f32, {256}, matrix.nested_map().data(),
-                                    sizeof matrix.nested_map()));
+        tensors.push_back(tensor_in_memory(name + ".nested_absmax", FileDType::f32,
+                                           vector_shape(matrix.nested_absmax()), matrix.nested_absmax()));
+        tensors.push_back(map_tensor(name + ".nested_quant_map", matrix.nested_map()));
     }
     tensors.push_back(tensor_of_text(name + std::string(state_prefix) + matrix.format(), to_json(state)));
     return tensors;
@@ -308,9 +293,9 @@ std::vector<TensorToWrite> bitsandbytes_tensors(const std::string& name, Int8Mat
     const std::string module = name.substr(0, name.size() - weight_end.size());
     TensorToWrite layout = tensor_of_text(module + std::string(int8_layout), std::string(1, '\0'));
     layout.shape = {};
-    return {tensor_of(name, FileDType::i8, matrix.shape().sizes(), matrix.codes().raw(), matrix.codes().bytes()),
-            tensor_of(module + std::string(int8_scales), FileDType::f32, vector_shape(matrix.absmax()),
-                      matrix.absmax().raw(), matrix.absmax().bytes()),
+    return {tensor_in_memory(name, FileDType::i8, matrix.shape().sizes(), matrix.codes()),
+            tensor_in_memory(module + std::string(int8_scales), FileDType::f32, vector_shape(matrix.absmax()),
+                             matrix.absmax()),
             layout};
 }
 

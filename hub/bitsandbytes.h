@@ -15,9 +15,6 @@ namespace trainer {
 // Weights that bitsandbytes compressed, as transformers stores them in safetensors (bitsandbytes/functional.py,
 // QuantState.as_dict): beside "P.weight" (bytes) its scales and maps, and for 4 bits a JSON text of the rest.
 
-// Refuses a config whose quantization_config names another method. False when it has none.
-bool is_bitsandbytes(const Node& config, const std::string& folder);
-
 // Shows such weights under their own names with their own shapes, to be read compressed or unpacked. Error(bad_data)
 // naming the tensor when the parts of a weight are missing or do not agree.
 std::unique_ptr<WeightSource> open_bitsandbytes_weights(std::unique_ptr<WeightSource> stored,

@@ -212,6 +212,15 @@ void SafetensorsFile::read(const FileTensor& tensor, DType target, void* destina
     }
 }
 
+TensorToWrite tensor_in_memory(std::string name, FileDType dtype, FileShape shape, const Tensor& tensor) {
+    TensorToWrite out;
+    out.name = std::move(name);
+    out.dtype = dtype;
+    out.shape = std::move(shape);
+    out.bytes = {static_cast<const std::byte*>(tensor.raw()), tensor.bytes()};
+    return out;
+}
+
 std::uint64_t TensorToWrite::byte_count() const {
     const auto count = trainer::byte_count(dtype, shape);
     check(count.has_value(), "safetensors: tensor {}: shape {} of {} has no valid size", name, shape_text(shape),

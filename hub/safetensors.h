@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "autograd/dtype.h"
+#include "autograd/tensor.h"
 #include "hub/mapped_file.h"
 
 namespace trainer {
@@ -108,6 +109,9 @@ struct TensorToWrite {
 
     std::uint64_t byte_count() const;
 };
+
+// The elements of a contiguous tensor in host memory, which must live until they are written.
+TensorToWrite tensor_in_memory(std::string name, FileDType dtype, FileShape shape, const Tensor& tensor);
 
 using FileMetadata = std::map<std::string, std::string>;
 

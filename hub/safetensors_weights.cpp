@@ -6,7 +6,7 @@
 
 #include "configs/error.h"
 #include "configs/json.h"
-#include "hub/bitsandbytes.h"
+#include "hub/quantised.h"
 #include "hub/weight_source.h"
 
 namespace trainer {
@@ -205,8 +205,7 @@ std::unique_ptr<WeightSource> open_safetensors_weights(const fs::path& folder, N
                    "model.embed_tokens.weight; they are taken as two weights",
                    folder.string()));
     }
-    if (is_bitsandbytes(config, folder.string())) return open_bitsandbytes_weights(std::move(source), folder.string());
-    return source;
+    return open_quantised_weights(std::move(source), config, folder.string());
 }
 
 }   // namespace trainer

@@ -33,7 +33,7 @@ struct ModelOptions {
         field("hub_id", hub_id, "what the adapter names as its base when that is a folder or file", not_empty());
         field("dtype", dtype, "of frozen weights; null: the checkpoint's, bf16 for GGUF");
         field("quantize", quantize,
-              "frozen linear layers in fewer bits: nf4, fp4, int8, or stored (as the base's files have them)");
+              "frozen linear layers in fewer bits: nf4, fp4, int8, fp8, or stored (as the base's files have them)");
         field("config", config, "keys that replace those of the model's config.json, or that the model reads",
               only_map());
     }

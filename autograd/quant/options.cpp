@@ -15,16 +15,27 @@ std::vector<std::string> words() {
     return all;
 }
 
+// Whether the linear layers or the embeddings have a format of which this holds.
+template <typename Holds>
+bool any_format(const QuantizeOptions& options, Holds holds) {
+    for (const std::string& name : {options.format, options.embeddings})
+        if (const QuantisedFormat* found = quantisations().find(name); found && holds(*found)) return true;
+    return false;
+}
+
 void check_section(const Node& node, const QuantizeOptions& options, const Where& where) {
-    for (const char* key : {"block_size", "double_quant"})
-        if (const Node* value = node.find(key); value && !options.has_blocks())
+    const auto refuse_without = [&](const char* key, bool counts) {
+        if (const Node* value = node.find(key); value && !counts)
             Where{where.complaints, where.path + "." + key}.complain(
                 *value, options.format + " has no such choice; leave the key out");
+    };
+    refuse_without("block_size", options.has_blocks());
+    refuse_without("double_quant", options.has_double_quant());
     const std::vector<std::int64_t>& sizes = quantisation_block_sizes();
     if (const Node* value = node.find("block_size");
-        value && std::find(sizes.begin(), sizes.end(), options.block_size) == sizes.end())
+        value && options.block_size && std::find(sizes.begin(), sizes.end(), *options.block_size) == sizes.end())
         Where{where.complaints, where.path + ".block_size"}.complain(
-            *value, format("expected a power of two from 32 to 4096, found {}", options.block_size));
+            *value, format("expected a power of two from 32 to 4096, found {}", *options.block_size));
 }
 
 }   // namespace
@@ -43,11 +54,11 @@ std::vector<std::string> QuantizeOptions::embedding_formats() {
 }
 
 bool QuantizeOptions::has_blocks() const {
-    const auto blocks_of = [](const std::string& name) {
-        const QuantisedFormat* found = quantisations().find(name);
-        return found && found->has_blocks;
-    };
-    return blocks_of(format) || blocks_of(embeddings);
+    return any_format(*this, [](const QuantisedFormat& one) { return one.block_size > 0; });
+}
+
+bool QuantizeOptions::has_double_quant() const {
+    return any_format(*this, [](const QuantisedFormat& one) { return one.double_quant; });
 }
 
 void FieldType<QuantizeOptions>::read(const Node& node, QuantizeOptions& out, const Where& where) {
@@ -73,10 +84,8 @@ void FieldType<QuantizeOptions>::read(const Node& node, QuantizeOptions& out, co
 Node FieldType<QuantizeOptions>::write(const QuantizeOptions& value) {
     if (value.is_word()) return Node(value.format);
     Node out = write_fields(value);
-    if (!value.has_blocks()) {
-        out.erase("block_size");
-        out.erase("double_quant");
-    }
+    if (!value.has_blocks()) out.erase("block_size");
+    if (!value.has_double_quant()) out.erase("double_quant");
     return out;
 }
 

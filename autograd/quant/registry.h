@@ -1,8 +1,10 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 
 #include "autograd/quant/four_bit.h"
+#include "autograd/quant/fp8_blocks.h"
 #include "autograd/quant/options.h"
 #include "autograd/quant/packed_matrix.h"
 #include "configs/registry.h"
@@ -13,12 +15,18 @@ namespace trainer {
 struct QuantisedFormat {
     // `dtype` as in PackedMatrix
     std::shared_ptr<PackedMatrix> (*make)(Shape shape, DType dtype, const QuantizeOptions& options);
-    bool has_blocks;   // whether block_size and double_quant choose its form
+    std::string_view quant_method;   // what config.json calls the library that reads it
+    std::int64_t block_size;         // by default; 0: it has no blocks to choose
+    bool double_quant;               // whether it knows double quantisation
 };
 
 const Registry<QuantisedFormat>& quantisations();
 
-// block_size and double_quant as FourBitMatrix takes them.
+// The names of those that a library reads.
+std::vector<std::string> quantisations_of(std::string_view quant_method);
+
+// block_size and double_quant as the matrices take them.
 FourBitOptions four_bit_options(const QuantizeOptions& options, FourBitCode code);
+Fp8Block fp8_block(const QuantizeOptions& options);
 
 }   // namespace trainer

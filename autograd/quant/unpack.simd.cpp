@@ -1,6 +1,7 @@
 // One rounding an operation, as the formats' own reference has it: no product is fused with a sum.
 #pragma GCC optimize("fp-contract=off")
 
+#include <bit>
 #include <cstring>
 
 #include "autograd/dtype.h"
@@ -171,6 +172,17 @@ void decode_block_run(BlockFormat format, const std::byte* in, std::int64_t coun
 void decode_int8(const std::int8_t* codes, std::int64_t count, float absmax, float* out) {
     constexpr float seventh_bit = 1.0f / 127.0f;
     for (std::int64_t i = 0; i < count; ++i) out[i] = static_cast<float>(codes[i]) * absmax * seventh_bit;
+}
+
+void decode_fp8(const std::uint8_t* codes, std::int64_t count, float scale, float* out) {
+    constexpr float other_bias = 0x1p120f;   // 2^(127 − 7)
+    for (std::int64_t i = 0; i < count; ++i) {
+        const std::uint32_t code = codes[i], size = code & 0x7Fu;
+        const std::uint32_t nan = size == 0x7Fu ? 0x7FC00000u : 0u;
+        const std::uint32_t bits = size << 20 | (code & 0x80u) << 24;
+        out[i] =
+            std::bit_cast<float>(std::bit_cast<std::uint32_t>(std::bit_cast<float>(bits) * other_bias) | nan) * scale;
+    }
 }
 
 }   // namespace trainer::TRAINER_ISA

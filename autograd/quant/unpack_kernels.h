@@ -14,4 +14,7 @@ TRAINER_VARIANTS(void decode_block_run(BlockFormat format, const std::byte* in, 
 // code · absmax / 127
 TRAINER_VARIANTS(void decode_int8(const std::int8_t* codes, std::int64_t count, float absmax, float* out))
 
+// E4M3 code · scale; the codes 7F and FF are NaN
+TRAINER_VARIANTS(void decode_fp8(const std::uint8_t* codes, std::int64_t count, float scale, float* out))
+
 }   // namespace trainer

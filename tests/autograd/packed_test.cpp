@@ -6,8 +6,10 @@
 #include "autograd/cpu/gemm.h"
 #include "autograd/quant/block_matrix.h"
 #include "autograd/quant/four_bit.h"
+#include "autograd/quant/fp8_blocks.h"
 #include "autograd/quant/int8_rows.h"
 #include "autograd/quant/packed_weight.h"
+#include "autograd/quant/unpack_kernels.h"
 #include "autograd/random.h"
 #include "configs/error.h"
 
@@ -89,6 +91,51 @@ TEST(FourBit, DoubleQuantisationIsCloseToPlainScales) {
     }
     EXPECT_LT(std::sqrt(difference / size), 0.01);
     EXPECT_EQ(nested.bytes(), 64u * 640 / 2 + 640 + 3 * sizeof(float));
+}
+
+TEST(Fp8, EveryCodeComesBack) {
+    for (unsigned code = 0; code < 256; ++code) {
+        if ((code & 0x7F) == 0x7F) continue;   // NaN
+        const auto byte = static_cast<std::uint8_t>(code);
+        float value = 0;
+        v2::decode_fp8(&byte, 1, 1.0f, &value);
+        EXPECT_EQ(fp8_code(value), byte) << value;
+    }
+    const std::uint8_t nan = 0xFF;
+    float value = 0;
+    v2::decode_fp8(&nan, 1, 1.0f, &value);
+    EXPECT_TRUE(std::isnan(value));
+    EXPECT_EQ(fp8_code(0x1p-10f), 0);                           // a tie, to even
+    EXPECT_EQ(fp8_code(std::nextafter(0x1p-10f, 1.0f)), 1);     // the smallest number
+    EXPECT_EQ(fp8_code(std::nextafter(0x1p-6f, 0.0f)), 0x08);   // the smallest normal one
+    EXPECT_EQ(fp8_code(-448.0f), 0xFE);
+}
+
+// Blocks at the ends are smaller; every block has its own scale, and values of a ratio to it that the format has come
+// back exactly.
+TEST(Fp8, BlocksAtTheEndsAreSmaller) {
+    const Shape shape(70, 37);
+    std::vector<float> values;
+    for (std::int64_t row = 0; row < shape.rows(); ++row)
+        for (std::int64_t column = 0; column < shape.columns(); ++column) {
+            const float block = std::ldexp(1.0f, static_cast<int>(row / 32 * 5 - column / 32));
+            values.push_back(block *
+                             (row % 32 == 0 && column % 32 == 0 ? 448.0f : static_cast<float>((row + column) % 9)));
+        }
+    Fp8Matrix matrix(shape, DType::f32, {32, 32});
+    matrix.prepare(Place::cpu());
+    matrix.pack(Tensor::from<float>(values, shape));
+    EXPECT_EQ(matrix.scales().elements(), 3 * 2);
+    const std::vector<float> found = unpacked(matrix);
+    for (std::size_t i = 0; i < values.size(); ++i) EXPECT_NEAR(found[i], values[i], 1e-6f * std::abs(values[i])) << i;
+    EXPECT_FALSE(matrix.is_even());
+}
+
+TEST(Fp8, TheSmallestNumbersDoNotBecomeNan) {
+    Fp8Matrix matrix(Shape(2, 2), DType::f32, {32, 32});
+    matrix.prepare(Place::cpu());
+    matrix.pack(Tensor::from<float>(std::vector<float>{1e-40f, -1e-45f, 0.0f, 1e-41f}, Shape(2, 2)));
+    for (const float value : unpacked(matrix)) EXPECT_LE(std::abs(value), 1e-36f);
 }
 
 TEST(DynamicMap, HasTheValuesOfTheReference) {

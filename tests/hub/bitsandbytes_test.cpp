@@ -6,6 +6,7 @@
 
 #include "configs/error.h"
 #include "configs/json.h"
+#include "hub/quantised.h"
 #include "tests/hub/files.h"
 
 namespace trainer {
@@ -139,13 +140,13 @@ TEST(Bitsandbytes, AStateThatMakesNoSenseIsNamed) {
 TEST(Bitsandbytes, AnotherMethodIsRefusedByName) {
     const Node config = parse_json(R"({"quantization_config": {"quant_method": "gptq", "bits": 4}})", "config");
     try {
-        is_bitsandbytes(config, "folder");
+        open_quantised_weights(nullptr, config, "folder");
         FAIL();
     } catch (const Error& error) {
         EXPECT_EQ(error.code(), Exit::bad_data);
         EXPECT_NE(std::string(error.what()).find("quant_method is \"gptq\""), std::string::npos);
     }
-    EXPECT_FALSE(is_bitsandbytes(parse_json("{}", "config"), "folder"));
+    EXPECT_EQ(open_quantised_weights(nullptr, parse_json("{}", "config"), "folder"), nullptr);
 }
 
 }   // namespace

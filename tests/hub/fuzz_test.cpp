@@ -3,6 +3,8 @@
 
 #include "configs/error.h"
 #include "hub/adapter.h"
+#include "hub/bitsandbytes.h"
+#include "hub/fine_grained_fp8.h"
 #include "hub/snapshot.h"
 #include "tests/hub/files.h"
 
@@ -73,6 +75,45 @@ TEST(Fuzz, Safetensors) {
         std::string(23, 'x'));
     fuzz(bytes, folder / "model.safetensors", 1000,
          [&] { read_everything(*open_snapshot(folder.path().string()).weights); });
+}
+
+// Compressed weights and all that belongs to them, opened as the library that wrote them says.
+void fuzz_quantised(const std::string& config, const std::vector<TensorToWrite>& tensors) {
+    const TemporaryFolder folder;
+    put(folder / "config.json", R"({"model_type":"llama","quantization_config":)" + config + "}");
+    write_safetensors(folder / "model.safetensors", tensors);
+    const std::string bytes = get(folder / "model.safetensors");
+    fuzz(bytes, folder / "model.safetensors", 2000, [&] {
+        const Snapshot snapshot = open_snapshot(folder.path().string());
+        read_everything(*snapshot.weights);
+        for (const std::string& name : snapshot.weights->names())
+            if (const auto matrix = snapshot.weights->packed(name, DType::f32)) {
+                matrix->prepare(Place::cpu());
+                snapshot.weights->read_packed(name, *matrix);
+            }
+    });
+}
+
+TEST(Fuzz, Bitsandbytes) {
+    FourBitMatrix plain(Shape(3, 40), DType::bf16, {.block = 32, .double_quant = false});
+    FourBitMatrix nested(Shape(3, 40), DType::f32, {});
+    Int8Matrix int8(Shape(3, 8), DType::f32);
+    for (PackedMatrix* matrix :
+         {static_cast<PackedMatrix*>(&plain), static_cast<PackedMatrix*>(&nested), static_cast<PackedMatrix*>(&int8)}) {
+        matrix->prepare(Place::cpu());
+        matrix->pack(Tensor::zeros(matrix->shape(), DType::f32));
+    }
+    std::vector<TensorToWrite> tensors = bitsandbytes_tensors("model.a.weight", plain);
+    for (TensorToWrite& part : bitsandbytes_tensors("model.b.weight", nested)) tensors.push_back(part);
+    for (TensorToWrite& part : bitsandbytes_tensors("model.c.weight", int8)) tensors.push_back(part);
+    fuzz_quantised(R"({"quant_method":"bitsandbytes"})", tensors);
+}
+
+TEST(Fuzz, Fp8) {
+    Fp8Matrix matrix(Shape(8, 16), DType::f32, {4, 8});
+    matrix.prepare(Place::cpu());
+    matrix.pack(Tensor::zeros(matrix.shape(), DType::f32));
+    fuzz_quantised(R"({"quant_method":"fp8","weight_block_size":[4,8]})", fp8_tensors("model.a.weight", matrix));
 }
 
 TEST(Fuzz, AdapterConfig) {

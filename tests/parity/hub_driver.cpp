@@ -3,8 +3,7 @@
 //   {"action": "convert_safetensors" | "dequantise_gguf", "path": …, "target": "f32" | "bf16", "out": …}
 //   {"action": "export_snapshot", "base": …, "target": "f32" | "bf16", "out": …, "max_shard_bytes"?}
 //   {"action": "quantise", "path": …, "quantize": recipe value, "dtype": "f32" | "bf16" | "f16", "out": …}: each matrix
-//   as
-//       bitsandbytes stores it, and what it unpacks to as NAME.unpacked
+//       as its library stores it, and what it unpacks to as NAME.unpacked
 //   {"action": "trainer_state", "out": …}
 #include <cstdio>
 #include <cstring>
@@ -13,9 +12,9 @@
 #include "configs/error.h"
 #include "configs/json.h"
 #include "hub/adapter.h"
-#include "hub/bitsandbytes.h"
 #include "hub/export.h"
 #include "hub/output_file.h"
+#include "hub/quantised.h"
 #include "hub/snapshot.h"
 #include "hub/trainer_state.h"
 
@@ -108,10 +107,7 @@ void quantise(const Node& request) {
         file.read(tensor, DType::f32, values.raw());
         matrix->prepare(Place::cpu());
         matrix->pack(values);
-        auto* four_bit = dynamic_cast<FourBitMatrix*>(matrix.get());
-        for (TensorToWrite& part : four_bit ? bitsandbytes_tensors(tensor.name, *four_bit)
-                                            : bitsandbytes_tensors(tensor.name, dynamic_cast<Int8Matrix&>(*matrix)))
-            tensors.push_back(std::move(part));
+        for (TensorToWrite& part : quantised_tensors(tensor.name, *matrix)) tensors.push_back(std::move(part));
         matrices.push_back(matrix);
         tensors.push_back(produced(tensor.name + ".unpacked", tensor.shape, DType::f32, [matrix](void* out) {
             Tensor unpacked = Tensor::empty(matrix->shape(), DType::f32);

@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
+from types import SimpleNamespace
 
 os.environ["TORCHDYNAMO_DISABLE"] = "1"
 
@@ -20,7 +21,8 @@ import bitsandbytes
 import bitsandbytes.functional as F
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, FineGrainedFP8Config
+from transformers.integrations.finegrained_fp8 import Fp8Dequantize, Fp8Quantize
 
 sys.path.insert(0, os.path.dirname(__file__))
 import model as common  # noqa: E402
@@ -32,21 +34,32 @@ FORMATS = {
     "fp4": ({"format": "fp4", "double_quant": False}, dict(quant_type="fp4")),
     "nf4-32": ({"format": "nf4", "double_quant": False, "block_size": 32}, dict(quant_type="nf4", blocksize=32)),
     "int8": ("int8", None),
+    "int8-embeddings": ({"format": "int8", "embeddings": "int8"}, None),
+    "fp8": ({"format": "fp8", "block_size": 32}, "fp8"),
 }
 
 
 def unpacked(weight, options):
+    if options == "fp8":
+        hf = SimpleNamespace(quantization_config=FineGrainedFP8Config(weight_block_size=(32, 32)))
+        parts = Fp8Quantize(hf).convert({"w.weight": weight})
+        return Fp8Dequantize(hf)._dequantize_one(parts["w.weight"], parts["w.weight_scale_inv"], weight.dtype)
     if options is None:
         codes, scales, _ = F.int8_vectorwise_quant(weight.half())
         return F.int8_vectorwise_dequant(codes, scales)
     return F.dequantize_4bit(*F.quantize_4bit(weight, **options))
 
 
-def with_unpacked(model, options):
-    """The model with its linear weights as bitsandbytes holds them, in f32."""
+def with_unpacked(model, options, embeddings=False):
+    """The model with its linear weights as the library holds them, in f32; with `embeddings` those and the head too."""
+    done = set()   # a tied head is one with the embedding
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear) and name != "lm_head":
+        is_linear = isinstance(module, torch.nn.Linear) and (embeddings or name != "lm_head")
+        if not is_linear and not (embeddings and isinstance(module, torch.nn.Embedding)):
+            continue
+        if module.weight.data_ptr() not in done:
             module.weight.data.copy_(unpacked(module.weight.data, options))
+            done.add(module.weight.data_ptr())
     return model
 
 
@@ -126,7 +139,7 @@ def comparisons(args, folder):
         name = f"tiny{seed}"
         for kind, (quantize, options) in FORMATS.items():
             yield name, lambda t=tiny, k=kind, q=quantize, o=options, n=name: gradients(
-                f"{n}-{k}", args, folder, t, data, q, with_unpacked(common.reference(t), o))
+                f"{n}-{k}", args, folder, t, data, q, with_unpacked(common.reference(t), o, "embeddings" in k))
         four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=seed == 0,
                                   bnb_4bit_compute_dtype=torch.bfloat16)
         eight = BitsAndBytesConfig(load_in_8bit=True)

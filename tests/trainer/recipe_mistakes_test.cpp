@@ -189,7 +189,7 @@ TEST(RecipeMistakes, OneEach) {
          "key out"},
         {"model: {base: m, quantize: nf5}\noutput: o\npeft: {}\n" + data,
          "1:28: model.quantize: there is no \"nf5\"; did you mean \"nf4\"? expected one of: none, stored, nf4, fp4, "
-         "int8"},
+         "int8, fp8"},
         {"model: {base: m, quantize: {format: int8, block_size: 64}}\noutput: o\npeft: {}\n" + data,
          "1:55: model.quantize.block_size: int8 has no such choice; leave the key out"},
         {"model: {base: m, quantize: {format: nf4, block_size: 48}}\noutput: o\npeft: {}\n" + data,

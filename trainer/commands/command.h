@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <vector>
 
 namespace CLI {
@@ -19,6 +20,9 @@ struct Command {
 
 // The table in main.cpp.
 const std::vector<Command>& commands();
+
+// A command that is one of several. `table` is static.
+std::function<int()> define_subcommands(CLI::App& app, std::span<const Command> table);
 
 std::function<int()> define_run(CLI::App& app);
 std::function<int()> define_check(CLI::App& app);

@@ -4,9 +4,9 @@
 
 #include "autograd/quant/registry.h"
 #include "configs/error.h"
-#include "hub/bitsandbytes.h"
 #include "hub/export.h"
 #include "hub/load.h"
+#include "hub/quantised.h"
 #include "models/registry.h"
 #include "trainer/base_format.h"
 #include "trainer/checkpoint/run_lock.h"
@@ -25,19 +25,16 @@ namespace {
 struct ExportArguments {
     ModelOptions model;
     std::string out;
-    bool for_blocks = false;   // options of 4-bit formats are given
+    std::string given;   // an option that the format may not know
 };
 
 // The tensors of a model whose linear layers are compressed: those in parts, the others as they are, in `dtype`.
 std::vector<TensorToWrite> tensors_of(const ParameterSet& parameters, const WeightSource& source, DType dtype) {
     std::vector<TensorToWrite> tensors;
     for (const auto& parameter : parameters.all()) {
-        PackedMatrix* matrix = parameter->packed.get();
-        if (auto* four_bit = dynamic_cast<FourBitMatrix*>(matrix)) {
-            for (TensorToWrite& part : bitsandbytes_tensors(parameter->name, *four_bit))
+        if (parameter->packed) {
+            for (TensorToWrite& part : quantised_tensors(parameter->name, *parameter->packed))
                 tensors.push_back(std::move(part));
-        } else if (auto* int8 = dynamic_cast<Int8Matrix*>(matrix)) {
-            for (TensorToWrite& part : bitsandbytes_tensors(parameter->name, *int8)) tensors.push_back(std::move(part));
         } else {
             TensorToWrite plain{parameter->name, file_dtype(dtype), parameter->shape.sizes(), {}, {}};
             plain.produce = [&source, name = plain.name, shape = plain.shape,
@@ -52,18 +49,11 @@ std::vector<TensorToWrite> tensors_of(const ParameterSet& parameters, const Weig
     return tensors;
 }
 
-Node quantisation_config(const QuantizeOptions& options, DType dtype) {
-    std::vector<std::string> skipped = options.skip;
-    skipped.insert(skipped.begin(), "lm_head");
-    if (options.format == "int8") return bitsandbytes_int8_config(skipped);
-    const FourBitCode code = options.format == "fp4" ? FourBitCode::fp4 : FourBitCode::nf4;
-    return bitsandbytes_config(four_bit_options(options, code), dtype, skipped);
-}
-
-int export_bitsandbytes(const ExportArguments& arguments) {
+int export_quantised(const ExportArguments& arguments) {
     const QuantizeOptions& quantize = arguments.model.quantize;
-    require(quantize.has_blocks() || !arguments.for_blocks, Exit::usage,
-            "--block-size and --no-double-quant: {} has no such choice; leave them out", quantize.format);
+    const bool is_known = arguments.given == "--no-double-quant" ? quantize.has_double_quant() : quantize.has_blocks();
+    require(arguments.given.empty() || is_known, Exit::usage, "{}: {} has no such choice; leave it out",
+            arguments.given, quantize.format);
     const BaseModel base = open_base_model(arguments.model.base, arguments.model.revision, Node(), "tokenizer", "");
     const Snapshot& snapshot = base.snapshot;
     const auto model = make_causal_lm(snapshot.config);
@@ -86,7 +76,9 @@ int export_bitsandbytes(const ExportArguments& arguments) {
     staged.reserve(bytes);
     ExportOptions options;
     options.dtype = file_dtype(dtype);
-    options.quantization_config = quantisation_config(quantize, dtype);
+    std::vector<std::string> skipped = quantize.skip;
+    skipped.insert(skipped.begin(), "lm_head");
+    options.quantization_config = quantisation_config(quantize, dtype, skipped);
     export_model(staged.path(), snapshot, tensors_of(model->parameters(), *snapshot.weights, dtype), options);
     staged.move_into_parent({"config.json"});
     std::printf("%s: %s, linear layers in %s\n", arguments.out.c_str(), bytes_text(bytes).c_str(),
@@ -94,36 +86,49 @@ int export_bitsandbytes(const ExportArguments& arguments) {
     return 0;
 }
 
-std::function<int()> define_bitsandbytes(CLI::App& app) {
-    const auto arguments = std::make_shared<ExportArguments>();
-    arguments->model.quantize.format = "nf4";
+// The options that the forms share; the first of `formats` when there is no choice.
+std::shared_ptr<ExportArguments> define_form(CLI::App& app, const std::vector<std::string>& formats) {
+    auto arguments = std::make_shared<ExportArguments>();
+    QuantizeOptions& quantize = arguments->model.quantize;
+    quantize.format = formats.front();
     app.add_option("MODEL", arguments->model.base, "hub id, model folder or .gguf file")
         ->required()
         ->check(not_blank("a hub id, model folder or .gguf file"));
     app.add_option("--revision", arguments->model.revision, "branch, tag or commit of a hub id")->capture_default_str();
     app.add_option("--out", arguments->out, "a new folder for the model")->required()->check(not_blank("a folder"));
-    QuantizeOptions& quantize = arguments->model.quantize;
-    app.add_option("--type", quantize.format, "nf4, fp4 or int8")
-        ->check(CLI::IsMember(quantisations().names()))
-        ->capture_default_str();
-    app.add_option("--block-size", quantize.block_size, "weights that share a scale (4 bits)")
-        ->check(CLI::IsMember(quantisation_block_sizes()))
-        ->capture_default_str();
-    app.add_flag("!--no-double-quant", quantize.double_quant, "keep the scales in f32 (4 bits)");
+    app.add_option("--block-size", quantize.block_size,
+                   "weights that share a scale (4 bits: 64), or the side of their square (fp8: 128)")
+        ->check(CLI::IsMember(quantisation_block_sizes()));
     app.add_option("--skip", quantize.skip, "linear layers that are not compressed");
+    return arguments;
+}
+
+std::function<int()> define_bitsandbytes(CLI::App& app) {
+    const std::vector<std::string> formats = quantisations_of("bitsandbytes");
+    const std::shared_ptr<ExportArguments> arguments = define_form(app, formats);
+    QuantizeOptions& quantize = arguments->model.quantize;
+    app.add_option("--type", quantize.format, join(formats))->check(CLI::IsMember(formats))->capture_default_str();
+    app.add_flag("!--no-double-quant", quantize.double_quant, "keep the scales in f32 (4 bits)");
     return [arguments, &app] {
-        arguments->for_blocks = app.count("--block-size") + app.count("--no-double-quant") > 0;
-        return export_bitsandbytes(*arguments);
+        for (const char* option : {"--block-size", "--no-double-quant"})
+            if (app.count(option) > 0) arguments->given = option;
+        return export_quantised(*arguments);
     };
 }
 
+std::function<int()> define_fp8(CLI::App& app) {
+    const std::shared_ptr<ExportArguments> arguments = define_form(app, quantisations_of("fp8"));
+    return [arguments] { return export_quantised(*arguments); };
+}
+
+constexpr Command forms[] = {
+    {"bitsandbytes", "a model folder with weights in 4 or 8 bits, as transformers loads it", define_bitsandbytes},
+    {"fp8", "a model folder with weights in 8-bit floating point, a scale a block, as transformers loads it",
+     define_fp8},
+};
+
 }   // namespace
 
-std::function<int()> define_export(CLI::App& app) {
-    app.require_subcommand(1);
-    CLI::App* sub =
-        app.add_subcommand("bitsandbytes", "a model folder with weights in 4 or 8 bits, as transformers loads it");
-    return define_bitsandbytes(*sub);
-}
+std::function<int()> define_export(CLI::App& app) { return define_subcommands(app, forms); }
 
 }   // namespace trainer

@@ -29,18 +29,6 @@ void VerifyArguments::declare(CLI::App& app, std::int64_t fewest_steps) {
     app.add_flag("--json", json, "one JSON object");
 }
 
-std::function<int()> define_verify(CLI::App& app) {
-    app.require_subcommand(1);
-    std::vector<std::pair<CLI::App*, std::function<int()>>> actions;
-    for (const Command& one : verifications) {
-        CLI::App* sub = app.add_subcommand(one.name, one.help);
-        actions.emplace_back(sub, one.define(*sub));
-    }
-    return [actions] {
-        for (const auto& [sub, action] : actions)
-            if (sub->parsed()) return action();
-        return static_cast<int>(Exit::internal);
-    };
-}
+std::function<int()> define_verify(CLI::App& app) { return define_subcommands(app, verifications); }
 
 }   // namespace trainer

@@ -22,7 +22,7 @@ TEST(Mistakes, Export) {
          words({"./model", "--out", "o", "--type", "int8", "--block-size", "64"}),
          {},
          64,
-         "error: --block-size and --no-double-quant: int8 has no such choice; leave them out"},
+         "error: --block-size: int8 has no such choice; leave it out"},
         {"an unknown layer",
          words({"./model", "--out", "o", "--skip", "q_prj"}),
          {},

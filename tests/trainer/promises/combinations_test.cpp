@@ -16,6 +16,7 @@ namespace {
 struct Choice {
     const char* name;
     Words overrides;
+    Words preparation = {};   // a command before the runs
 };
 
 struct Axis {
@@ -39,7 +40,11 @@ const std::array<Axis, axis_count>& axes() {
          {{"plain", {}},
           {"nf4", {"model.quantize=nf4"}},
           {"fp4", {"model.quantize={format: fp4, double_quant: false, skip: [v_proj]}"}},
-          {"int8", {"model.quantize=int8"}}}},
+          {"int8", {"model.quantize={format: int8, embeddings: int8}"}},
+          {"fp8", {"model.quantize={format: fp8, block_size: 32}"}},
+          {"stored",
+           {"model.base=compressed", "model.quantize=stored"},
+           {"export", "bitsandbytes", "model", "--out", "compressed"}}}},
         {"precision", {{"f32", {"training.precision=f32"}}, {"bf16", {"training.precision=bf16"}}}},
         {"optimizer",
          {{"adamw", {"optimizer={name: adamw, lr: 5e-3}"}},
@@ -127,6 +132,11 @@ TEST_P(Combinations, LearnAndAreResumedOrRefused) {
     for (std::size_t axis = 0; axis < axis_count; ++axis)
         for (const std::string& one : axes()[axis].choices[GetParam()[axis]].overrides) overrides.push_back(one);
     const PromiseProject project(overrides);
+    for (std::size_t axis = 0; axis < axis_count; ++axis)
+        if (const Words& words = axes()[axis].choices[GetParam()[axis]].preparation; !words.empty()) {
+            const ProgramResult prepared = run_program(words, project.path());
+            ASSERT_EQ(prepared.code, 0) << prepared.err;
+        }
     if (const std::string reason = refusal(GetParam()); !reason.empty()) {
         const ProgramResult result = project.run("refused");
         EXPECT_EQ(result.code, 78);

@@ -1,0 +1,167 @@
+#include "hub/fine_grained_fp8.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "configs/error.h"
+#include "hub/convert.h"
+
+namespace trainer {
+
+namespace {
+
+constexpr std::string_view scale_end = "_scale_inv";
+
+// Factors of activations that were measured beforehand: we compute in full precision.
+bool is_activation_scale(const std::string& name) {
+    return name.ends_with(".activation_scale") || name.ends_with(".input_scale");
+}
+
+class Fp8Weights final : public WeightSource {
+public:
+    Fp8Weights(std::unique_ptr<WeightSource> stored, const Node& quantisation, std::string folder)
+        : stored_(std::move(stored)), folder_(std::move(folder)) {
+        const std::optional<Fp8Block> block = block_of(quantisation);
+        for (const std::string& name : stored_->names()) {
+            if (stored_->stored_type(name).starts_with("F8_") && !name.ends_with(scale_end)) add(name, block);
+            if (!is_activation_scale(name) && !is_scale(name)) names_.push_back(name);
+        }
+    }
+
+    const std::vector<std::string>& names() const override { return names_; }
+    bool contains(const std::string& name) const override {
+        return std::binary_search(names_.begin(), names_.end(), name);
+    }
+    FileShape shape(const std::string& name) const override { return stored_->shape(name); }
+    std::string stored_type(const std::string& name) const override {
+        return blocks_.contains(name) ? "fp8" : stored_->stored_type(name);
+    }
+    std::span<const std::byte> bytes(const std::string& name) const override { return stored_->bytes(name); }
+
+    void read(const std::string& name, DType target, void* destination) const override {
+        const std::shared_ptr<PackedMatrix> matrix = packed(name, target);
+        if (!matrix) {
+            stored_->read(name, target, destination);
+            return;
+        }
+        matrix->prepare(Place::cpu());
+        read_packed(name, *matrix);
+        Tensor values = Tensor::empty(matrix->shape(), target);
+        matrix->unpack(0, 0, values);
+        std::memcpy(destination, values.raw(), values.bytes());
+    }
+
+    std::shared_ptr<PackedMatrix> packed(const std::string& name, DType dtype) const override {
+        const auto found = blocks_.find(name);
+        if (found == blocks_.end()) return stored_->packed(name, dtype);
+        const FileShape shape = stored_->shape(name);
+        return std::make_shared<Fp8Matrix>(Shape(shape[0], shape[1]), dtype, found->second);
+    }
+
+    bool read_packed(const std::string& name, PackedMatrix& matrix) const override {
+        const auto found = blocks_.find(name);
+        auto* fp8 = dynamic_cast<Fp8Matrix*>(&matrix);
+        if (!fp8 || found == blocks_.end() || !(fp8->block() == found->second)) return false;
+        std::memcpy(fp8->codes().raw(), stored_->bytes(name).data(), fp8->codes().bytes());
+        read_scales(name + std::string(scale_end), fp8->scales());
+        return true;
+    }
+
+private:
+    [[noreturn]] void refuse(const std::string& name, const std::string& why) const {
+        fail(Exit::bad_data, "{}: tensor {}: {}", folder_, name, why);
+    }
+
+    // Without a value: one factor for a whole matrix.
+    std::optional<Fp8Block> block_of(const Node& quantisation) const {
+        const Node* sizes = quantisation.find("weight_block_size");
+        if (!sizes || sizes->is_null()) return std::nullopt;
+        constexpr std::int64_t most = 1 << 20;
+        const auto is_size = [](const Node& size) {
+            return size.is_integer() && size.as_integer() > 0 && size.as_integer() <= most;
+        };
+        require(sizes->is_list() && sizes->as_list().size() == 2 &&
+                    std::all_of(sizes->as_list().begin(), sizes->as_list().end(), is_size),
+                Exit::bad_data,
+                "{}: config.json: quantization_config.weight_block_size: expected two integers from 1 to {}", folder_,
+                most);
+        return Fp8Block{sizes->as_list()[0].as_integer(), sizes->as_list()[1].as_integer()};
+    }
+
+    bool is_scale(const std::string& name) const {
+        return name.ends_with(scale_end) && stored_->contains(name.substr(0, name.size() - scale_end.size()));
+    }
+
+    void add(const std::string& name, const std::optional<Fp8Block>& block) {
+        const FileShape shape = stored_->shape(name);
+        const std::string type = stored_->stored_type(name);
+        if (type != name_of(FileDType::f8_e4m3) || shape.size() != 2)
+            refuse(name, format("is {} {}, expected a matrix of F8_E4M3", type, shape_text(shape)));
+        const std::string scale = name + std::string(scale_end);
+        if (!stored_->contains(scale)) refuse(scale, "is missing beside the quantised weight");
+        const std::string scale_type = stored_->stored_type(scale);
+        if (scale_type != name_of(FileDType::f32) && scale_type != name_of(FileDType::bf16) &&
+            scale_type != name_of(FileDType::f8_e8m0))
+            refuse(scale, format("is {}, expected F32, BF16 or F8_E8M0", scale_type));
+        const Fp8Block used = block.value_or(Fp8Block{shape[0], shape[1]});
+        const Fp8Matrix matrix(Shape(shape[0], shape[1]), DType::f32, used);
+        const FileShape expected = {matrix.scale_rows(), matrix.scale_columns()};
+        const FileShape found = stored_->shape(scale);
+        if (block ? found != expected : element_count(found) != 1)
+            refuse(scale, format("has shape {}, expected {}", shape_text(found), shape_text(expected)));
+        blocks_.emplace(name, used);
+    }
+
+    void read_scales(const std::string& name, Tensor& scales) const {
+        if (stored_->stored_type(name) != name_of(FileDType::f8_e8m0)) {
+            stored_->read(name, DType::f32, scales.raw());
+            return;
+        }
+        const std::span<const std::byte> exponents = stored_->bytes(name);   // 2^(e − 127); 255 is NaN
+        for (std::size_t i = 0; i < exponents.size(); ++i) {
+            const int exponent = static_cast<int>(exponents[i]);
+            scales.data<float>()[i] =
+                exponent == 255 ? std::numeric_limits<float>::quiet_NaN() : std::ldexp(1.0f, exponent - 127);
+        }
+    }
+
+    std::unique_ptr<WeightSource> stored_;
+    std::string folder_;
+    std::map<std::string, Fp8Block> blocks_;   // by the name of the weight
+    std::vector<std::string> names_;
+};
+
+}   // namespace
+
+std::unique_ptr<WeightSource> open_fp8_weights(std::unique_ptr<WeightSource> stored, const Node& quantisation,
+                                               const std::string& folder) {
+    return std::make_unique<Fp8Weights>(std::move(stored), quantisation, folder);
+}
+
+std::vector<TensorToWrite> fp8_tensors(const std::string& name, Fp8Matrix& matrix) {
+    require(matrix.is_even(), Exit::usage,
+            "{}: {} is no whole number of blocks of {} x {}, which readers of such files want; use a smaller "
+            "--block-size, or --skip the layer",
+            name, matrix.shape().text(), matrix.block().rows, matrix.block().columns);
+    return {tensor_in_memory(name, FileDType::f8_e4m3, matrix.shape().sizes(), matrix.codes()),
+            tensor_in_memory(name + std::string(scale_end), FileDType::f32,
+                             {matrix.scale_rows(), matrix.scale_columns()}, matrix.scales())};
+}
+
+Node fp8_config(const Fp8Block& block, const std::vector<std::string>& skipped) {
+    Node config = Node::map();
+    config.set("quant_method", "fp8");
+    config.set("activation_scheme", "dynamic");
+    config.set("weight_block_size", Node::List{Node(block.rows), Node(block.columns)});
+    Node::List names;
+    for (const std::string& name : skipped) names.push_back(Node(name));
+    config.set("modules_to_not_convert", names);
+    return config;
+}
+
+}   // namespace trainer
