@@ -1,11 +1,12 @@
 """This trainer beside PyTorch + transformers + PEFT on the CPU: one run, one machine, same model, tokens and batch.
 
-    PYTHON bench/compare/cpu.py TRAINER MODEL_DRIVER MODEL_FOLDER [--rounds N] [--steps N] [--only f32 bf16 autocast] [--out FILE]
+    PYTHON bench/compare/cpu.py TRAINER MODEL_DRIVER MODEL_FOLDER [--rounds N] [--steps N] [--only f32 bf16 autocast nf4] [--out FILE]
 
 MODEL_FOLDER is SmolLM2-135M-Instruct in hub format (tests/parity/model.py --keep writes one). LoRA r16 on all linear
 layers, 4 × 512 tokens a step, every token trained, AdamW, clipping at 1. The peer gets SDPA attention, the fused AdamW
 and as many threads as there are cores. Programs alternate; figures are medians over rounds. Before anything is timed,
-the f32 losses of the first two steps must agree to 1e-4.
+the f32 losses of the first two steps must agree to 1e-4. nf4 is QLoRA: bf16 on a base that bitsandbytes holds in 4 bits
+there (its CPU kernels), with double quantisation.
 """
 
 import argparse
@@ -24,12 +25,16 @@ PEER = r"""
 import json, sys, time
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 base, ids_file, mode, steps = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-dtype = torch.bfloat16 if mode == "bf16" else torch.float32
-model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="sdpa")
+halves = mode in ("bf16", "nf4")
+dtype = torch.bfloat16 if halves else torch.float32
+four_bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                               bnb_4bit_compute_dtype=dtype)
+more = {"quantization_config": four_bits, "device_map": "cpu"} if mode == "nf4" else {}
+model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="sdpa", **more)
 model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
-                       autocast_adapter_dtype=mode != "bf16")
+                       autocast_adapter_dtype=not halves)
 model.train()
 trained = [p for p in model.parameters() if p.requires_grad]
 optimizer = torch.optim.AdamW(trained, lr=1e-9, fused=True)
@@ -83,10 +88,11 @@ def chat(text):
     return [{"role": "user", "content": "Go on."}, {"role": "assistant", "content": text}]
 
 
-def recipe(folder, model, rows, precision, steps, name):
+def recipe(folder, model, rows, mode, steps, name):
+    precision = "f32" if mode == "f32" else "bf16"
     path = os.path.join(folder, name + ".yaml")
     json.dump({
-        "model": {"base": model, "dtype": "f32" if precision == "f32" else "bf16"},
+        "model": {"base": model, "dtype": precision, "quantize": "nf4" if mode == "nf4" else "none"},
         "data": {"train": {"path": rows}, "max_length": LENGTH, "packing": False, "train_on": "all"},
         "peft": {"rank": 16, "alpha": 32},
         "training": {"steps": steps, "batch": ROWS, "micro_batch": ROWS, "precision": precision},
@@ -111,8 +117,8 @@ def timed(command, is_step):
     return first, usage.ru_maxrss / 2**20, lines
 
 
-def ours(args, folder, rows, precision, name):
-    path = recipe(folder, args.model, rows, precision, args.steps, name)
+def ours(args, folder, rows, mode, name):
+    path = recipe(folder, args.model, rows, mode, args.steps, name)
     first, memory, _ = timed([args.trainer, "run", path], lambda line: line.startswith("step 1/"))
     steps = [json.loads(line) for line in open(os.path.join(folder, name, "metrics.jsonl"))]
     return {"first": first, "memory": memory, "seconds": [s["step_seconds"] for s in steps],
@@ -171,9 +177,7 @@ def main():
         results = {}
         for number in range(args.rounds):
             for mode in args.only:
-                precision = "f32" if mode == "f32" else "bf16"
-                results.setdefault(("ours", mode), []).append(
-                    ours(args, folder, rows, precision, f"{mode}-{number}"))
+                results.setdefault(("ours", mode), []).append(ours(args, folder, rows, mode, f"{mode}-{number}"))
                 results.setdefault(("peer", mode), []).append(peer(args, folder, ids, mode))
         if "f32" in args.only:
             pairs = zip(results["ours", "f32"][0]["losses"][:2], results["peer", "f32"][0]["losses"][:2])
@@ -181,6 +185,9 @@ def main():
             if worst > 1e-4:
                 sys.exit(f"the losses differ by {worst:.2g}: nothing is compared")
             report.append(f"f32 losses of the first two steps agree to {worst:.1e}")
+        if "nf4" in args.only:
+            first = [results[who, "nf4"][0]["losses"][0] for who in ("ours", "peer")]
+            report.append(f"nf4 loss of the first step: {first[0]:.4f} and {first[1]:.4f}")
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
         report.append(f"machine: {machine()}; commit {commit}; {args.rounds} rounds of {args.steps} steps, medians")
         report.append(f"{'':10} {'tokens/s':>22} {'peak memory, GiB':>24} {'first step done, s':>24}")
@@ -189,6 +196,10 @@ def main():
             a, b = results["ours", mode], results["peer", mode]
             cells = [(rate(a), rate(b), "7.0f")] + [(middle(a, k), middle(b, k), "7.2f") for k in ("memory", "first")]
             report.append(f"{mode:10} " + "  ".join(f"{x:{f}} {y:{f}} {x / y:7.2f}" for x, y, f in cells))
+        if "nf4" in args.only and "bf16" in args.only:
+            pairs = zip(results["ours", "nf4"], results["ours", "bf16"])
+            ratios = [statistics.median(a["seconds"][2:]) / statistics.median(b["seconds"][2:]) for a, b in pairs]
+            report.append(f"step time here, nf4 / bf16, by round: {' '.join(f'{r:.2f}' for r in ratios)}")
     text = "\n".join(report)
     print(text)
     if args.out:
