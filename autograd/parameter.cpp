@@ -36,6 +36,17 @@ const Tensor& Parameter::in(DType dtype) {
     return copy_;
 }
 
+void Parameter::set(const std::function<void(float*)>& write) {
+    Tensor numbers = value;
+    if (value.dtype() != DType::f32) {
+        const PurposeScope purpose(Purpose::workspace);
+        numbers = Tensor::empty(shape, DType::f32, value.place());
+    }
+    on(value.place(), [&](Cpu) { write(numbers.data<float>()); });
+    if (value.dtype() != DType::f32) copy(numbers, value);
+    changed();
+}
+
 void Parameter::changed() { ++version_; }
 
 Parameter& ParameterSet::declare(const std::string& name, Shape shape) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -27,9 +28,10 @@ public:
     std::shared_ptr<PackedMatrix> packed;   // a frozen matrix in a compressed format, or null
     Tensor gradient;                        // f32, undefined while nothing was added
     bool trainable = false;
-    bool decay = true;     // weight decay applies (not for biases and norms)
-    bool in_base = true;   // stored in the files of the base model (an adapter's is not)
-    float lr_scale = 1;    // the optimizer multiplies its learning rate by this
+    bool decay = true;                  // weight decay applies (not for biases and norms)
+    bool in_base = true;                // stored in the files of the base model (an adapter's is not)
+    float lr_scale = 1;                 // the optimizer multiplies its learning rate by this
+    DType trained_dtype = DType::f32;   // of `value` while it is trained
     // Takes this parameter's place while adapters are on (a trained copy of a frozen weight); null: nothing does.
     Parameter* replacement = nullptr;
 
@@ -41,7 +43,10 @@ public:
 
     // The value in a compute dtype; a converted copy is kept until the value changes.
     const Tensor& in(DType dtype);
-    // To be called after every change of `value`.
+    // Sets the value to the f32 numbers that `write` puts, all of them, into the memory it is given; to the nearest
+    // ones of its dtype. Does nothing on meta.
+    void set(const std::function<void(float*)>& write);
+    // To be called after every other change of `value`.
     void changed();
     std::uint64_t version() const { return version_; }
 

@@ -89,7 +89,7 @@ void GradientExchange::distribute(std::size_t bucket, const Tensor& part,
     for (int rank = 0; rank < ranks_.size(); ++rank) {
         const auto& slices = layout_.part(bucket, rank);
         incoming.push_back(slices.size() == 1 ? target(slices.front())
-                                              : Tensor::empty(layout_.elements(bucket, rank), DType::f32, place_));
+                                              : Tensor::empty(layout_.elements(bucket, rank), part.dtype(), place_));
         receive.push_back(bytes_of(incoming.back()));
     }
     ranks_.all_gather(bytes_of(part), receive);

@@ -30,8 +30,8 @@ public:
     std::vector<std::pair<LeafBlock, Tensor>> collect(std::size_t bucket, const std::vector<PartialGradients>& mine,
                                                       const std::vector<std::vector<LeafBlock>>& blocks);
 
-    // Every rank's part of the bucket at every rank: written to `target` of each slice (a one-dimensional f32 view, not
-    // of `part`). `part`: this rank's, one-dimensional f32.
+    // Every rank's part of the bucket at every rank: written to `target` of each slice (a one-dimensional view, not of
+    // `part`, in its dtype). `part`: this rank's, one-dimensional.
     void distribute(std::size_t bucket, const Tensor& part, const std::function<Tensor(const ParameterSlice&)>& target);
 
 private:
@@ -40,7 +40,7 @@ private:
     Place place_;
 };
 
-// The values of slices one after another, in f32. Where a gradient is missing the result holds −0, to which nothing is
+// The values of slices one after another in `out`. Where a gradient (f32) is missing it gets −0, to which nothing is
 // added when it is added.
 void gather_slices(const std::vector<ParameterSlice>& slices,
                    const std::function<Tensor(const ParameterSlice&)>& values, Tensor out);

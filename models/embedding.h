@@ -36,14 +36,16 @@ public:
     void prepare(Place place, DType compute) {
         const PurposeScope purpose(Purpose::weights);
         compute_ = compute;
-        const DType storage = parameter_.trainable ? DType::f32 : compute;
+        const DType storage = parameter_.trainable ? parameter_.trained_dtype : compute;
         weight_ = make_weight({&parameter_}, storage, compute, place);
         head_.weight = weight_.get();
         head_.dense = {{0, parameter_.shape.rows(), &parameter_, nullptr}};
         if (Parameter* other = parameter_.replacement)
-            replaced_ = std::make_unique<DenseWeight>(std::vector<Parameter*>{other}, DType::f32, compute, place);
+            replaced_ =
+                std::make_unique<DenseWeight>(std::vector<Parameter*>{other}, other->trained_dtype, compute, place);
         if (!adapter) return;
-        for (Parameter* part : {adapter->a, adapter->b}) part->value = Tensor::empty(part->shape, DType::f32, place);
+        for (Parameter* part : {adapter->a, adapter->b})
+            part->value = Tensor::empty(part->shape, part->trained_dtype, place);
     }
 
     // x (N, C) of ids (N)

@@ -31,12 +31,12 @@ LinearGroup::LinearGroup(const Scope& scope, std::int64_t in, const std::vector<
 void LinearGroup::prepare(Place place, DType compute) {
     const PurposeScope purpose(Purpose::weights);
     std::vector<Parameter*> weights;
-    bool trainable = false;
+    DType storage = compute;
     for (const Member& member : members_) {
         weights.push_back(member.linear->weight);
-        trainable = trainable || member.linear->weight->trainable;
+        if (member.linear->weight->trainable) storage = member.linear->weight->trained_dtype;
     }
-    weight_ = make_weight(weights, trainable ? DType::f32 : compute, compute, place);
+    weight_ = make_weight(weights, storage, compute, place);
 
     bare_ = {weight_.get(), {}, {}};
     with_adapters_ = {weight_.get(), {}, {}};
@@ -60,11 +60,13 @@ void LinearGroup::prepare(Place place, DType compute) {
 bool LinearGroup::prepare_member(Member& member, Place place, DType compute) {
     Linear& linear = *member.linear;
     if (Parameter* bias = linear.bias) {
-        bias->value = Tensor::empty(bias->shape, DType::f32, place);
-        if (bias->replacement) bias->replacement->value = Tensor::empty(bias->shape, DType::f32, place);
+        bias->value = Tensor::empty(bias->shape, bias->trained_dtype, place);
+        if (Parameter* other = bias->replacement)
+            other->value = Tensor::empty(other->shape, other->trained_dtype, place);
     }
     if (Parameter* other = linear.weight->replacement)
-        member.replaced = std::make_unique<DenseWeight>(std::vector<Parameter*>{other}, DType::f32, compute, place);
+        member.replaced =
+            std::make_unique<DenseWeight>(std::vector<Parameter*>{other}, other->trained_dtype, compute, place);
     member.terms = {member.replaced ? member.replaced.get() : linear.rows.get(), {}, {}};
     member.terms.dense.push_back({0, linear.out_features, in_use(linear.weight), in_use(linear.bias)});
     member.form.reset();

@@ -16,8 +16,9 @@ public:
 
     void prepare(Place place, DType compute) {
         const PurposeScope purpose(Purpose::weights);
-        weight_.value = Tensor::empty(weight_.shape, weight_.trainable ? DType::f32 : compute, place);
-        if (Parameter* other = weight_.replacement) other->value = Tensor::empty(other->shape, DType::f32, place);
+        weight_.value = Tensor::empty(weight_.shape, weight_.trainable ? weight_.trained_dtype : compute, place);
+        if (Parameter* other = weight_.replacement)
+            other->value = Tensor::empty(other->shape, other->trained_dtype, place);
     }
 
     Tensor operator()(const Tensor& x, const ForwardContext& context) const {

@@ -98,20 +98,22 @@ public:
     }
 
 protected:
-    void update(const ParameterSlice& slice, const Tensor& gradient, State& state,
+    bool by_element() const override { return false; }
+
+    void update(const ParameterSlice& slice, const Tensor& value, const Tensor& gradient, State& state,
                 const Update& update) const override {
         const PurposeScope purpose(Purpose::workspace);
         const Parameter& parameter = *slice.parameter;
         const std::int64_t rows = parameter.shape.rows();
         const std::int64_t columns = parameter.shape.columns();
         const Tensor factors =   // of the rows, then of the columns
-            is_matrix(parameter) ? Tensor::empty(rows + columns, DType::f32, parameter.value.place()) : Tensor();
-        on(parameter.value.place(), [&](Cpu cpu) {
+            is_matrix(parameter) ? Tensor::empty(rows + columns, DType::f32, value.place()) : Tensor();
+        on(value.place(), [&](Cpu cpu) {
             const Gradient g{values_of_gradient(gradient), update.gradient_scale};
-            auto* value = slice.value().data<float>();
+            auto* values = value.data<float>();
             float* mean = options_.beta1 ? state.at(mean_name).data<float>() : nullptr;
-            const std::int64_t elements = slice.elements();
-            const double rate = rate_of(update, value, elements);
+            const std::int64_t elements = value.elements();
+            const double rate = rate_of(update, values, elements);
             const double beta2 = 1 - std::pow(static_cast<double>(update.step), options_.decay_rate);
             if (is_matrix(parameter)) {
                 auto* row_means = state.at(rows_name).data<float>();
@@ -124,7 +126,7 @@ protected:
                 const auto unit = [=](std::int64_t r, std::int64_t c) {
                     return g[r * columns + c] * (of_rows[r] * of_columns[c]);
                 };
-                apply(unit, options_, rate, update.weight_decay, value, mean, rows, columns);
+                apply(unit, options_, rate, update.weight_decay, values, mean, rows, columns);
             } else {
                 auto* squares = state.at(squares_name).data<float>();
                 for (std::int64_t i = 0; i < elements; ++i) {
@@ -133,7 +135,7 @@ protected:
                                                     (1 - beta2) * (gi * gi + options_.eps[0]));
                 }
                 const auto unit = [=](std::int64_t, std::int64_t i) { return g[i] / std::sqrt(squares[i]); };
-                apply(unit, options_, rate, update.weight_decay, value, mean, 1, elements);
+                apply(unit, options_, rate, update.weight_decay, values, mean, 1, elements);
             }
         });
     }

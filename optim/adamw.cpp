@@ -26,9 +26,9 @@ public:
     std::vector<StateTensor> state_tensors(const Parameter&) const override { return adamw_state(); }
 
 protected:
-    void update(const ParameterSlice& slice, const Tensor& gradient, State& state,
+    void update(const ParameterSlice&, const Tensor& value, const Tensor& gradient, State& state,
                 const Update& update) const override {
-        adamw_update(options_, slice, gradient, state, update);
+        adamw_update(options_, value, gradient, state, update);
     }
 
 private:
@@ -51,12 +51,11 @@ AdamWConstants::AdamWConstants(const AdamWOptions& options, const Update& update
 
 std::vector<StateTensor> adamw_state() { return {{"exp_avg"}, {"exp_avg_sq"}}; }
 
-void adamw_update(const AdamWOptions& options, const ParameterSlice& slice, const Tensor& gradient,
-                  Optimizer::State& state, const Update& update) {
-    const Tensor value = slice.value();
+void adamw_update(const AdamWOptions& options, const Tensor& value, const Tensor& gradient, Optimizer::State& state,
+                  const Update& update) {
     on(value.place(), [&](Cpu cpu) {
         update_elements(cpu, {options, update}, values_of_gradient(gradient), value.data<float>(),
-                        state.at("exp_avg").data<float>(), state.at("exp_avg_sq").data<float>(), slice.elements());
+                        state.at("exp_avg").data<float>(), state.at("exp_avg_sq").data<float>(), value.elements());
     });
 }
 

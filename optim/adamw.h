@@ -27,8 +27,8 @@ std::unique_ptr<Optimizer> make_adamw(const AdamWOptions& options, const std::ve
 
 // The same as a part of other rules: state "exp_avg", "exp_avg_sq".
 std::vector<StateTensor> adamw_state();
-void adamw_update(const AdamWOptions& options, const ParameterSlice& slice, const Tensor& gradient,
-                  Optimizer::State& state, const Update& update);
+void adamw_update(const AdamWOptions& options, const Tensor& value, const Tensor& gradient, Optimizer::State& state,
+                  const Update& update);
 
 // What an update is for every element of a slice.
 struct AdamWConstants {

@@ -26,10 +26,9 @@ public:
     }
 
 protected:
-    void update(const ParameterSlice& slice, const Tensor& gradient, State& state,
+    void update(const ParameterSlice& slice, const Tensor& value, const Tensor& gradient, State& state,
                 const Update& update) const override {
-        if (!is_coded(*slice.parameter)) return adamw_update(options_, slice, gradient, state, update);
-        const Tensor value = slice.value();
+        if (!is_coded(*slice.parameter)) return adamw_update(options_, value, gradient, state, update);
         on(value.place(), [&](Cpu) {
             const AdamWConstants step(options_, update);
             const float* given = values_of_gradient(gradient);
@@ -38,7 +37,7 @@ protected:
             auto* codes2 = state.at("state2").data<std::uint8_t>();
             auto* scales1 = state.at("absmax1").data<float>();
             auto* scales2 = state.at("absmax2").data<float>();
-            const std::int64_t elements = slice.elements();
+            const std::int64_t elements = value.elements();
             const auto kernel = &TRAINER_PICK(adamw_8bit_block);
             const DynamicCodes& means = signed_dynamic_codes();
             const DynamicCodes& squares = unsigned_dynamic_codes();

@@ -33,7 +33,7 @@ public:
     std::vector<StateTensor> state_tensors(const Parameter&) const override { return {{"exp_avg"}}; }
 
 protected:
-    void update(const ParameterSlice& slice, const Tensor& gradient, State& state,
+    void update(const ParameterSlice&, const Tensor& value, const Tensor& gradient, State& state,
                 const Update& update) const override {
         const auto [beta1, beta2] = options_.betas;
         const LionStep step{static_cast<float>(1 - update.learning_rate * update.weight_decay),
@@ -43,10 +43,9 @@ protected:
                             static_cast<float>(beta2),
                             static_cast<float>(1 - beta2),
                             update.gradient_scale};
-        const Tensor value = slice.value();
         on(value.place(), [&](Cpu cpu) {
             update_elements(cpu, step, values_of_gradient(gradient), value.data<float>(),
-                            state.at("exp_avg").data<float>(), slice.elements());
+                            state.at("exp_avg").data<float>(), value.elements());
         });
     }
 

@@ -40,14 +40,16 @@ public:
     }
 
 protected:
-    void update(const ParameterSlice& slice, const Tensor& gradient, State& state,
+    bool by_element() const override { return false; }
+
+    void update(const ParameterSlice& slice, const Tensor& value, const Tensor& gradient, State& state,
                 const Update& update) const override {
         if (is_orthogonalised(*slice.parameter)) {
-            orthogonalised_update(slice, gradient, state.at(momentum_name), update);
+            orthogonalised_update(*slice.parameter, value, gradient, state.at(momentum_name), update);
         } else {
             Update adamw = update;
             adamw.learning_rate *= options_.adamw_lr_ratio;
-            adamw_update(options_.adamw, slice, gradient, state, adamw);
+            adamw_update(options_.adamw, value, gradient, state, adamw);
         }
     }
 
@@ -56,11 +58,11 @@ private:
         return parameter.shape.dimensions() == 2 && !std::regex_match(parameter.name, adamw_for_);
     }
 
-    void orthogonalised_update(const ParameterSlice& slice, const Tensor& gradient, const Tensor& momentum,
-                               const Update& update) const {
+    void orthogonalised_update(const Parameter& parameter, const Tensor& value, const Tensor& gradient,
+                               const Tensor& momentum, const Update& update) const {
         const PurposeScope purpose(Purpose::workspace);
-        const Shape shape = slice.parameter->shape;
-        const Place place = slice.parameter->value.place();
+        const Shape shape = parameter.shape;
+        const Place place = value.place();
         Tensor direction = Tensor::empty(shape, DType::f32, place);
         const auto take = static_cast<float>(1 - options_.momentum);
         const auto keep = static_cast<float>(options_.momentum);
@@ -69,7 +71,7 @@ private:
             auto* mean = momentum.data<float>();
             auto* out = direction.data<float>();
 #pragma omp parallel for simd schedule(static)
-            for (std::int64_t i = 0; i < slice.elements(); ++i) {
+            for (std::int64_t i = 0; i < value.elements(); ++i) {
                 const float g = given ? given[i] * update.gradient_scale : 0.0f;
                 mean[i] += take * (g - mean[i]);
                 out[i] = options_.nesterov ? g + keep * (mean[i] - g) : mean[i];
@@ -81,9 +83,9 @@ private:
             const auto rate = static_cast<float>(update.learning_rate * std::sqrt(std::max(1.0, tall)));
             const auto left = static_cast<float>(1 - update.learning_rate * update.weight_decay);
             const auto* step = orthogonal.data<float>();
-            auto* value = slice.value().data<float>();
+            auto* values = value.data<float>();
 #pragma omp parallel for simd schedule(static)
-            for (std::int64_t i = 0; i < slice.elements(); ++i) value[i] = value[i] * left - rate * step[i];
+            for (std::int64_t i = 0; i < value.elements(); ++i) values[i] = values[i] * left - rate * step[i];
         });
     }
 

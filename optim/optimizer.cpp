@@ -1,8 +1,18 @@
 #include "optim/optimizer.h"
 
+#include <algorithm>
+
+#include "comm/shard_layout.h"
 #include "configs/error.h"
+#include "optim/stochastic_rounding.h"
 
 namespace trainer {
+
+namespace {
+
+constexpr std::int64_t piece_elements = 256 * ShardLayout::grain_elements;   // widened at once
+
+}   // namespace
 
 Optimizer::Optimizer(const std::vector<UpdatedSlice>& slices) : updated_(slices) {
     for (const UpdatedSlice& one : slices) slices_.push_back(one.slice);
@@ -23,16 +33,67 @@ void Optimizer::prepare() {
 void Optimizer::step(const std::vector<Tensor>& gradients, double learning_rate, float gradient_scale) {
     check(gradients.size() == slices_.size(), "optimizer: {} gradients for {} slices", gradients.size(),
           slices_.size());
-    ++steps_;
     begin_step(learning_rate);
-    for (std::size_t i = 0; i < slices_.size(); ++i)
-        update(slices_[i], gradients[i], state_[i],
-               {learning_rate * slices_[i].parameter->lr_scale * updated_[i].rate, updated_[i].weight_decay,
-                gradient_scale, steps_});
+    for (std::size_t i = 0; i < slices_.size(); ++i) update_slice(i, gradients[i], gradient_scale);
+}
+
+void Optimizer::begin_step(double learning_rate) {
+    ++steps_;
+    learning_rate_ = learning_rate;
+    prepare_step(learning_rate);
+}
+
+template <typename Compute, typename Store>
+void Optimizer::in_pieces(std::size_t slice, const Compute& compute, const Store& store) {
+    const ParameterSlice& whole = slices_[slice];
+    if (whole.parameter->value.dtype() == DType::f32) return compute(whole, whole.value(), 0, state_[slice]);
+    const std::int64_t at_once = by_element() ? std::min(piece_elements, whole.elements()) : whole.elements();
+    const std::vector<StateTensor> tensors = state_tensors(*whole.parameter);
+    Tensor wide;
+    {
+        const PurposeScope purpose(Purpose::workspace);
+        wide = Tensor::empty(at_once, DType::f32, whole.parameter->value.place());
+    }
+    for (std::int64_t begin = whole.begin; begin < whole.end; begin += at_once) {
+        const ParameterSlice part{whole.parameter, begin, std::min(whole.end, begin + at_once)};
+        State state;
+        for (const StateTensor& tensor : tensors) {
+            const std::int64_t first = tensor.begin(whole);
+            state[tensor.name] =
+                state_[slice].at(tensor.name).row_range(tensor.begin(part) - first, tensor.end(part) - first);
+        }
+        Tensor value = wide.row_range(0, part.elements());
+        Tensor stored = part.value();
+        copy(stored, value);
+        compute(part, value, begin - whole.begin, state);
+        store(part, value, stored);
+    }
+}
+
+void Optimizer::update_slice(std::size_t slice, const Tensor& gradient, float gradient_scale) {
+    const UpdatedSlice& updated = updated_[slice];
+    const Parameter& parameter = *updated.slice.parameter;
+    const Update how{learning_rate_ * parameter.lr_scale * updated.rate, updated.weight_decay, gradient_scale, steps_};
+    const std::uint64_t key = rounding_key(seed_, steps_, parameter.name);
+    in_pieces(
+        slice,
+        [&](const ParameterSlice& part, const Tensor& value, std::int64_t begin, State& state) {
+            const Tensor given = gradient.defined() ? gradient.row_range(begin, begin + part.elements()) : Tensor();
+            update(part, value, given, state, how);
+        },
+        [key](const ParameterSlice& part, const Tensor& value, Tensor& stored) {
+            round_stochastically(key, part.begin, value, stored);
+        });
 }
 
 void Optimizer::to_evaluation_values() {
-    for (std::size_t i = 0; i < slices_.size(); ++i) to_evaluation_value(slices_[i], state_[i]);
+    for (std::size_t i = 0; i < slices_.size(); ++i)
+        in_pieces(
+            i,
+            [&](const ParameterSlice&, const Tensor& value, std::int64_t, State& state) {
+                to_evaluation_value(value, state);
+            },
+            [](const ParameterSlice&, const Tensor& value, Tensor& stored) { copy(value, stored); });
 }
 
 }   // namespace trainer

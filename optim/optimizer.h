@@ -41,7 +41,8 @@ struct Update {
 };
 
 // An update rule over slices of trainable parameters: owns the state and the step count. Masters are the parameters'
-// own f32 values.
+// own values. Rules compute in f32; values kept in bf16 are widened for an update, a piece at a time where the rule
+// can, and its result is rounded stochastically (optim/stochastic_rounding.h).
 class Optimizer {
 public:
     // A slice's state tensors by name, one-dimensional.
@@ -50,12 +51,18 @@ public:
     explicit Optimizer(const std::vector<UpdatedSlice>& slices);
     virtual ~Optimizer() = default;
 
+    // Of the noise that rounds.
+    void set_seed(std::uint64_t seed) { seed_ = seed; }
+
     // Allocates the state at the parameters' place and sets it to where it begins, which may depend on the values.
     void prepare();
 
     // One update of every slice with its gradient (f32, one-dimensional; undefined for zero) times `gradient_scale`
     // (the clip coefficient). Gradients are left as they are. Parameter::changed is the caller's.
     void step(const std::vector<Tensor>& gradients, double learning_rate, float gradient_scale);
+    // The same in parts: `begin_step`, then every slice once, in any order.
+    void begin_step(double learning_rate);
+    void update_slice(std::size_t slice, const Tensor& gradient, float gradient_scale);
 
     std::int64_t steps() const { return steps_; }
     void set_steps(std::int64_t steps) { steps_ = steps; }   // when resuming
@@ -74,19 +81,28 @@ public:
 
 protected:
     // Before the slices of a step.
-    virtual void begin_step(double /*learning_rate*/) {}
-    // The slice's value ← update.
-    virtual void update(const ParameterSlice& slice, const Tensor& gradient, State& state,
+    virtual void prepare_step(double /*learning_rate*/) {}
+    // `value` ← update. It holds the slice's values in f32, one-dimensional.
+    virtual void update(const ParameterSlice& slice, const Tensor& value, const Tensor& gradient, State& state,
                         const Update& update) const = 0;
+    // Whether an element's update needs no other element's value, gradient or state but those of its state's grain.
+    virtual bool by_element() const { return true; }
     // Where state begins that does not begin at zero.
     virtual void initialise(const ParameterSlice&, State&) const {}
-    virtual void to_evaluation_value(const ParameterSlice&, const State&) const {}
+    virtual void to_evaluation_value(const Tensor& /*value*/, const State&) const {}   // as in `update`
 
 private:
+    // Calls compute(part, value, begin, state) for parts of the slice, `begin` counted from its beginning, and stores
+    // what it left in `value` by store(part, value, stored).
+    template <typename Compute, typename Store>
+    void in_pieces(std::size_t slice, const Compute& compute, const Store& store);
+
     std::vector<ParameterSlice> slices_;
     std::vector<UpdatedSlice> updated_;
     std::vector<State> state_;
     std::int64_t steps_ = 0;
+    double learning_rate_ = 0;   // of the step under way
+    std::uint64_t seed_ = 0;
 };
 
 // The gradient of a slice on the CPU, null for zero.

@@ -51,7 +51,8 @@ void OptimizerOptions::choose(const std::string& choice) {
     rule = found->options;
 }
 
-std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const std::vector<ParameterSlice>& slices) {
+std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const std::vector<ParameterSlice>& slices,
+                                          std::uint64_t seed) {
     const Groups groups(options.groups);
     const std::string_view whole = why_whole_parameters(options);
     std::vector<UpdatedSlice> updated;
@@ -66,7 +67,9 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const
         if (group.lr) one.rate = *group.lr / options.lr;
         if (group.weight_decay) one.weight_decay = *group.weight_decay;
     }
-    return optimizers().at(options.name).make(options.rule, updated);
+    auto optimizer = optimizers().at(options.name).make(options.rule, updated);
+    optimizer->set_seed(seed);
+    return optimizer;
 }
 
 void check_groups(const std::vector<OptimizerGroup>& groups, const std::vector<Parameter*>& trainable) {

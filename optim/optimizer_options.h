@@ -1,7 +1,10 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "configs/any_fields.h"
@@ -28,6 +31,14 @@ struct OptimizerGroup {
 
 std::vector<std::string> optimizer_names();   // in optim/registry.cpp
 
+// What trained values are kept in.
+enum class Master { f32, bf16 };
+
+template <>
+struct EnumTable<Master> {
+    static constexpr std::pair<std::string_view, Master> names[] = {{"f32", Master::f32}, {"bf16", Master::bf16}};
+};
+
 // The section `optimizer` of a recipe: what all rules have, and what the chosen one has besides.
 struct OptimizerOptions {
     OptimizerOptions() { choose("adamw"); }
@@ -35,6 +46,8 @@ struct OptimizerOptions {
     std::string name;
     double lr = 0;
     double weight_decay = 0;
+    Master master = Master::f32;
+    bool in_backward = false;
     AnyFields rule{OptimizerGroup()};   // of the type that the rule's maker takes
     std::vector<OptimizerGroup> groups;
 
@@ -50,7 +63,10 @@ struct OptimizerOptions {
               at_least(0));
         rule.fields(field);
         field("groups", groups, "parameters with a rate or decay of their own; the first that matches a name counts");
-        field.later("master", "trainable weights have f32 masters");
+        field("master", master,
+              "what trained weights are kept in: f32, or bf16 with updates that are rounded stochastically");
+        field("in_backward", in_backward,
+              "update each block in the backward pass as soon as its gradients are complete, and free them");
         field.later("state", "the rule's name says how its state is kept");
     }
 
@@ -58,8 +74,9 @@ private:
     std::string chosen_;
 };
 
-// The rule over these slices. Error(bad_recipe) for groups as below.
-std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const std::vector<ParameterSlice>& slices);
+// The rule over these slices; `seed` is that of the noise in rounding. Error(bad_recipe) for groups as below.
+std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const std::vector<ParameterSlice>& slices,
+                                          std::uint64_t seed = 0);
 
 // Error(bad_recipe) when a group is no regular expression or matches none of these parameters that no group before it
 // matches.

@@ -3,6 +3,7 @@
 #include "optim/adafactor.h"
 #include "optim/adamw.h"
 #include "optim/adamw_8bit.h"
+#include "optim/ademamix.h"
 #include "optim/lion.h"
 #include "optim/muon.h"
 #include "optim/optimizer_options.h"
@@ -34,6 +35,8 @@ const Registry<OptimizerRule>& optimizers() {
             {"adamw", "Adam with decoupled weight decay, two f32 state tensors", rule<AdamWOptions, make_adamw>(2e-4)},
             {"adamw_8bit", "AdamW with state of 8 bits in blocks of 256, as bitsandbytes keeps it",
              rule<AdamWOptions, make_adamw_8bit>(2e-4)},
+            {"ademamix", "AdamW with a second mean of gradients that forgets slowly, three f32 state tensors",
+             rule<AdemamixOptions, make_ademamix>(2e-4)},
             {"sgd", "gradient descent with momentum", rule<SgdOptions, make_sgd>(1e-2)},
             {"lion", "the sign of a running mean, one f32 state tensor", rule<LionOptions, make_lion>(5e-5)},
             {"adafactor", "second means of rows and columns only, hardly any state",

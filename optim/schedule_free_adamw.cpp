@@ -51,7 +51,7 @@ public:
 
 protected:
     // Rates of groups are multiples of one another, so that their shares of the average are the same.
-    void begin_step(double learning_rate) override {
+    void prepare_step(double learning_rate) override {
         highest_rate_ = std::max(highest_rate_, learning_rate);
         const double weight =
             std::pow(static_cast<double>(steps()), options_.step_power) * std::pow(highest_rate_, options_.lr_power);
@@ -59,7 +59,7 @@ protected:
         average_ = weights_ > 0 ? weight / weights_ : 0;
     }
 
-    void update(const ParameterSlice& slice, const Tensor& gradient, State& state,
+    void update(const ParameterSlice&, const Tensor& value, const Tensor& gradient, State& state,
                 const Update& update) const override {
         const auto [beta1, beta2] = options_.betas;
         const ScheduleFreeStep step{
@@ -72,23 +72,21 @@ protected:
             static_cast<float>(update.learning_rate * (beta1 * (1 - average_) - 1)),
             static_cast<float>(update.learning_rate),
             update.gradient_scale};
-        const Tensor value = slice.value();
         on(value.place(), [&](Cpu cpu) {
             update_elements(cpu, step, values_of_gradient(gradient), value.data<float>(), state.at("z").data<float>(),
-                            state.at("exp_avg_sq").data<float>(), slice.elements());
+                            state.at("exp_avg_sq").data<float>(), value.elements());
         });
     }
 
     void initialise(const ParameterSlice& slice, State& state) const override { copy(slice.value(), state.at("z")); }
 
-    void to_evaluation_value(const ParameterSlice& slice, const State& state) const override {
+    void to_evaluation_value(const Tensor& value, const State& state) const override {
         const auto towards_z = static_cast<float>(1 - 1 / options_.betas[0]);
-        const Tensor value = slice.value();
         on(value.place(), [&](Cpu) {
             auto* y = value.data<float>();
             const auto* z = state.at("z").data<float>();
 #pragma omp parallel for simd schedule(static)
-            for (std::int64_t i = 0; i < slice.elements(); ++i) y[i] += towards_z * (z[i] - y[i]);
+            for (std::int64_t i = 0; i < value.elements(); ++i) y[i] += towards_z * (z[i] - y[i]);
         });
     }
 

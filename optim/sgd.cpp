@@ -35,14 +35,13 @@ public:
     }
 
 protected:
-    void update(const ParameterSlice& slice, const Tensor& gradient, State& state,
+    void update(const ParameterSlice&, const Tensor& value, const Tensor& gradient, State& state,
                 const Update& update) const override {
         const SgdStep step{static_cast<float>(update.learning_rate), static_cast<float>(update.weight_decay),
                            static_cast<float>(options_.momentum), options_.nesterov, update.gradient_scale};
-        const Tensor value = slice.value();
         on(value.place(), [&](Cpu cpu) {
             float* sum = options_.momentum == 0 ? nullptr : state.at("momentum_buffer").data<float>();
-            update_elements(cpu, step, values_of_gradient(gradient), value.data<float>(), sum, slice.elements());
+            update_elements(cpu, step, values_of_gradient(gradient), value.data<float>(), sum, value.elements());
         });
     }
 

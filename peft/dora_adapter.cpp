@@ -66,7 +66,7 @@ AdapterForm DoraAdapter::form() const {
 
 void DoraAdapter::prepare(Place place) {
     LowRankAdapter::prepare(place);
-    magnitude_.value = Tensor::empty(magnitude_.shape, DType::f32, place);
+    magnitude_.value = Tensor::empty(magnitude_.shape, magnitude_.trained_dtype, place);
     squares_ = norms_ = Tensor();
     const std::int64_t out = layer().out_features;
     terms_ = {layer().rows.get(), {{0, out, layer().weight, nullptr}}, {}};
@@ -87,12 +87,10 @@ void DoraAdapter::merge_weight(Tensor& weight) const {
 
 void DoraAdapter::initialise(std::uint64_t seed) {
     LowRankAdapter::initialise(seed);
-    on(magnitude_.value.place(), [&](Cpu) {   // B is zero
+    magnitude_.set([&](float* magnitude) {   // B is zero
         const auto* square = squares().data<float>();
-        for (std::int64_t o = 0; o < magnitude_.shape.elements(); ++o)
-            magnitude_.value.data<float>()[o] = std::sqrt(square[o]);
+        for (std::int64_t o = 0; o < magnitude_.shape.elements(); ++o) magnitude[o] = std::sqrt(square[o]);
     });
-    magnitude_.changed();
 }
 
 const Tensor& DoraAdapter::squares() const {

@@ -25,7 +25,9 @@ public:
         if (!scales_input_) return OutputScale{&factors_};
         return InputTransform{[this](const Tensor& x, const ForwardContext&) { return scale_columns(x, factors_); }};
     }
-    void prepare(Place place) override { factors_.value = Tensor::empty(factors_.shape, DType::f32, place); }
+    void prepare(Place place) override {
+        factors_.value = Tensor::empty(factors_.shape, factors_.trained_dtype, place);
+    }
     void merge_weight(Tensor& weight) const override {
         const auto* factor = factors_.value.data<float>();
         for (std::int64_t o = 0; o < weight.rows(); ++o) {

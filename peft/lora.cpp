@@ -135,10 +135,10 @@ private:
         AdapterTensor& tensor = find(all, parameter);
         const auto count = static_cast<std::size_t>(parameter.shape.elements());
         const float* now = values(parameter);
-        const auto* before = initial.value.data<float>();
+        const std::vector<float> before = converted(initial.value, DType::f32).to_vector<float>();
         tensor.shape[0] *= 2;
         tensor.made.assign(now, now + count);
-        tensor.made.insert(tensor.made.end(), before, before + count);
+        tensor.made.insert(tensor.made.end(), before.begin(), before.end());
     }
 
     // The tensor of `parameter` becomes [parameter, −initial].
@@ -146,13 +146,14 @@ private:
                              const std::function<const float*(const Parameter&)>& values) {
         AdapterTensor& tensor = find(all, parameter);
         const float* now = values(parameter);
-        const auto* before = initial.value.data<float>();
+        const std::vector<float> before = converted(initial.value, DType::f32).to_vector<float>();
         const std::int64_t rank = parameter.shape.columns();
         tensor.shape[1] *= 2;
         tensor.made.clear();
         for (std::int64_t row = 0; row < parameter.shape.rows(); ++row) {
             tensor.made.insert(tensor.made.end(), now + row * rank, now + (row + 1) * rank);
-            for (std::int64_t k = 0; k < rank; ++k) tensor.made.push_back(-before[row * rank + k]);
+            for (std::int64_t k = 0; k < rank; ++k)
+                tensor.made.push_back(-before[static_cast<std::size_t>(row * rank + k)]);
         }
     }
 

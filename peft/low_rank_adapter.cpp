@@ -39,7 +39,7 @@ LowRank LowRankAdapter::low_rank() const {
 
 void LowRankAdapter::prepare(Place place) {
     for (Parameter* part : {&a_, &b_, initial_a_, initial_b_})
-        if (part) part->value = Tensor::empty(part->shape, DType::f32, place);
+        if (part) part->value = Tensor::empty(part->shape, a_.trained_dtype, place);
 }
 
 void LowRankAdapter::merge_weight(Tensor& weight) const {

@@ -17,8 +17,7 @@ namespace {
 template <typename Values>
 void fill_blocks(Parameter& parameter, std::uint64_t seed, Values values) {
     const std::uint64_t key = random_key(seed, site_key(parameter.name, "initialise"));
-    on(parameter.value.place(), [&](Cpu) {
-        auto* to = parameter.value.data<float>();
+    parameter.set([&](float* to) {
         for (std::int64_t i = 0; i < parameter.shape.elements(); i += 4) {
             const auto block = static_cast<std::uint64_t>(i / 4);
             const std::array<float, 4> made =
@@ -27,20 +26,19 @@ void fill_blocks(Parameter& parameter, std::uint64_t seed, Values values) {
                 to[j] = made[static_cast<std::size_t>(j - i)];
         }
     });
-    parameter.changed();
 }
 
 using Words = std::array<std::uint32_t, 4>;
 
 // numbers (rows, columns), each times the factor of its row or column
 void store(const std::vector<double>& numbers, const std::vector<double>& factor, bool by_row, Parameter& parameter) {
-    auto* to = parameter.value.data<float>();
     const std::int64_t columns = parameter.shape.columns();
-    for (std::int64_t i = 0; i < parameter.shape.elements(); ++i) {
-        const auto index = static_cast<std::size_t>(by_row ? i / columns : i % columns);
-        to[i] = static_cast<float>(numbers[static_cast<std::size_t>(i)] * (factor.empty() ? 1 : factor[index]));
-    }
-    parameter.changed();
+    parameter.set([&](float* to) {
+        for (std::int64_t i = 0; i < parameter.shape.elements(); ++i) {
+            const auto index = static_cast<std::size_t>(by_row ? i / columns : i % columns);
+            to[i] = static_cast<float>(numbers[static_cast<std::size_t>(i)] * (factor.empty() ? 1 : factor[index]));
+        }
+    });
 }
 
 }   // namespace
@@ -67,9 +65,7 @@ void fill_normal(Parameter& parameter, float deviation, std::uint64_t seed) {
 }
 
 void fill(Parameter& parameter, float value) {
-    on(parameter.value.place(),
-       [&](Cpu) { std::fill_n(parameter.value.data<float>(), parameter.shape.elements(), value); });
-    parameter.changed();
+    parameter.set([&](float* to) { std::fill_n(to, parameter.shape.elements(), value); });
 }
 
 void fill_from_weight(const Tensor& weight, LowRankInit init, float scale, Parameter& a, Parameter& b) {

@@ -113,8 +113,7 @@ std::vector<AdapterTensor> SavedAdapter::tensors(const std::function<const float
 
 void SavedAdapter::initialise(std::uint64_t) {
     const auto read = [this](Parameter* parameter) {
-        this->read(*parameter, parameter->value.data<float>());
-        parameter->changed();
+        parameter->set([&](float* values) { this->read(*parameter, values); });
     };
     std::for_each(method_->parameters().begin(), method_->parameters().end(), read);
     std::for_each(frozen_.begin(), frozen_.end(), read);

@@ -8,7 +8,8 @@ ValueCopies copy_values(const std::vector<Parameter*>& parameters) {
     const PurposeScope purpose(Purpose::workspace);
     ValueCopies copies;
     for (const Parameter* parameter : parameters) {
-        Tensor& values = copies[parameter] = Tensor::empty(parameter->shape, DType::f32, parameter->value.place());
+        Tensor& values = copies[parameter] =
+            Tensor::empty(parameter->shape, parameter->value.dtype(), parameter->value.place());
         copy(parameter->value, values);
     }
     return copies;

@@ -8,7 +8,7 @@
 
 namespace trainer {
 
-// The values of parameters at one moment, in f32.
+// The values of parameters at one moment, in their dtype.
 using ValueCopies = std::map<const Parameter*, Tensor>;
 
 // While it lives the trained parameters have the values at which the optimizer wants the model evaluated and saved;

@@ -89,9 +89,10 @@ void GradientSum::forget_gradients() {
 }
 
 void GradientSum::share_values() {
-    if (sharded_) {
+    if (sharded_ && !parameters_.empty()) {
+        const DType values = parameters_.front()->value.dtype();
         for (std::size_t bucket = 0; bucket < layout_.buckets(); ++bucket) {
-            const Tensor part = Tensor::empty(layout_.elements(bucket, ranks_.rank()), DType::f32, place_);
+            const Tensor part = Tensor::empty(layout_.elements(bucket, ranks_.rank()), values, place_);
             gather_slices(
                 layout_.part(bucket, ranks_.rank()), [](const ParameterSlice& slice) { return slice.value(); }, part);
             exchange_.distribute(bucket, part, [](const ParameterSlice& slice) { return slice.value(); });

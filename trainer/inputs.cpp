@@ -181,6 +181,8 @@ DeclaredModel declare_model(const Recipe& recipe, const Snapshot& snapshot) {
     } else {
         choose_trainable(out.model->parameters(), recipe.training.unfrozen_parameters);
     }
+    for (Parameter* parameter : out.model->parameters().trainable())
+        parameter->trained_dtype = recipe.optimizer.master == Master::bf16 ? DType::bf16 : DType::f32;
     choose_formats(out.model->declarations(), recipe.model, snapshot);
     return out;
 }
@@ -240,6 +242,8 @@ Batch make_leaf(const Inputs& inputs, const StepPlan::Step& planned, std::int64_
 
 void check_ranks(const Inputs& inputs, int ranks) {
     const TrainingOptions& training = inputs.recipe.training;
+    require(ranks == 1 || !inputs.recipe.optimizer.in_backward, Exit::bad_recipe,
+            "optimizer.in_backward: a step has one leaf, which one rank computes; start one rank instead of {}", ranks);
     const std::int64_t rows = std::min(training.batch, static_cast<std::int64_t>(inputs.rows.size()));
     const auto leaves = [&](std::int64_t micro_batch) { return (rows + micro_batch - 1) / micro_batch; };
     if (leaves(training.micro_batch) >= ranks) return;

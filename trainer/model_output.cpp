@@ -1,5 +1,9 @@
 #include "trainer/model_output.h"
 
+#include <algorithm>
+#include <map>
+
+#include "comm/parameter_slice.h"
 #include "configs/error.h"
 #include "configs/json.h"
 #include "hub/adapter.h"
@@ -14,14 +18,43 @@ namespace {
 
 std::string base_name(const Inputs& inputs) { return inputs.recipe.model.hub_id.value_or(inputs.base.snapshot.base); }
 
-using Values = std::function<const float*(const Parameter&)>;
+using Values = std::function<Tensor(const Parameter&)>;
+
+// Of bf16, as f32.
+std::vector<float> widened_values(const Tensor& value) {
+    std::vector<float> out(static_cast<std::size_t>(value.elements()));
+    const auto* from = value.data<bf16>();
+    std::transform(from, from + value.elements(), out.begin(), [](bf16 one) { return static_cast<float>(one); });
+    return out;
+}
 
 void write_adapter_files(const std::filesystem::path& folder, const Inputs& inputs, const PeftMethod& peft,
                          const Values& values) {
     AdapterConfig config = peft.config();
     config.base_model = base_name(inputs);
     config.revision = inputs.base.snapshot.revision;
-    write_adapter(folder, config, peft.tensors(values));
+    std::map<const Parameter*, std::vector<float>> widened;
+    const auto in_f32 = [&](const Parameter& parameter) -> const float* {
+        const Tensor value = values(parameter);
+        if (value.dtype() == DType::f32) return value.data<float>();
+        std::vector<float>& made = widened[&parameter];
+        made = widened_values(value);
+        return made.data();
+    };
+    write_adapter(folder, config, peft.tensors(in_f32));
+}
+
+// A trained parameter, converted when its turn comes. `value` is kept until then.
+TensorToWrite tensor_of(const Parameter& parameter, const Tensor& value, FileDType dtype) {
+    const FileShape shape = parameter.shape.sizes();
+    if (value.dtype() == DType::f32) return tensor_from_f32(parameter.name, shape, value.data<float>(), dtype);
+    if (file_dtype(value.dtype()) == dtype) return {parameter.name, dtype, shape, bytes_of(value), {}};
+    TensorToWrite tensor{parameter.name, dtype, shape, {}, {}};
+    tensor.produce = [name = parameter.name, shape, value, dtype](const ByteSink& sink) {
+        const std::vector<float> values = widened_values(value);
+        tensor_from_f32(name, shape, values.data(), dtype).produce(sink);
+    };
+    return tensor;
 }
 
 // A frozen parameter as the base's files have it, read when its turn comes.
@@ -42,10 +75,9 @@ void write_whole_model(const std::filesystem::path& folder, const Inputs& inputs
     if (inputs.recipe.data.eos_token) options.eos_token_id = inputs.base.special.eos;
     std::vector<TensorToWrite> tensors;
     for (const auto& parameter : model.parameters().all())
-        tensors.push_back(
-            parameter->trainable
-                ? tensor_from_f32(parameter->name, parameter->shape.sizes(), values(*parameter), options.dtype)
-                : tensor_of_base(*parameter, *inputs.base.snapshot.weights, options.dtype));
+        tensors.push_back(parameter->trainable
+                              ? tensor_of(*parameter, values(*parameter), options.dtype)
+                              : tensor_of_base(*parameter, *inputs.base.snapshot.weights, options.dtype));
     export_model(folder, inputs.base.snapshot, tensors, options);
 }
 

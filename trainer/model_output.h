@@ -14,8 +14,8 @@ struct ModelOutput {
     const Inputs& inputs;
     CausalLm& model;
     const PeftMethod* peft;   // null: the whole model is written
-    // The f32 values of a trainable parameter: its own, or those of an earlier moment.
-    std::function<const float*(const Parameter&)> values;
+    // The values of a trainable parameter: its own, or those of an earlier moment.
+    std::function<Tensor(const Parameter&)> values;
 
     void write(const std::filesystem::path& folder) const;
     std::uint64_t bytes() const;   // of weights and tokenizer, but no header, card or configuration

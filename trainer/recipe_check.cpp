@@ -105,8 +105,45 @@ void check_rule(const Recipe& recipe, const Node& document, Complaints& complain
             complain("groups", format("group {} has neither lr nor weight_decay", i));
 }
 
+// What trains in bf16 and computes in f32 would hold both.
+void check_master(const Recipe& recipe, const Node& document, Complaints& complaints) {
+    const Node* master = written(document, "optimizer", "master");
+    if (master && recipe.optimizer.master == Master::bf16 && recipe.training.precision == Precision::f32)
+        Where{complaints, "optimizer.master"}.complain(
+            *master,
+            "expected f32 with training.precision f32: an f32 copy of every bf16 weight would be kept to "
+            "compute with, and take more memory than it saves");
+}
+
+// An update in the backward pass sees one block's gradients of one leaf.
+void check_in_backward(const Recipe& recipe, const Node& document, Complaints& complaints) {
+    const Node* in_backward = written(document, "optimizer", "in_backward");
+    if (!in_backward || !recipe.optimizer.in_backward) return;
+    const TrainingOptions& training = recipe.training;
+    const auto complain = [&](const std::string& why) {
+        Where{complaints, "optimizer.in_backward"}.complain(*in_backward, why);
+    };
+    if (recipe.peft)
+        complain("expected false with peft: an adapter's gradients are small, and there is little to save");
+    if (training.clip_norm != 0)
+        complain(
+            format("expected training.clip_norm 0, found {}: a norm to clip by is known when all gradients are, and "
+                   "then the first are applied",
+                   training.clip_norm));
+    if (training.micro_batch < training.batch)
+        complain(
+            format("expected a step of one leaf: training.micro_batch is {} and batch {}, and the sum of several "
+                   "leaves is known after the last; make them equal",
+                   training.micro_batch, training.batch));
+    if (training.sharding != Sharding::none)
+        complain(format("expected training.sharding none, found {}: what ranks share out is exchanged first",
+                        enum_name(training.sharding)));
+}
+
 void check_optimizer(Recipe& recipe, const Node& document, Complaints& complaints) {
     check_rule(recipe, document, complaints);
+    check_master(recipe, document, complaints);
+    check_in_backward(recipe, document, complaints);
     const std::string_view whole = why_whole_parameters(recipe.optimizer);
     const Node* sharding = written(document, "training", "sharding");
     if (sharding && recipe.training.sharding != Sharding::none && !whole.empty())

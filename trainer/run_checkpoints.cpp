@@ -64,8 +64,7 @@ std::function<void(const std::filesystem::path&)> RunCheckpoints::file_writer(co
             evaluated = std::move(evaluated)](const std::filesystem::path& folder) {
         const ModelOutput model{run_.inputs, run_.model, run_.peft, [&](const Parameter& parameter) {
                                     const auto other = evaluated.find(&parameter);
-                                    return other == evaluated.end() ? copy->value_of(parameter)
-                                                                    : other->second.data<float>();
+                                    return other == evaluated.end() ? copy->value_of(parameter) : other->second;
                                 }};
         model.write(folder);
         write_file(folder / "recipe.yaml", to_yaml(resolved(run_.inputs.recipe)));

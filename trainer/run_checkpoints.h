@@ -42,6 +42,8 @@ public:
     // ones. Returns the name of a checkpoint that is safe now.
     std::optional<std::string> poll(bool wait);
 
+    const std::string& newest() const { return parent_; }   // that is safe; "" for none
+
     // Collective. Removes checkpoints that are not to be kept; a killed run may have left some.
     void tidy();
 

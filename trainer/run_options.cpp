@@ -20,7 +20,8 @@ Determinism determinism(const Recipe& recipe) {
 
 StepperOptions stepper_options(const Recipe& recipe) {
     const TrainingOptions& training = recipe.training;
-    return {determinism(recipe), training.sharding, training.recompute, training.clip_norm};
+    return {determinism(recipe), training.sharding, training.recompute, training.clip_norm,
+            recipe.optimizer.in_backward};
 }
 
 std::int64_t evaluation_batch(const Recipe& recipe) { return recipe.eval.batch.value_or(recipe.training.micro_batch); }

@@ -7,6 +7,7 @@
 #include "comm/collective.h"
 #include "configs/error.h"
 #include "optim/clip.h"
+#include "trainer/backward_update.h"
 
 namespace trainer {
 
@@ -41,13 +42,15 @@ Stepper::Stepper(CausalLm& model, const Objective& objective, Communicator& rank
       gradients_(make_gradient_sum(model.trainable_by_block(), ranks, options.sums, options.sharding, place)) {}
 
 Sums forward_backward(const CausalLm& model, const Objective& objective, const Batch& batch,
-                      const ForwardContext& context, std::int64_t step_count) {
+                      const ForwardContext& context, std::int64_t step_count,
+                      const std::function<void(double)>& before_backward) {
     Tape tape;
     LeafSums leaf;
     {
         const Recording record(tape);
         leaf = objective.forward(model, batch, context);
     }
+    if (before_backward) before_backward(value_of(leaf.loss));
     const float weight = step_count > 0 ? 1.0f / static_cast<float>(step_count) : 0.0f;
     tape.backward(leaf.loss, scalar(weight, leaf.loss.place()));
     return sums_of(leaf, objective.count(batch), batch);
@@ -55,6 +58,10 @@ Sums forward_backward(const CausalLm& model, const Objective& objective, const B
 
 Stepper::Result Stepper::step(std::int64_t leaves, const std::function<Batch(std::int64_t)>& leaf, Optimizer& optimizer,
                               double learning_rate) {
+    if (options_.in_backward) {
+        check(leaves == 1 && ranks_.size() == 1, "in_backward: {} leaves for {} ranks", leaves, ranks_.size());
+        return step_in_backward(leaf(0), optimizer, learning_rate);
+    }
     const std::vector<std::int64_t> indices = gradients_->leaves_of(leaves);
     std::vector<Batch> batches;
     std::int64_t count = 0;
@@ -81,6 +88,21 @@ Stepper::Result Stepper::step(std::int64_t leaves, const std::function<Batch(std
         gradients_->share_values();
     }
     gradients_->forget_gradients();
+    return result;
+}
+
+Stepper::Result Stepper::step_in_backward(const Batch& batch, Optimizer& optimizer, double learning_rate) {
+    BackwardUpdate update(model_.trainable_by_block(), optimizer, learning_rate);
+    const ForwardContext context{batch.layout, true, true, options_.recompute,
+                                 [&update](std::size_t block) { update.unit_done(block); }};
+    Result result;
+    result.sums = forward_backward(model_, objective_, batch, context, objective_.count(batch),
+                                   [&update](double loss) { update.begin(std::isfinite(loss)); });
+    update.finish();
+    result.local_tokens = result.sums.input_tokens;
+    result.gradient_norm = update.norm();
+    result.applied = update.applied();
+    result.spoiled = update.spoiled();
     return result;
 }
 

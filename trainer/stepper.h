@@ -28,7 +28,8 @@ struct StepperOptions {
     Determinism sums = Determinism::strict;
     Sharding sharding = Sharding::none;
     Recompute recompute = Recompute::none;
-    double clip_norm = 1.0;   // 0: measure only
+    double clip_norm = 1.0;     // 0: measure only
+    bool in_backward = false;   // steps of one leaf of one rank, without clipping: trainer/backward_update.h
 };
 
 // One optimizer step: leaves forward and backward, gradients summed over leaves and ranks, clipped, applied. The same
@@ -51,6 +52,7 @@ public:
         double gradient_norm = 0;        // before clipping
         std::int64_t local_tokens = 0;   // input tokens of this rank
         bool applied = false;            // false: loss or gradient are not finite and nothing has changed
+        bool spoiled = false;            // but a part had been updated in the backward pass
     };
     // Collective. `leaf(i)` makes leaf i of the step's `leaves`; it is asked for those of this rank. The loss is the
     // sum over all leaves divided by the step's count.
@@ -61,6 +63,8 @@ public:
     void share_values() { gradients_->share_values(); }
 
 private:
+    Result step_in_backward(const Batch& batch, Optimizer& optimizer, double learning_rate);
+
     CausalLm& model_;
     const Objective& objective_;
     Communicator& ranks_;
@@ -68,9 +72,11 @@ private:
     std::unique_ptr<GradientSum> gradients_;
 };
 
-// The sums of one leaf of a step of `step_count` units, whose gradients are added to the parameters.
+// The sums of one leaf of a step of `step_count` units, whose gradients are added to the parameters. `before_backward`
+// is told the loss.
 Sums forward_backward(const CausalLm& model, const Objective& objective, const Batch& batch,
-                      const ForwardContext& context, std::int64_t step_count);
+                      const ForwardContext& context, std::int64_t step_count,
+                      const std::function<void(double)>& before_backward = {});
 
 // The sums of one leaf without recording anything; dropout off.
 Sums evaluate_leaf(const CausalLm& model, const Objective& objective, const Batch& batch);

@@ -68,7 +68,7 @@ Trainer::Trainer(const Inputs& inputs, Communicator& ranks, OutputFolder* output
     if (declared_.peft) declared_.peft->initialise(static_cast<std::uint64_t>(recipe.training.seed));
     objective_ = objectives().at(enum_name(recipe.task))();
     stepper_ = std::make_unique<Stepper>(model, *objective_, ranks, stepper_options(recipe), Place::cpu());
-    optimizer_ = make_optimizer(recipe.optimizer, stepper_->slices());
+    optimizer_ = make_optimizer(recipe.optimizer, stepper_->slices(), static_cast<std::uint64_t>(recipe.training.seed));
     optimizer_->prepare();
     state_.optimizer_numbers = optimizer_->numbers();
 }
@@ -191,6 +191,7 @@ void Trainer::complain_of_skipped_step(const Stepper::Result& result) {
     ++state_.skipped_in_a_row;
     const std::string what =
         format("step {}: loss {}, gradient norm {}", state_.step, result.sums.mean_loss(), result.gradient_norm);
+    if (result.spoiled) end_spoiled(what);
     if (state_.skipped_in_a_row < inputs_.recipe.training.nonfinite_steps)
         return say(what + ": not finite, the step is skipped");
     progress_.reset();
@@ -201,6 +202,19 @@ void Trainer::complain_of_skipped_step(const Stepper::Result& result) {
                "check the data",
                what, state_.skipped_in_a_row == 1 ? "1 time" : format("{} times", state_.skipped_in_a_row),
                diagnosis_of_last_step()));
+}
+
+void Trainer::end_spoiled(const std::string& what) {
+    progress_.reset();
+    checkpoints_->poll(true);
+    throw AgreedError(
+        Exit::diverged,
+        format("the run diverged: {}. A gradient turned out not finite when other weights had been updated already in "
+               "the same backward pass (optimizer.in_backward): the weights in memory are spoiled, and nothing of them "
+               "is saved. {}, with a lower optimizer.lr or without in_backward",
+               what,
+               checkpoints_->newest().empty() ? "There is no checkpoint to go on from: start anew"
+                                              : "Go on from " + checkpoints_->newest() + " by --resume"));
 }
 
 std::string Trainer::diagnosis_of_last_step() {
@@ -359,7 +373,7 @@ void Trainer::finish() {
         if (!speaks()) return;
         StagedFolder staged(output_->path(), "final", new_run_id());
         const ModelOutput model{inputs_, *declared_.model, declared_.peft.get(),
-                                [](const Parameter& parameter) { return parameter.value.data<float>(); }};
+                                [](const Parameter& parameter) { return parameter.value; }};
         staged.reserve(model.bytes());
         model.write(staged.path());
         write_file(staged.path() / "trainer_state.json", trainer_state_text());

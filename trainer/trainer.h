@@ -51,6 +51,7 @@ private:
     void check_disk() const;
     void train_step();
     void complain_of_skipped_step(const Stepper::Result& result);
+    [[noreturn]] void end_spoiled(const std::string& what);
     std::string diagnosis_of_last_step();
     // What follows a step and may still have to be done when a run is resumed at it: evaluation, checkpoint.
     void after_step();

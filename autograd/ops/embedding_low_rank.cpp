@@ -12,14 +12,15 @@ namespace trainer {
 namespace {
 
 // h (N, r) f32 = scale · A[:, id]
-void pick_columns(Cpu, const Tensor& a, const Tensor& ids, float scale, Tensor& h) {
+template <typename Element>
+void pick_columns(const Tensor& a, const Tensor& ids, float scale, Tensor& h) {
     const auto* id = ids.data<std::int32_t>();
-    const auto* from = a.data<float>();
+    const auto* from = a.data<Element>();
     auto* to = h.data<float>();
     const std::int64_t rank = a.rows();
 #pragma omp parallel for schedule(static)
     for (std::int64_t n = 0; n < ids.elements(); ++n)
-        for (std::int64_t k = 0; k < rank; ++k) to[n * rank + k] = scale * from[k * a.columns() + id[n]];
+        for (std::int64_t k = 0; k < rank; ++k) to[n * rank + k] = scale * static_cast<float>(from[k * a.columns() + id[n]]);
 }
 
 // gradient (r, V)[k, id] += scale · g (N, r)
@@ -40,7 +41,12 @@ Tensor embedding_low_rank(const Tensor& base, const Tensor& ids, Parameter& a, P
     check(a.shape.rows() == b.shape.columns() && b.shape.rows() == base.columns() && ids.elements() == base.rows(),
           "embedding_low_rank: {} with A {} and B {}", base.shape().text(), a.shape.text(), b.shape.text());
     Tensor picked = Tensor::empty({ids.elements(), a.shape.rows()}, DType::f32, base.place());
-    on(picked.place(), [&](Cpu cpu) { pick_columns(cpu, a.value, ids, scale, picked); });
+    on(picked.place(), [&](Cpu) {
+        if (a.value.dtype() == DType::bf16)
+            pick_columns<bf16>(a.value, ids, scale, picked);
+        else
+            pick_columns<float>(a.value, ids, scale, picked);
+    });
     const Tensor h = converted(picked, base.dtype());   // (N, r)
     Tensor y = Tensor::empty(base.shape(), base.dtype(), base.place());
     copy(base, y);

@@ -87,9 +87,11 @@ Tensor scale_columns(const Tensor& x, Parameter& scale, const Tensor& divisor, P
           "scale_columns: {} by {}", x.shape().text(), scale.shape.text());
     Tensor factor = Tensor::empty(x.columns(), DType::f32, x.place());
     Tensor y = Tensor::empty(x.shape(), x.dtype(), x.place());
+    const Tensor by = converted(scale.value, DType::f32);
+    const Tensor plus = bias ? converted(bias->value, DType::f32) : Tensor();
     on(y.place(), [&](Cpu cpu) {
-        make_factor(cpu, scale.value, divisor, factor);
-        multiply(cpu, x, factor, bias ? bias->value : Tensor(), y);
+        make_factor(cpu, by, divisor, factor);
+        multiply(cpu, x, factor, plus, y);
     });
     OpCall({"scale_columns", &scale}, {&x}, scale.trainable || (bias && bias->trainable))
         .made({&y}, [x = scale.trainable ? x : x.without_value(), factor, &scale, divisor, bias](std::span<Tensor> dy,

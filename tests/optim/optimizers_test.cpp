@@ -62,7 +62,7 @@ struct Golden {
 };
 
 // After 20 steps, in float64: torch.optim.SGD, Lion and Muon by formula, transformers' Adafactor, schedulefree's
-// AdamWScheduleFree in its evaluation mode.
+// AdamWScheduleFree in its evaluation mode, bitsandbytes' reference of AdEMAMix.
 const std::vector<Golden>& goldens() {
     static const std::vector<Golden> all = {
         {"{name: sgd, lr: 0.1, weight_decay: 0.1, momentum: 0}",
@@ -93,6 +93,14 @@ const std::vector<Golden>& goldens() {
          {-0.741013627, -0.000352422148, 0.741985069, -0.24760519, 0.503505626, -0.481634365, 0.235498734, -0.749102649,
           0.00872825877, 0.753618482, -0.249205337, 0.49591233},
          {0.49591233, -1.23727838, -0.000170504694, 2.9684023, 0.750890817}},
+        {"{name: ademamix, lr: 0.01, weight_decay: 0.1}",
+         {-0.720365629, -0.00875054516, 0.732715009, -0.260401604, 0.516954835, -0.463774547, 0.210354959, -0.769367633,
+          0.0185616944, 0.758288354, -0.2581305, 0.504870452},
+         {0.504870452, -1.23398663, -0.00242664011, 2.92521221, 0.762002051}},
+        {"{name: ademamix, lr: 0.01, weight_decay: 0.1, alpha: 3, alpha_warmup: 10, beta3_warmup: 30}",
+         {-0.71899081, -0.00888014863, 0.732603898, -0.261587871, 0.518253425, -0.462808682, 0.209348741, -0.77128311,
+          0.0192626843, 0.758917057, -0.258811965, 0.506245271},
+         {0.506245271, -1.23411623, -0.00253775079, 2.92402594, 0.763300642}},
     };
     return all;
 }
@@ -109,18 +117,19 @@ TEST(Optimizers, AgreeWithTheirReferences) {
 
 // A parameter of several grains, its gradients, and an optimizer over slices of it.
 struct Sliced {
-    Sliced(const std::string& name, const std::vector<std::int64_t>& ends, Place place = Place::cpu()) {
-        parameter.value = Tensor::empty(parameter.shape, DType::f32, place);
+    Sliced(const std::string& name, const std::vector<std::int64_t>& ends, Place place = Place::cpu(),
+           DType dtype = DType::f32, Shape shape = Shape(83, 71))
+        : parameter("p.weight", shape) {
+        parameter.value = Tensor::empty(parameter.shape, dtype, place);
         std::int64_t begin = 0;
         for (const std::int64_t end : ends) slices.push_back({&parameter, std::exchange(begin, end), end});
         OptimizerOptions options;
         options.choose(name);
         options.weight_decay = 0.1;
-        on(place, [&](Cpu) {
-            for (std::int64_t i = 0; i < parameter.shape.elements(); ++i)
-                parameter.value.data<float>()[i] = static_cast<float>(i % 31 - 15) / 8;
+        parameter.set([&](float* to) {
+            for (std::int64_t i = 0; i < parameter.shape.elements(); ++i) to[i] = static_cast<float>(i % 31 - 15) / 8;
         });
-        optimizer = make_optimizer(options, slices);
+        optimizer = make_optimizer(options, slices, 11);
         optimizer->prepare();
         for (int t = 0; t < 3; ++t) {
             Tensor gradient = Tensor::empty(parameter.shape, DType::f32, place);
@@ -134,43 +143,79 @@ struct Sliced {
         }
     }
 
-    Parameter parameter{"p.weight", Shape(83, 71)};   // 5893 elements
+    std::vector<float> values() const { return converted(parameter.value, DType::f32).to_vector<float>(); }
+
+    Parameter parameter;   // 5893 elements unless a shape is given
     std::vector<ParameterSlice> slices;
     std::unique_ptr<Optimizer> optimizer;
 };
 
 TEST(Optimizers, SlicesAndThreadsChangeNoBit) {
     for (const std::string& name : optimizer_names()) {
-        const Sliced whole(name, {5893});
-        const std::vector<float> expected = whole.parameter.value.to_vector<float>();
-        OptimizerOptions options;
-        options.choose(name);
-        if (why_whole_parameters(options).empty())
-            EXPECT_EQ(Sliced(name, {1024, 4096, 5893}).parameter.value.to_vector<float>(), expected) << name;
-        else
-            EXPECT_THROW(Sliced(name, {1024, 4096, 5893}), Error) << name;
-        const int before = omp_get_max_threads();
-        for (const int threads : {2, 3, 5}) {
-            omp_set_num_threads(threads);
-            EXPECT_EQ(Sliced(name, {5893}).parameter.value.to_vector<float>(), expected) << name << threads;
+        for (const DType dtype : {DType::f32, DType::bf16}) {
+            const auto values = [&](const std::vector<std::int64_t>& ends) {
+                return Sliced(name, ends, Place::cpu(), dtype).values();
+            };
+            const std::vector<float> expected = values({5893});
+            OptimizerOptions options;
+            options.choose(name);
+            if (why_whole_parameters(options).empty())
+                EXPECT_EQ(values({1024, 4096, 5893}), expected) << name;
+            else
+                EXPECT_THROW(values({1024, 4096, 5893}), Error) << name;
+            const int before = omp_get_max_threads();
+            for (const int threads : {2, 3, 5}) {
+                omp_set_num_threads(threads);
+                EXPECT_EQ(values({5893}), expected) << name << threads;
+            }
+            omp_set_num_threads(before);
         }
-        omp_set_num_threads(before);
+    }
+}
+
+// A slice of several pieces, and the same cut where they end and elsewhere.
+TEST(Optimizers, PiecesChangeNoBit) {
+    const Shape shape(601, 1024);
+    for (const char* name : {"adamw", "adamw_8bit", "schedule_free_adamw"}) {
+        const auto values = [&](const std::vector<std::int64_t>& ends) {
+            return Sliced(name, ends, Place::cpu(), DType::bf16, shape).values();
+        };
+        const std::vector<float> expected = values({601 << 10});
+        EXPECT_EQ(values({256 << 10, 601 << 10}), expected) << name;
+        EXPECT_EQ(values({100 << 10, 300 << 10, 601 << 10}), expected) << name;
+    }
+}
+
+// From the same bf16 values, rounded after every update: no step is off by more than the distance of neighbours.
+TEST(Optimizers, ValuesInBf16FollowThoseInF32) {
+    for (const std::string& name : optimizer_names()) {
+        const std::vector<float> wide = Sliced(name, {5893}).values();
+        const std::vector<float> rounded = Sliced(name, {5893}, Place::cpu(), DType::bf16).values();
+        double difference = 0, largest = 0;
+        for (std::size_t i = 0; i < wide.size(); ++i) {
+            const auto error = static_cast<double>(rounded[i] - wide[i]);
+            difference += error;
+            largest = std::max(largest, std::abs(error));
+        }
+        EXPECT_LT(largest, 3 * 0x1p-7) << name;   // below 2 neighbours are 2⁻⁷ apart
+        EXPECT_GT(largest, 0x1p-10) << name;
+        // a mean of 5893 of deviation below √3 · 2⁻⁸
+        EXPECT_LT(std::abs(difference) / 5893, 5 * std::sqrt(3.0) * 0x1p-8 / std::sqrt(5893.0)) << name;
     }
 }
 
 TEST(Optimizers, RunOnMeta) {
-    const std::map<std::string, std::size_t> state = {{"adamw", 8 * 5893},
-                                                      {"adamw_8bit", 2 * 5893 + 8 * 24},
-                                                      {"sgd", 4 * 5893},
-                                                      {"lion", 4 * 5893},
-                                                      {"adafactor", 4 * (83 + 71)},
-                                                      {"muon", 4 * 5893},
-                                                      {"schedule_free_adamw", 8 * 5893}};
+    const std::map<std::string, std::size_t> state = {{"adamw", 8 * 5893},     {"adamw_8bit", 2 * 5893 + 8 * 24},
+                                                      {"ademamix", 12 * 5893}, {"sgd", 4 * 5893},
+                                                      {"lion", 4 * 5893},      {"adafactor", 4 * (83 + 71)},
+                                                      {"muon", 4 * 5893},      {"schedule_free_adamw", 8 * 5893}};
     for (const std::string& name : optimizer_names()) {
         const Sliced planned(name, {5893}, Place::meta());
         std::size_t bytes = 0;
         for (const auto& [key, tensor] : planned.optimizer->state(0)) bytes += tensor.bytes();
         EXPECT_EQ(bytes, state.at(name)) << name;
+        const Sliced rounded(name, {5893}, Place::meta(), DType::bf16);
+        EXPECT_EQ(rounded.parameter.value.bytes(), 2u * 5893);
     }
 }
 
@@ -181,7 +226,7 @@ TEST(Optimizers, AMissingGradientIsZero) {
             Sliced problem(name, {5893});
             const Tensor zeros = Tensor::zeros(5893, DType::f32);
             problem.optimizer->step({missing ? Tensor() : zeros}, 1e-2, 1.0f);
-            results.push_back(problem.parameter.value.to_vector<float>());
+            results.push_back(problem.values());
         }
         EXPECT_EQ(results[0], results[1]) << name;
     }

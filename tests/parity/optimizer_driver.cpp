@@ -6,7 +6,8 @@
 //                                                                gradients gradient.STEP.NAME (safetensors IN); writes
 //                                                                them as the model is saved, what it trains at as
 //                                                                trained.NAME, and the state as STATE.NAME
-//   optimizer_driver speed ELEMENTS ROUNDS NAME…                 seconds of an update, by rule, in turn
+//   optimizer_driver speed ELEMENTS ROUNDS NAME…                 seconds of an update, by rule, in turn; NAME:bf16 with
+//                                                                values of bf16
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -57,6 +58,7 @@ void steps(const char* options_file, const char* rates_file, const char* in, con
     for (const FileTensor& tensor : file.tensors()) {
         if (!tensor.name.starts_with("value.")) continue;
         Tensor value = read_tensor(file, tensor.name);
+        if (options.master == Master::bf16) value = converted(value, DType::bf16);
         Parameter& made = *owned.emplace_back(std::make_unique<Parameter>(tensor.name.substr(6), value.shape()));
         made.value = std::move(value);
         made.trainable = true;
@@ -74,7 +76,7 @@ void steps(const char* options_file, const char* rates_file, const char* in, con
     std::vector<TensorToWrite> tensors;
     std::vector<Tensor> trained;
     for (const Parameter* one : parameters) {
-        trained.push_back(Tensor::from<float>(one->value.to_vector<float>(), one->shape));
+        trained.push_back(Tensor::from<float>(converted(one->value, DType::f32).to_vector<float>(), one->shape));
         tensors.push_back(to_write("trained." + one->name, trained.back()));
     }
     if (optimizer->has_evaluation_values()) optimizer->to_evaluation_values();
@@ -105,7 +107,8 @@ void speed(std::int64_t elements, int rounds, const std::vector<std::string>& na
             *parameters.emplace_back(std::make_unique<Parameter>(name, Shape(elements / columns, columns)));
         made.value = Tensor::from<float>(gradient.to_vector<float>(), made.shape);
         OptimizerOptions options;
-        options.choose(name);
+        options.choose(name.substr(0, name.find(':')));
+        if (name.ends_with(":bf16")) made.value = converted(made.value, DType::bf16);
         optimizers.push_back(make_optimizer(options, whole_slices({&made})));
         optimizers.back()->prepare();
     }

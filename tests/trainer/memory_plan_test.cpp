@@ -31,11 +31,20 @@ TEST(MemoryPlan, HoldsForTheTinyModel) {
     expect_true_plan(project, {"training.steps=8", "checkpoint.every=null", "data.packing=true"}, 1.2);
     // copies for a checkpoint live until it is written, which may be soon
     expect_true_plan(project, {"training.steps=8", "checkpoint.every=1", "peft=null"}, 1.6);
+    for (const char* peft : {"peft=null", "peft.method=lora"})
+        expect_true_plan(project, {"training.steps=8", "checkpoint.every=null", "training.precision=bf16",
+                                   "optimizer.master=bf16", peft});
+    expect_true_plan(
+        project,
+        {"training.steps=8", "checkpoint.every=1", "training.precision=bf16", "optimizer.master=bf16", "peft=null"},
+        1.6);
+    expect_true_plan(project, {"training.steps=8", "checkpoint.every=null", "optimizer.in_backward=true", "peft=null",
+                               "training.micro_batch=4", "training.clip_norm=0"});
 }
 
 TEST(MemoryPlan, HoldsForEveryOptimizer) {
     TinyProject project;
-    for (const char* name : {"adamw_8bit", "sgd", "lion", "adafactor", "muon", "schedule_free_adamw"})
+    for (const char* name : {"adamw_8bit", "ademamix", "sgd", "lion", "adafactor", "muon", "schedule_free_adamw"})
         expect_true_plan(project, {"training.steps=4", "checkpoint.every=null", "peft=null",
                                    std::string("optimizer={name: ") + name + "}"});
     expect_true_plan(

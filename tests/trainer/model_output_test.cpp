@@ -21,7 +21,7 @@ TEST(ModelOutput, BytesAreThoseOfItsFiles) {
         load_parameters(declared.model->parameters(), *inputs.base.snapshot.weights, "model");
         if (declared.peft) declared.peft->initialise(1);
         const ModelOutput output{inputs, *declared.model, declared.peft.get(),
-                                 [](const Parameter& parameter) { return parameter.value.data<float>(); }};
+                                 [](const Parameter& parameter) { return parameter.value; }};
         const ScratchFolder folder;
         output.write(folder.path());
         std::uint64_t written = 0;

@@ -62,12 +62,14 @@ TEST(RecipeMistakes, OneEach) {
         {minimal + "training: {seed: 1.5}",
          "4:18: training.seed: expected an integer of at least 0, found the number 1.5"},
         {minimal + "optimizer: {name: adam}",
-         "4:19: optimizer.name: expected adamw, adamw_8bit, sgd, lion, adafactor, muon or schedule_free_adamw, found "
+         "4:19: optimizer.name: expected adamw, adamw_8bit, ademamix, sgd, lion, adafactor, muon or "
+         "schedule_free_adamw, found "
          "the "
          "string \"adam\"; did you mean adamw?"},
         {minimal + "optimizer: {name: lion, eps: 1e-8}",
-         "4:25: optimizer.eps: is a key of adamw, adamw_8bit, adafactor, muon, schedule_free_adamw only; valid keys: "
-         "name, lr, weight_decay, betas, groups"},
+         "4:25: optimizer.eps: is a key of adamw, adamw_8bit, ademamix, adafactor, muon, schedule_free_adamw only; "
+         "valid keys: "
+         "name, lr, weight_decay, betas, groups, master, in_backward"},
         {minimal + "optimizer: {name: sgd, momentum: 0, nesterov: true}",
          "4:47: optimizer.nesterov: needs a momentum above 0"},
         {minimal + "optimizer: {name: adafactor, warmup_init: true}",
@@ -83,6 +85,21 @@ TEST(RecipeMistakes, OneEach) {
          "matrix, and sharding cuts parameters"},
         {minimal + "optimizer: {name: schedule_free_adamw}\nschedule: {name: linear}",
          "5:18: schedule.name: expected constant with optimizer schedule_free_adamw, found linear"},
+        {minimal + "optimizer: {master: bf16}\ntraining: {precision: f32}",
+         "4:21: optimizer.master: expected f32 with training.precision f32: an f32 copy of every bf16 weight would be "
+         "kept to compute with, and take more memory than it saves"},
+        {minimal + "optimizer: {in_backward: true}\ntraining: {batch: 8, clip_norm: 0}\npeft: {}",
+         "4:26: optimizer.in_backward: expected false with peft: an adapter's gradients are small, and there is little "
+         "to save"},
+        {minimal + "optimizer: {in_backward: true}\ntraining: {batch: 8, micro_batch: 8}",
+         "4:26: optimizer.in_backward: expected training.clip_norm 0, found 1: a norm to clip by is known when all "
+         "gradients are, and then the first are applied"},
+        {minimal + "optimizer: {in_backward: true}\ntraining: {batch: 8, micro_batch: 4, clip_norm: 0}",
+         "4:26: optimizer.in_backward: expected a step of one leaf: training.micro_batch is 4 and batch 8, and the sum "
+         "of several leaves is known after the last; make them equal"},
+        {minimal + "optimizer: {in_backward: true}\ntraining: {batch: 8, clip_norm: 0, sharding: optimizer}",
+         "4:26: optimizer.in_backward: expected training.sharding none, found optimizer: what ranks share out is "
+         "exchanged first"},
         {minimal + "optimizer: {lr: 0}", "4:17: optimizer.lr: expected a number above 0, found the integer 0"},
         {minimal + "optimizer: {lr: 1e-4x}",
          "4:17: optimizer.lr: expected a number above 0, found the string \"1e-4x\""},

@@ -71,6 +71,8 @@ optimizer:
   betas: [0.9, 0.999]
   eps: 1e-08
   groups: []
+  master: f32
+  in_backward: false
 schedule:
   name: cosine
   warmup: 0.03

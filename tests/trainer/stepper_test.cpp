@@ -26,7 +26,8 @@ public:
     std::vector<StateTensor> state_tensors(const Parameter&) const override { return {{"unused"}}; }
 
 protected:
-    void update(const ParameterSlice& slice, const Tensor& gradient, State&, const Update& given) const override {
+    void update(const ParameterSlice& slice, const Tensor&, const Tensor& gradient, State&,
+                const Update& given) const override {
         gradients[slice.parameter->name] = gradient.to_vector<float>();
         scale = given.gradient_scale;
     }

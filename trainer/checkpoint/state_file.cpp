@@ -21,7 +21,7 @@ std::string state_name(const StateTensor& state, const Parameter& parameter) {
 }
 
 void copy_as_is(const Tensor& from, Tensor& to) {
-    if (from.dtype() == DType::f32)
+    if (from.dtype() == DType::f32 || from.dtype() == DType::bf16)
         copy(from, to);
     else
         on(to.place(), [&](Cpu) { std::memcpy(to.raw(), from.raw(), from.bytes()); });
@@ -63,7 +63,7 @@ void check_tensors(const SafetensorsFile& file, const SafetensorsLayout& expecte
 SafetensorsLayout state_layout(const std::vector<Parameter*>& trainable, const Optimizer& optimizer) {
     std::vector<TensorSpec> tensors;
     for (const Parameter* parameter : trainable) {
-        tensors.push_back({value_name(*parameter), FileDType::f32, parameter->shape.sizes()});
+        tensors.push_back({value_name(*parameter), file_dtype(parameter->value.dtype()), parameter->shape.sizes()});
         for (const StateTensor& state : optimizer.state_tensors(*parameter))
             tensors.push_back(spec_of(state, *parameter));
     }
@@ -75,7 +75,7 @@ StateCopy::StateCopy(Optimizer& optimizer, const std::vector<ParameterSlice>& sl
     : optimizer_(optimizer) {
     const PurposeScope purpose(Purpose::workspace);
     for (const Parameter* parameter : whole)
-        whole_[parameter] = Tensor::empty(parameter->shape, DType::f32, parameter->value.place());
+        whole_[parameter] = Tensor::empty(parameter->shape, parameter->value.dtype(), parameter->value.place());
     for (const ParameterSlice& slice : slices) {
         const auto add = [&](const Source& source, const std::string& name, std::int64_t begin, std::int64_t elements,
                              DType dtype) {
@@ -87,7 +87,8 @@ StateCopy::StateCopy(Optimizer& optimizer, const std::vector<ParameterSlice>& sl
         if (const auto values = whole_.find(slice.parameter); values != whole_.end())
             pieces_.push_back({name, slice.begin, slice.part_of(values->second)});
         else
-            add({slice, index, "", 0, 0, pieces_.size()}, name, slice.begin, slice.elements(), DType::f32);
+            add({slice, index, "", 0, 0, pieces_.size()}, name, slice.begin, slice.elements(),
+                slice.parameter->value.dtype());
         for (const StateTensor& state : optimizer.state_tensors(*slice.parameter)) {
             if (state.grain == 0 && slice.begin > 0) continue;   // goes with the beginning of the parameter
             const std::int64_t begin = state.begin(slice);
@@ -121,7 +122,7 @@ void StateCopy::populate(const std::stop_token& stop) const {
     for (const Source& source : sources_) all(pieces_[source.piece].values);
 }
 
-const float* StateCopy::value_of(const Parameter& parameter) const { return whole_.at(&parameter).data<float>(); }
+const Tensor& StateCopy::value_of(const Parameter& parameter) const { return whole_.at(&parameter); }
 
 std::vector<Parameter*> copied_whole(const ParameterSet& parameters, int rank) {
     return rank == 0 ? parameters.trainable() : std::vector<Parameter*>();

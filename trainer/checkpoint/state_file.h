@@ -14,7 +14,7 @@ namespace trainer {
 
 inline constexpr const char* state_file_name = "optimizer.safetensors";
 
-// optimizer.safetensors of a checkpoint: for every trainable parameter "value.<name>", its f32 master, and for every
+// optimizer.safetensors of a checkpoint: for every trainable parameter "value.<name>", its master, and for every
 // state tensor of the optimizer "<state>.<name>", in the parameter's shape where it has an element for each of the
 // parameter's, else one-dimensional. The layout knows no ranks.
 SafetensorsLayout state_layout(const std::vector<Parameter*>& trainable, const Optimizer& optimizer);
@@ -39,7 +39,7 @@ public:
         Tensor values;            // one-dimensional
     };
     const std::vector<Piece>& pieces() const { return pieces_; }
-    const float* value_of(const Parameter& parameter) const;   // of one in `whole`
+    const Tensor& value_of(const Parameter& parameter) const;   // of one in `whole`
 
 private:
     struct Source {

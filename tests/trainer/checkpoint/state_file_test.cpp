@@ -58,7 +58,7 @@ TEST(StateCopy, HoldsTheMomentItWasTaken) {
             copy.take();
             trained.fill(90);
             expect_pieces(copy, moment);
-            if (rank == 0) expect_all(copy.value_of(*trained.set.trainable()[1]), 2'000'000, moment + 1);
+            if (rank == 0) expect_all(copy.value_of(*trained.set.trainable()[1]).data<float>(), 2'000'000, moment + 1);
         }
     }
 }

@@ -69,6 +69,15 @@ TEST(Mistakes, Recipe) {
          "18446744073709551616"},
         {"targets: no pattern", run_recipe, edited("rank: 4", "rank: 4, targets: '(q_proj'"), 78,
          "error: peft.targets: \"(q_proj\" is no regular expression: Mismatched '(' and ')' in regular expression"},
+        {"update in the backward pass on two ranks",
+         {"run", "recipe.yaml", "--nproc", "2"},
+         [](const auto& folder) {
+             put_text(folder / "recipe.yaml",
+                      "model: {base: ./model}\ndata: {train: {path: train.jsonl}}\noutput: out\noptimizer: "
+                      "{in_backward: true}\ntraining: {steps: 3, batch: 4, micro_batch: 4, clip_norm: 0}\n");
+         },
+         78,
+         "error: optimizer.in_backward: a step has one leaf, which one rank computes; start one rank instead of 2"},
         {"not available yet", run_recipe, edited("precision: f32", "precision: f16"), 78,
          "error: recipe.yaml:7:59: training.precision: f16 is not available in this version; expected f32 or bf16"},
     });

@@ -48,7 +48,9 @@ const std::array<Axis, axis_count>& axes() {
         {"precision", {{"f32", {"training.precision=f32"}}, {"bf16", {"training.precision=bf16"}}}},
         {"optimizer",
          {{"adamw", {"optimizer={name: adamw, lr: 5e-3}"}},
+          {"adamw_bf16", {"optimizer={name: adamw, lr: 5e-3, master: bf16}"}},
           {"adamw_8bit", {"optimizer={name: adamw_8bit, lr: 5e-3}"}},
+          {"ademamix", {"optimizer={name: ademamix, lr: 3e-3, beta3_warmup: 6}"}},
           {"sgd", {"optimizer={name: sgd, lr: 0.5, momentum: 0.9}"}},
           {"lion", {"optimizer={name: lion, lr: 2e-3}"}},
           {"adafactor", {"optimizer={name: adafactor, lr: 1e-2}"}},
@@ -84,7 +86,9 @@ std::set<Pair> pairs_of(const Combination& one) {
 // Why a combination cannot work; "" when it can.
 std::string refusal(const Combination& one) {
     const bool full = one[0] == 0, quantised = one[1] != 0;
-    return full && quantised ? "quantised weights are frozen and cannot be trained" : "";
+    if (full && quantised) return "quantised weights are frozen and cannot be trained";
+    const bool f32 = one[2] == 0, values_in_bf16 = one[3] == 1;
+    return f32 && values_in_bf16 ? "an f32 copy of every bf16 weight would be kept" : "";
 }
 
 // Few of the combinations in which every pair of choices of two axes occurs that is in any: always the one with most
