@@ -72,6 +72,15 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const
     return optimizer;
 }
 
+std::string why_no_expression(const std::string& pattern) {
+    try {
+        const std::regex compiled(pattern);
+        return "";
+    } catch (const std::regex_error& error) {
+        return error.what();
+    }
+}
+
 void check_groups(const std::vector<OptimizerGroup>& groups, const std::vector<Parameter*>& trainable) {
     const Groups compiled(groups);
     std::vector<std::string> names;

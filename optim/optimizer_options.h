@@ -23,7 +23,8 @@ struct OptimizerGroup {
     void fields(Visitor& field) {
         field("match", match, "regular expression that the whole name of a parameter must match", required(),
               not_empty());
-        field("lr", lr, "their learning rate; null: that of all", above(0));
+        field("lr", lr, "their learning rate, which LoRA+ multiplies for B as it does that of all; null: that of all",
+              above(0));
         field("weight_decay", weight_decay, "their weight decay, biases and norms included; null: that of all",
               at_least(0));
     }
@@ -77,6 +78,9 @@ private:
 // The rule over these slices; `seed` is that of the noise in rounding. Error(bad_recipe) for groups as below.
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const std::vector<ParameterSlice>& slices,
                                           std::uint64_t seed = 0);
+
+// What keeps a pattern from being a regular expression; "" for one.
+std::string why_no_expression(const std::string& pattern);
 
 // Error(bad_recipe) when a group is no regular expression or matches none of these parameters that no group before it
 // matches.

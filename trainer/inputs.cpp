@@ -12,6 +12,7 @@
 #include "configs/file.h"
 #include "hub/load.h"
 #include "models/registry.h"
+#include "optim/schedule.h"
 #include "peft/learning_rates.h"
 #include "peft/registry.h"
 #include "peft/saved_adapter.h"
@@ -83,6 +84,19 @@ void open_base(Inputs& inputs) {
                                                encode_options(recipe.data));
 }
 
+// What recipe_check asks of a run whose steps the recipe gives, for one of epochs.
+void check_schedule_fits(const ScheduleOptions& schedule, std::int64_t steps) {
+    const std::int64_t warmup = warmup_updates(schedule, steps);
+    const std::int64_t decay = schedule.name == ScheduleKind::wsd ? decay_updates(schedule, steps) : 0;
+    require(warmup <= steps, Exit::bad_recipe,
+            "schedule.warmup: a warm-up of {} steps is longer than the run, whose epochs are {} steps", warmup, steps);
+    require(decay <= steps, Exit::bad_recipe,
+            "schedule.decay: a decay of {} steps is longer than the run, whose epochs are {} steps", decay, steps);
+    require(warmup + decay <= steps, Exit::bad_recipe,
+            "schedule: a warm-up of {} and a decay of {} steps are longer than the run, whose epochs are {} steps",
+            warmup, decay, steps);
+}
+
 void read_data(Inputs& inputs) {
     const Recipe& recipe = inputs.recipe;
     const Node& config = inputs.base.snapshot.config;
@@ -105,6 +119,7 @@ void read_data(Inputs& inputs) {
         StepPlan::Options{recipe.training.batch, recipe.training.micro_batch, recipe.data.drop_last, seed});
     inputs.total_steps =
         recipe.training.steps ? *recipe.training.steps : inputs.plan->total_steps(*recipe.training.epochs);
+    if (recipe.training.epochs) check_schedule_fits(recipe.schedule, inputs.total_steps);
     const Node* positions = config.find("max_position_embeddings");
     if (positions && positions->is_integer() && longest_document(inputs) > positions->as_integer())
         inputs.base.warnings.push_back(format("the longest row has {} tokens, the model was made for {} positions",

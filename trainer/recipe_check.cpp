@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "optim/adafactor.h"
+#include "optim/muon.h"
 #include "optim/schedule.h"
 #include "optim/sgd.h"
 #include "trainer/adapter_check.h"
@@ -99,10 +100,42 @@ void check_rule(const Recipe& recipe, const Node& document, Complaints& complain
     } else if (optimizer.name == "adafactor") {
         const auto& options = optimizer.rule.as<AdafactorOptions>();
         if (options.warmup_init && !options.relative_step) complain("warmup_init", "needs relative_step: true");
+    } else if (optimizer.name == "muon") {
+        const std::string& pattern = optimizer.rule.as<MuonOptions>().adamw_for;
+        if (const std::string why = why_no_expression(pattern); !why.empty())
+            complain("adamw_for", format("\"{}\" is no regular expression: {}", pattern, why));
     }
-    for (std::size_t i = 0; i < optimizer.groups.size(); ++i)
-        if (!optimizer.groups[i].lr && !optimizer.groups[i].weight_decay)
-            complain("groups", format("group {} has neither lr nor weight_decay", i));
+}
+
+void check_groups(const Recipe& recipe, const Node& document, Complaints& complaints) {
+    const std::vector<OptimizerGroup>& groups = recipe.optimizer.groups;
+    const Node* list = written(document, "optimizer", "groups");
+    if (!list || !list->is_list() || list->size() != groups.size()) return;
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+        const Node& node = list->as_list()[i];
+        const Where where{complaints, format("optimizer.groups.{}", i)};
+        if (!groups[i].lr && !groups[i].weight_decay) where.complain(node, "has neither lr nor weight_decay");
+        const Node* match = node.is_map() ? node.find("match") : nullptr;
+        const std::string why = why_no_expression(groups[i].match);
+        if (match && !why.empty())
+            where.part("match").complain(*match, format("\"{}\" is no regular expression: {}", groups[i].match, why));
+    }
+}
+
+// Its rate has no shape after warm-up.
+void check_schedule_free(Recipe& recipe, const Node& document, Complaints& complaints) {
+    if (recipe.optimizer.name != "schedule_free_adamw" || recipe.schedule.name == ScheduleKind::constant) return;
+    if (const Node* name = written(document, "schedule", "name"))
+        Where{complaints, "schedule.name"}.complain(
+            *name, format("expected constant with optimizer {}, found {}", recipe.optimizer.name,
+                          enum_name(recipe.schedule.name)));
+    else if (const Node* schedule = document.find("schedule"); schedule && schedule->is_map())
+        for (const Node::Entry& entry : schedule->as_map())
+            if (entry.key != "warmup")
+                Where{complaints, "schedule." + entry.key}.complain(
+                    entry.value, format("has no effect with optimizer {}, whose schedule is constant; leave it out",
+                                        recipe.optimizer.name));
+    recipe.schedule.name = ScheduleKind::constant;
 }
 
 // What trains in bf16 and computes in f32 would hold both.
@@ -142,6 +175,7 @@ void check_in_backward(const Recipe& recipe, const Node& document, Complaints& c
 
 void check_optimizer(Recipe& recipe, const Node& document, Complaints& complaints) {
     check_rule(recipe, document, complaints);
+    check_groups(recipe, document, complaints);
     check_master(recipe, document, complaints);
     check_in_backward(recipe, document, complaints);
     const std::string_view whole = why_whole_parameters(recipe.optimizer);
@@ -150,12 +184,7 @@ void check_optimizer(Recipe& recipe, const Node& document, Complaints& complaint
         Where{complaints, "training.sharding"}.complain(
             *sharding,
             format("expected none with optimizer {}: {}, and sharding cuts parameters", recipe.optimizer.name, whole));
-    if (recipe.optimizer.name != "schedule_free_adamw" || recipe.schedule.name == ScheduleKind::constant) return;
-    if (const Node* schedule = written(document, "schedule", "name"))
-        Where{complaints, "schedule.name"}.complain(
-            *schedule, format("expected constant with optimizer {}, found {}", recipe.optimizer.name,
-                              enum_name(recipe.schedule.name)));
-    recipe.schedule.name = ScheduleKind::constant;
+    check_schedule_free(recipe, document, complaints);
 }
 
 void check_template(const Recipe& recipe, const Node& document, Complaints& complaints) {

@@ -20,7 +20,8 @@ void pick_columns(const Tensor& a, const Tensor& ids, float scale, Tensor& h) {
     const std::int64_t rank = a.rows();
 #pragma omp parallel for schedule(static)
     for (std::int64_t n = 0; n < ids.elements(); ++n)
-        for (std::int64_t k = 0; k < rank; ++k) to[n * rank + k] = scale * static_cast<float>(from[k * a.columns() + id[n]]);
+        for (std::int64_t k = 0; k < rank; ++k)
+            to[n * rank + k] = scale * static_cast<float>(from[k * a.columns() + id[n]]);
 }
 
 // gradient (r, V)[k, id] += scale · g (N, r)

@@ -254,6 +254,16 @@ TEST(OptimizerGroups, HaveRatesAndDecaysOfTheirOwn) {
     }
 }
 
+// As LoRA+ asks for B.
+TEST(OptimizerGroups, RatesAreMultipliedAsThoseOfAll) {
+    Problem plain;
+    Problem multiplied;
+    multiplied.vector.lr_scale = 4;
+    plain.run(options_of("{name: sgd, lr: 0.01, groups: [{match: embed.*, lr: 0.08}]}"), 3);
+    multiplied.run(options_of("{name: sgd, lr: 0.01, groups: [{match: embed.*, lr: 0.02}]}"), 3);
+    EXPECT_EQ(multiplied.vector.value.to_vector<float>(), plain.vector.value.to_vector<float>());
+}
+
 TEST(OptimizerGroups, ThatMatchNothingAreRefused) {
     Problem problem;
     const auto refusal = [&](const std::string& groups) -> std::string {

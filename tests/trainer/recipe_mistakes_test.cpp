@@ -74,8 +74,12 @@ TEST(RecipeMistakes, OneEach) {
          "4:47: optimizer.nesterov: needs a momentum above 0"},
         {minimal + "optimizer: {name: adafactor, warmup_init: true}",
          "4:43: optimizer.warmup_init: needs relative_step: true"},
-        {minimal + "optimizer: {groups: [{match: x}]}",
-         "4:21: optimizer.groups: group 0 has neither lr nor weight_decay"},
+        {minimal + "optimizer: {groups: [{match: x}]}", "4:22: optimizer.groups.0: has neither lr nor weight_decay"},
+        {minimal + "optimizer: {groups: [{match: a, lr: 1}, {match: '(a', lr: 1}]}",
+         "4:49: optimizer.groups.1.match: \"(a\" is no regular expression: Mismatched '(' and ')' in regular "
+         "expression"},
+        {minimal + "optimizer: {name: muon, adamw_for: '(a'}",
+         "4:36: optimizer.adamw_for: \"(a\" is no regular expression: Mismatched '(' and ')' in regular expression"},
         {minimal + "optimizer: {name: muon}\ntraining: {sharding: optimizer}",
          "5:22: training.sharding: expected none with optimizer muon: it makes the update of a matrix orthogonal as a "
          "whole, and sharding cuts parameters"},
@@ -85,6 +89,9 @@ TEST(RecipeMistakes, OneEach) {
          "matrix, and sharding cuts parameters"},
         {minimal + "optimizer: {name: schedule_free_adamw}\nschedule: {name: linear}",
          "5:18: schedule.name: expected constant with optimizer schedule_free_adamw, found linear"},
+        {minimal + "optimizer: {name: schedule_free_adamw}\nschedule: {warmup: 4, min_lr_ratio: 0.2}",
+         "5:37: schedule.min_lr_ratio: has no effect with optimizer schedule_free_adamw, whose schedule is constant; "
+         "leave it out"},
         {minimal + "optimizer: {master: bf16}\ntraining: {precision: f32}",
          "4:21: optimizer.master: expected f32 with training.precision f32: an f32 copy of every bf16 weight would be "
          "kept to compute with, and take more memory than it saves"},
