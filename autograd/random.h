@@ -1,7 +1,10 @@
 #pragma once
 
 #include <array>
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <numbers>
 #include <string_view>
 
 namespace trainer {
@@ -47,6 +50,18 @@ constexpr std::uint64_t site_key(std::string_view module, std::string_view opera
     for (std::string_view part : {module, std::string_view("\0", 1), operation})
         for (char c : part) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
     return mix(hash);
+}
+
+// Four numbers from the standard normal distribution (Box and Muller, in double).
+inline std::array<float, 4> normal(const std::array<std::uint32_t, 4>& words) {
+    std::array<float, 4> out;
+    for (std::size_t j = 0; j < 4; j += 2) {
+        const double length = std::sqrt(-2 * std::log((words[j] + 0.5) * 0x1p-32));
+        const double angle = 2 * std::numbers::pi * (words[j + 1] * 0x1p-32);
+        out[j] = static_cast<float>(length * std::cos(angle));
+        out[j + 1] = static_cast<float>(length * std::sin(angle));
+    }
+    return out;
 }
 
 // Uniform in [0, 1) with 24 bits.

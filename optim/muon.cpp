@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <regex>
 
 #include "autograd/cpu/gemm.h"
-#include "configs/error.h"
+#include "optim/expression.h"
 #include "optim/grain_sum.h"
 
 namespace trainer {
@@ -21,18 +20,12 @@ void scale_into(Cpu, const Tensor& in, float factor, Tensor& out) {
     for (std::int64_t i = 0; i < in.elements(); ++i) to[i] = factor * from[i];
 }
 
-std::regex compiled(const std::string& pattern) {
-    try {
-        return std::regex(pattern);
-    } catch (const std::regex_error& error) {
-        fail(Exit::bad_recipe, "optimizer.adamw_for: \"{}\" is no regular expression: {}", pattern, error.what());
-    }
-}
-
 class Muon : public Optimizer {
 public:
     Muon(const MuonOptions& options, const std::vector<UpdatedSlice>& slices)
-        : Optimizer(slices), options_(options), adamw_for_(compiled(options.adamw_for)) {}
+        : Optimizer(slices),
+          options_(options),
+          adamw_for_(compiled_expression(options.adamw_for, "optimizer.adamw_for")) {}
 
     std::vector<StateTensor> state_tensors(const Parameter& parameter) const override {
         if (is_orthogonalised(parameter)) return {{momentum_name}};

@@ -51,7 +51,7 @@ public:
     explicit Optimizer(const std::vector<UpdatedSlice>& slices);
     virtual ~Optimizer() = default;
 
-    // Of the noise that rounds.
+    // Of the noise that rounds, and of what else a rule draws.
     void set_seed(std::uint64_t seed) { seed_ = seed; }
 
     // Allocates the state at the parameters' place and sets it to where it begins, which may depend on the values.
@@ -80,6 +80,7 @@ public:
     void to_evaluation_values();
 
 protected:
+    std::uint64_t seed() const { return seed_; }
     // Before the slices of a step.
     virtual void prepare_step(double /*learning_rate*/) {}
     // `value` ← update. It holds the slice's values in f32, one-dimensional.

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "configs/error.h"
+#include "optim/expression.h"
 #include "optim/registry.h"
 
 namespace trainer {
@@ -15,14 +16,8 @@ namespace {
 class Groups {
 public:
     explicit Groups(const std::vector<OptimizerGroup>& groups) : groups_(groups) {
-        for (const OptimizerGroup& group : groups) {
-            try {
-                expressions_.emplace_back(group.match);
-            } catch (const std::regex_error& error) {
-                fail(Exit::bad_recipe, "optimizer.groups: \"{}\" is no regular expression: {}", group.match,
-                     error.what());
-            }
-        }
+        for (const OptimizerGroup& group : groups)
+            expressions_.push_back(compiled_expression(group.match, "optimizer.groups"));
     }
 
     bool matches(std::size_t group, const std::string& name) const {
@@ -70,15 +65,6 @@ std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const
     auto optimizer = optimizers().at(options.name).make(options.rule, updated);
     optimizer->set_seed(seed);
     return optimizer;
-}
-
-std::string why_no_expression(const std::string& pattern) {
-    try {
-        const std::regex compiled(pattern);
-        return "";
-    } catch (const std::regex_error& error) {
-        return error.what();
-    }
 }
 
 void check_groups(const std::vector<OptimizerGroup>& groups, const std::vector<Parameter*>& trainable) {

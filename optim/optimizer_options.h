@@ -75,12 +75,9 @@ private:
     std::string chosen_;
 };
 
-// The rule over these slices; `seed` is that of the noise in rounding. Error(bad_recipe) for groups as below.
+// The rule over these slices; `seed` as in Optimizer::set_seed. Error(bad_recipe) for groups as below.
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const std::vector<ParameterSlice>& slices,
                                           std::uint64_t seed = 0);
-
-// What keeps a pattern from being a regular expression; "" for one.
-std::string why_no_expression(const std::string& pattern);
 
 // Error(bad_recipe) when a group is no regular expression or matches none of these parameters that no group before it
 // matches.

@@ -4,6 +4,7 @@
 #include "optim/adamw.h"
 #include "optim/adamw_8bit.h"
 #include "optim/ademamix.h"
+#include "optim/apollo.h"
 #include "optim/lion.h"
 #include "optim/muon.h"
 #include "optim/optimizer_options.h"
@@ -26,6 +27,8 @@ OptimizerRule rule(double lr, std::string_view whole = {}) {
     return {lr, AnyFields(Options()), erased, whole};
 }
 
+constexpr std::string_view apollo_whole = "it projects the gradient of a whole matrix";
+
 }   // namespace
 
 const Registry<OptimizerRule>& optimizers() {
@@ -43,6 +46,11 @@ const Registry<OptimizerRule>& optimizers() {
              rule<AdafactorOptions, make_adafactor>(1e-3, "it takes means over the rows and columns of a matrix")},
             {"muon", "orthogonal updates of matrices, AdamW for the rest",
              rule<MuonOptions, make_muon>(2e-2, "it makes the update of a matrix orthogonal as a whole")},
+            {"apollo",
+             "gradients of matrices scaled as AdamW would a random projection of low rank, AdamW for the rest",
+             rule<ApolloOptions, make_apollo>(1e-3, apollo_whole)},
+            {"apollo_mini", "APOLLO of rank 1 with one factor for a matrix, hardly any state",
+             rule<ApolloMiniOptions, make_apollo_mini>(1e-3, apollo_whole)},
             {"schedule_free_adamw", "AdamW that averages its steps instead of lowering the rate",
              rule<ScheduleFreeOptions, make_schedule_free_adamw>(1e-3)},
         });

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "autograd/cpu/gemm.h"
 #include "autograd/random.h"
@@ -52,14 +51,9 @@ void fill_uniform(Parameter& parameter, float bound, std::uint64_t seed) {
 }
 
 void fill_normal(Parameter& parameter, float deviation, std::uint64_t seed) {
-    fill_blocks(parameter, seed, [deviation](const Words& words) {   // Box and Muller, in double
-        std::array<float, 4> out;
-        for (std::size_t j = 0; j < 4; j += 2) {
-            const double length = std::sqrt(-2 * std::log((words[j] + 0.5) * 0x1p-32));
-            const double angle = 2 * std::numbers::pi * (words[j + 1] * 0x1p-32);
-            out[j] = deviation * static_cast<float>(length * std::cos(angle));
-            out[j + 1] = deviation * static_cast<float>(length * std::sin(angle));
-        }
+    fill_blocks(parameter, seed, [deviation](const Words& words) {
+        std::array<float, 4> out = normal(words);
+        for (float& one : out) one *= deviation;
         return out;
     });
 }

@@ -44,7 +44,7 @@ void write_adapter_files(const std::filesystem::path& folder, const Inputs& inpu
     write_adapter(folder, config, peft.tensors(in_f32));
 }
 
-// A trained parameter, converted when its turn comes. `value` is kept until then.
+// A trained parameter, converted when its turn comes; whoever holds the memory of `value` keeps it until then.
 TensorToWrite tensor_of(const Parameter& parameter, const Tensor& value, FileDType dtype) {
     const FileShape shape = parameter.shape.sizes();
     if (value.dtype() == DType::f32) return tensor_from_f32(parameter.name, shape, value.data<float>(), dtype);

@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "optim/adafactor.h"
-#include "optim/muon.h"
+#include "optim/expression.h"
 #include "optim/schedule.h"
 #include "optim/sgd.h"
 #include "trainer/adapter_check.h"
@@ -100,11 +100,10 @@ void check_rule(const Recipe& recipe, const Node& document, Complaints& complain
     } else if (optimizer.name == "adafactor") {
         const auto& options = optimizer.rule.as<AdafactorOptions>();
         if (options.warmup_init && !options.relative_step) complain("warmup_init", "needs relative_step: true");
-    } else if (optimizer.name == "muon") {
-        const std::string& pattern = optimizer.rule.as<MuonOptions>().adamw_for;
-        if (const std::string why = why_no_expression(pattern); !why.empty())
-            complain("adamw_for", format("\"{}\" is no regular expression: {}", pattern, why));
     }
+    if (const Node* node = written(document, "optimizer", "adamw_for"); node && node->is_string())
+        if (const std::string why = why_no_expression(node->as_string()); !why.empty())
+            complain("adamw_for", format("\"{}\" is no regular expression: {}", node->as_string(), why));
 }
 
 void check_groups(const Recipe& recipe, const Node& document, Complaints& complaints) {

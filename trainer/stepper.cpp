@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "autograd/tape.h"
 #include "comm/collective.h"
@@ -56,6 +57,10 @@ Sums forward_backward(const CausalLm& model, const Objective& objective, const B
     return sums_of(leaf, objective.count(batch), batch);
 }
 
+ForwardContext Stepper::training_context(const Batch& batch, std::function<void(std::size_t)> block_done) const {
+    return {batch.layout, true, true, options_.recompute, std::move(block_done)};
+}
+
 Stepper::Result Stepper::step(std::int64_t leaves, const std::function<Batch(std::int64_t)>& leaf, Optimizer& optimizer,
                               double learning_rate) {
     if (options_.in_backward) {
@@ -72,8 +77,8 @@ Stepper::Result Stepper::step(std::int64_t leaves, const std::function<Batch(std
     std::vector<LeafResult> mine;
     gradients_->begin(leaves);
     for (std::size_t i = 0; i < indices.size(); ++i) {
-        const ForwardContext context{batches[i].layout, true, true, options_.recompute,
-                                     [this](std::size_t block) { gradients_->unit_done(block); }};
+        const ForwardContext context =
+            training_context(batches[i], [this](std::size_t block) { gradients_->unit_done(block); });
         mine.push_back({indices[i], forward_backward(model_, objective_, batches[i], context, step_count)});
         result.local_tokens += mine.back().sums.input_tokens;
         gradients_->add_leaf();
@@ -93,8 +98,7 @@ Stepper::Result Stepper::step(std::int64_t leaves, const std::function<Batch(std
 
 Stepper::Result Stepper::step_in_backward(const Batch& batch, Optimizer& optimizer, double learning_rate) {
     BackwardUpdate update(model_.trainable_by_block(), optimizer, learning_rate);
-    const ForwardContext context{batch.layout, true, true, options_.recompute,
-                                 [&update](std::size_t block) { update.unit_done(block); }};
+    const ForwardContext context = training_context(batch, [&update](std::size_t block) { update.unit_done(block); });
     Result result;
     result.sums = forward_backward(model_, objective_, batch, context, objective_.count(batch),
                                    [&update](double loss) { update.begin(std::isfinite(loss)); });

@@ -63,6 +63,7 @@ public:
     void share_values() { gradients_->share_values(); }
 
 private:
+    ForwardContext training_context(const Batch& batch, std::function<void(std::size_t)> block_done) const;
     Result step_in_backward(const Batch& batch, Optimizer& optimizer, double learning_rate);
 
     CausalLm& model_;

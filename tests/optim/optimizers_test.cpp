@@ -205,10 +205,16 @@ TEST(Optimizers, ValuesInBf16FollowThoseInF32) {
 }
 
 TEST(Optimizers, RunOnMeta) {
-    const std::map<std::string, std::size_t> state = {{"adamw", 8 * 5893},     {"adamw_8bit", 2 * 5893 + 8 * 24},
-                                                      {"ademamix", 12 * 5893}, {"sgd", 4 * 5893},
-                                                      {"lion", 4 * 5893},      {"adafactor", 4 * (83 + 71)},
-                                                      {"muon", 4 * 5893},      {"schedule_free_adamw", 8 * 5893}};
+    const std::map<std::string, std::size_t> state = {{"adamw", 8 * 5893},
+                                                      {"adamw_8bit", 2 * 5893 + 8 * 24},
+                                                      {"ademamix", 12 * 5893},
+                                                      {"sgd", 4 * 5893},
+                                                      {"lion", 4 * 5893},
+                                                      {"adafactor", 4 * (83 + 71)},
+                                                      {"muon", 4 * 5893},
+                                                      {"apollo", 4 * (2 * 83 * 71 + 1)},
+                                                      {"apollo_mini", 4 * (2 * 83 + 1)},
+                                                      {"schedule_free_adamw", 8 * 5893}};
     for (const std::string& name : optimizer_names()) {
         const Sliced planned(name, {5893}, Place::meta());
         std::size_t bytes = 0;

@@ -5,7 +5,8 @@
 //   optimizer_driver steps OPTIONS.json RATES.json IN OUT        one update for each rate of the values value.NAME with
 //                                                                gradients gradient.STEP.NAME (safetensors IN); writes
 //                                                                them as the model is saved, what it trains at as
-//                                                                trained.NAME, and the state as STATE.NAME
+//                                                                trained.NAME, and the state as STATE.NAME; with
+//                                                                apollo also its projections, projection.USE.NAME
 //   optimizer_driver speed ELEMENTS ROUNDS NAME…                 seconds of an update, by rule, in turn; NAME:bf16 with
 //                                                                values of bf16
 #include <algorithm>
@@ -18,6 +19,7 @@
 #include "configs/error.h"
 #include "configs/json.h"
 #include "hub/safetensors.h"
+#include "optim/apollo.h"
 #include "optim/optimizer_options.h"
 #include "optim/schedule.h"
 
@@ -84,6 +86,16 @@ void steps(const char* options_file, const char* rates_file, const char* in, con
         tensors.push_back(to_write("value." + parameters[i]->name, parameters[i]->value));
         for (const auto& [state, tensor] : optimizer->state(i))
             tensors.push_back(to_write(state + "." + parameters[i]->name, tensor));
+    }
+    std::vector<Tensor> projections;
+    if (options.name == "apollo") {
+        const auto& own = options.rule.as<ApolloOptions>();
+        for (std::int64_t use = 0; use * own.renew_every < static_cast<std::int64_t>(rates.size()); ++use)
+            for (const Parameter* one : parameters) {
+                if (one->shape.dimensions() != 2) continue;
+                projections.push_back(apollo_projection(own, *one, 0, use));
+                tensors.push_back(to_write(format("projection.{}.{}", use, one->name), projections.back()));
+            }
     }
     write_safetensors(out, tensors);
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""100 updates of every rule against torch, bitsandbytes, transformers, schedulefree, or the published rule in float64.
+"""100 updates of every rule against torch, bitsandbytes, transformers, schedulefree, apollo-torch, or the published rule
+in float64.
 
 usage: optimizers.py OPTIMIZER_DRIVER
 
@@ -214,6 +215,50 @@ def bitsandbytes_run(values, gradients, lrs, nearest):
         cpu._quant_blockwise_fp32_direct = own
 
 
+def compare_apollo(driver):
+    """The projections are ours: theirs come from torch's own generator."""
+    from apollo_torch import APOLLOAdamW
+    from apollo_torch.random_projector import GradientProjector
+
+    good = True
+    for options, theirs in (
+        ({}, {}),
+        ({"renew_every": 30}, {"update_proj_gap": 30}),
+        ({"rank": 1, "scaling": "tensor", "scale": 128}, {"rank": 1, "scale_type": "tensor", "scale": 128}),
+    ):
+        worst = 0.0
+        for seed in SEEDS:
+            values, gradients = problem(seed)
+            lrs = rates(1e-1)  # less would move little more than f32 values are rounded by
+            own = {"name": "apollo", "rank": 8, "eps": 1e-6} | options
+            found = ours(driver, own, values, gradients, lrs)
+            uses = {}
+
+            def take(projector, gradient, proj_type):
+                name = list(values)[projector.seed - 1]
+                use = uses[name] = uses.get(name, -1) + 1
+                projector.ortho_matrix = found[f"projection.{use}.{name}"].to(gradient.dtype)
+
+            GradientProjector.update_ortho_matrix = take
+            low = {"rank": 8, "update_proj_gap": 200, "scale": 1, "proj": "random", "proj_type": "std",
+                   "scale_type": "channel"} | theirs
+
+            def make(parameters):
+                matrices = [p for p, name in zip(parameters, values) if p.ndim == 2 and "embed" not in name]
+                rest = [p for p in parameters if not any(p is one for one in matrices)]
+                rule = APOLLOAdamW([{"params": matrices} | low, {"params": rest}], eps=1e-6)
+                for i, p in enumerate(parameters, 1):
+                    rule.state[p]["seed"] = i
+                return rule
+
+            expected, _ = by_torch(make)(values, gradients, lrs)
+            matrices = [key for key in values if values[key].ndim == 2 and "embed" not in key]
+            worst = max(worst, *(moved(found[f"value.{key}"], expected[key], values[key]) for key in matrices))
+        good &= worst <= 1e-5
+        print(f"{'ok  ' if worst <= 1e-5 else 'FAIL'} apollo {options}: {worst:.1e} (bound 1e-05)", flush=True)
+    return good
+
+
 WORD = (1 << 64) - 1
 
 
@@ -326,5 +371,5 @@ def compare_8bit(driver):
 
 
 if __name__ == "__main__":
-    results = [compare(sys.argv[1]) for compare in (compare_rules, compare_bf16, compare_8bit)]
+    results = [compare(sys.argv[1]) for compare in (compare_rules, compare_apollo, compare_bf16, compare_8bit)]
     sys.exit(0 if all(results) else 1)

@@ -44,7 +44,8 @@ TEST(MemoryPlan, HoldsForTheTinyModel) {
 
 TEST(MemoryPlan, HoldsForEveryOptimizer) {
     TinyProject project;
-    for (const char* name : {"adamw_8bit", "ademamix", "sgd", "lion", "adafactor", "muon", "schedule_free_adamw"})
+    for (const char* name :
+         {"adamw_8bit", "ademamix", "sgd", "lion", "adafactor", "muon", "apollo", "apollo_mini", "schedule_free_adamw"})
         expect_true_plan(project, {"training.steps=4", "checkpoint.every=null", "peft=null",
                                    std::string("optimizer={name: ") + name + "}"});
     expect_true_plan(

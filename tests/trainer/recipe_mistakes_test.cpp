@@ -62,14 +62,12 @@ TEST(RecipeMistakes, OneEach) {
         {minimal + "training: {seed: 1.5}",
          "4:18: training.seed: expected an integer of at least 0, found the number 1.5"},
         {minimal + "optimizer: {name: adam}",
-         "4:19: optimizer.name: expected adamw, adamw_8bit, ademamix, sgd, lion, adafactor, muon or "
-         "schedule_free_adamw, found "
-         "the "
-         "string \"adam\"; did you mean adamw?"},
+         "4:19: optimizer.name: expected adamw, adamw_8bit, ademamix, sgd, lion, adafactor, muon, apollo, apollo_mini "
+         "or "
+         "schedule_free_adamw, found the string \"adam\"; did you mean adamw?"},
         {minimal + "optimizer: {name: lion, eps: 1e-8}",
-         "4:25: optimizer.eps: is a key of adamw, adamw_8bit, ademamix, adafactor, muon, schedule_free_adamw only; "
-         "valid keys: "
-         "name, lr, weight_decay, betas, groups, master, in_backward"},
+         "4:25: optimizer.eps: is a key of adamw, adamw_8bit, ademamix, adafactor, muon, apollo, apollo_mini, "
+         "schedule_free_adamw only; valid keys: name, lr, weight_decay, betas, groups, master, in_backward"},
         {minimal + "optimizer: {name: sgd, momentum: 0, nesterov: true}",
          "4:47: optimizer.nesterov: needs a momentum above 0"},
         {minimal + "optimizer: {name: adafactor, warmup_init: true}",

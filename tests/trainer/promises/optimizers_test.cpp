@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include "configs/json.h"
+#include "hub/export.h"
 #include "hub/safetensors.h"
 #include "tests/trainer/promises/project.h"
 
@@ -62,8 +63,11 @@ INSTANTIATE_TEST_SUITE_P(
                     Rule{"adafactor", "lr: 1e-2, beta1: 0.9, scale_parameter: true", true},
                     Rule{"muon", "lr: 1e-2", true}, Rule{"schedule_free_adamw", "lr: 5e-3"},
                     Rule{"ademamix", "lr: 2e-3, alpha_warmup: 6, beta3_warmup: 6"},
+                    Rule{"apollo", "lr: 1e-2, rank: 8, renew_every: 3", true},
+                    Rule{"apollo_mini", "lr: 1e-2, renew_every: 1", true},
                     Rule{"adamw", "lr: 5e-3, weight_decay: 0.1", false, true},
                     Rule{"adamw_8bit", "lr: 5e-3", false, true}, Rule{"muon", "lr: 1e-2", true, true},
+                    Rule{"apollo", "lr: 1e-2, rank: 8, renew_every: 2", true, true},
                     Rule{"schedule_free_adamw", "lr: 5e-3", false, true}),
     name_of);
 
@@ -95,31 +99,59 @@ TEST(ValuesInBf16, AreTheSameOnOneToFourRanks) {
     }
 }
 
-// The state file holds two bytes a value; the model is saved in the base's dtype (f32), an adapter in f32: the same
-// numbers.
-TEST(ValuesInBf16, AreSavedAsTheyAre) {
-    for (const bool full : {true, false}) {
-        const PromiseProject project({full ? "peft=null" : "peft.rank=4", "training.precision=bf16",
-                                      "optimizer.master=bf16", "training.steps=4", "training.epochs=null"});
-        ASSERT_FALSE(project.finish("run").empty());
-        const auto folder = project / "run" / "checkpoint-4";
-        const SafetensorsFile state(folder / "optimizer.safetensors");
-        const SafetensorsFile model(folder / (full ? "model.safetensors" : "adapter_model.safetensors"));
-        std::size_t values = 0;
-        for (const FileTensor& tensor : state.tensors()) {
-            if (!tensor.name.starts_with("value.")) {
-                EXPECT_EQ(tensor.dtype, FileDType::f32) << tensor.name;
-                continue;
-            }
-            ++values;
-            EXPECT_EQ(tensor.dtype, FileDType::bf16) << tensor.name;
-            const FileTensor& saved = model.at(tensor.name.substr(6));
-            EXPECT_EQ(saved.dtype, FileDType::f32);
-            EXPECT_EQ(numbers(state, tensor), numbers(model, saved)) << tensor.name;
+void store_weights_as(FileDType dtype, const std::filesystem::path& path) {
+    std::map<std::string, std::vector<float>> values;
+    std::vector<TensorToWrite> tensors;
+    {
+        const SafetensorsFile file(path);
+        for (const FileTensor& tensor : file.tensors()) {
+            const std::vector<float>& kept = values[tensor.name] = numbers(file, tensor);
+            tensors.push_back(tensor_from_f32(tensor.name, tensor.shape, kept.data(), dtype));
         }
-        EXPECT_EQ(values, model.tensors().size());
     }
+    write_safetensors(path, tensors);
 }
+
+// The state file holds two bytes a value; the model is saved in the base's dtype, an adapter in f32: the same numbers.
+using Saved = std::pair<bool, FileDType>;   // whether it is a full fine-tune, and of a base in what
+
+std::string name_of_saved(const testing::TestParamInfo<Saved>& info) {
+    return std::string(info.param.first ? "full_" : "lora_") + (info.param.second == FileDType::bf16 ? "bf16" : "f32");
+}
+
+class SavedValuesInBf16 : public testing::TestWithParam<Saved> {};
+
+TEST_P(SavedValuesInBf16, AreWhatTheyAre) {
+    const auto [full, base] = GetParam();
+    const PromiseProject project({full ? "peft=null" : "peft.rank=4", "training.precision=bf16",
+                                  "optimizer.master=bf16", "training.steps=4", "training.epochs=null"});
+    store_weights_as(base, project / "model" / "model.safetensors");
+    Node config = read_json(project / "model" / "config.json");
+    config.set("dtype", base == FileDType::bf16 ? "bfloat16" : "float32");
+    put_text(project / "model" / "config.json", to_json(config));
+    ASSERT_FALSE(project.finish("run").empty());
+    const auto folder = project / "run" / "checkpoint-4";
+    const SafetensorsFile state(folder / "optimizer.safetensors");
+    const SafetensorsFile model(folder / (full ? "model.safetensors" : "adapter_model.safetensors"));
+    std::size_t values = 0;
+    for (const FileTensor& tensor : state.tensors()) {
+        if (!tensor.name.starts_with("value.")) {
+            EXPECT_EQ(tensor.dtype, FileDType::f32) << tensor.name;
+            continue;
+        }
+        ++values;
+        EXPECT_EQ(tensor.dtype, FileDType::bf16) << tensor.name;
+        const FileTensor& saved = model.at(tensor.name.substr(6));
+        EXPECT_EQ(saved.dtype, full ? base : FileDType::f32);
+        EXPECT_EQ(numbers(state, tensor), numbers(model, saved)) << tensor.name;
+    }
+    EXPECT_EQ(values, model.tensors().size());
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SavedValuesInBf16,
+                         testing::Values(Saved(true, FileDType::f32), Saved(true, FileDType::bf16),
+                                         Saved(false, FileDType::f32)),
+                         name_of_saved);
 
 double last_loss(const std::filesystem::path& run) {
     double loss = 0;
