@@ -84,7 +84,10 @@ void FieldType<QuantizeOptions>::read(const Node& node, QuantizeOptions& out, co
 Node FieldType<QuantizeOptions>::write(const QuantizeOptions& value) {
     if (value.is_word()) return Node(value.format);
     Node out = write_fields(value);
-    if (!value.has_blocks()) out.erase("block_size");
+    if (!value.has_blocks())
+        out.erase("block_size");
+    else if (!value.block_size && value.embeddings == QuantizeOptions::none)
+        out.set("block_size", quantisations().at(value.format).block_size);
     if (!value.has_double_quant()) out.erase("double_quant");
     return out;
 }
