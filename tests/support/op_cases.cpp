@@ -346,7 +346,7 @@ std::vector<Case> small_cases() {
         adapted_linear_case(9, 20, 24, 4, 0.25f),
         quantised_linear_case("nf4", 9, 20, 17),
         quantised_linear_case("int8", 9, 20, 17),
-        quantised_linear_case("fp8", 9, 150, 140),
+        quantised_linear_case("fp8", 9, 40, 36),
         linear_cross_entropy_case(11, 12, 29, 4, 0),
         linear_cross_entropy_case(11, 12, 29, 0, 0),
         linear_cross_entropy_case(23, 12, 29, 5, 3),

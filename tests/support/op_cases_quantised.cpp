@@ -17,7 +17,9 @@ struct QuantisedWeight {
     std::unique_ptr<Weight> weight;
 
     QuantisedWeight(const std::string& format, Shape shape, DType compute, Place place) : parameter("weight", shape) {
-        parameter.packed = quantisations().at(format).make(shape, DType::bf16, QuantizeOptions());
+        QuantizeOptions options;
+        if (format == "fp8") options.block_size = 32;   // several blocks in small matrices
+        parameter.packed = quantisations().at(format).make(shape, DType::bf16, options);
         weight = make_weight({&parameter}, compute, compute, place);
         Tensor values = Tensor::empty(shape, DType::f32, place);
         on(place, [&](Cpu) {
