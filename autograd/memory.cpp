@@ -3,13 +3,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "configs/error.h"
@@ -39,19 +42,22 @@ public:
     // A cached block of at least `bytes` that is at most half as large again, else a fresh one. Lengths of packed rows
     // differ from step to step; blocks of exactly one size would pile up.
     Block take(std::size_t bytes) {
-        {
-            const std::lock_guard lock(mutex_);
-            const auto fitting = free_.lower_bound(bytes);
-            if (fitting != free_.end() && fitting->first <= bytes + bytes / 2) {
-                const Block block{fitting->second.back(), fitting->first};
-                fitting->second.pop_back();
-                if (fitting->second.empty()) free_.erase(fitting);
-                return block;
-            }
+        const std::lock_guard lock(mutex_);
+        const auto fitting = free_.lower_bound(bytes);
+        if (fitting != free_.end() && fitting->first <= bytes + bytes / 2) {
+            const Block block{fitting->second.back(), fitting->first};
+            fitting->second.pop_back();
+            if (fitting->second.empty()) free_.erase(fitting);
+            return block;
         }
-        if (void* data = fresh(bytes)) return {data, bytes};
-        release();
-        return {fresh(bytes), bytes};
+        if (held_ + bytes > limit_) release_free();
+        void* data = fresh(bytes);
+        if (!data) {
+            release_free();
+            data = fresh(bytes);
+        }
+        if (data) held_ += bytes;
+        return {data, bytes};
     }
 
     void give(Block block) {
@@ -61,12 +67,24 @@ public:
 
     void release() {
         const std::lock_guard lock(mutex_);
-        for (auto& [bytes, blocks] : free_)
-            for (void* block : blocks) std::free(block);
-        free_.clear();
+        release_free();
+    }
+
+    void limit(std::size_t bytes) {
+        const std::lock_guard lock(mutex_);
+        limit_ = bytes;
     }
 
 private:
+    void release_free() {
+        for (auto& [bytes, blocks] : free_)
+            for (void* block : blocks) {
+                std::free(block);
+                held_ -= bytes;
+            }
+        free_.clear();
+    }
+
     static void* fresh(std::size_t block_bytes) {
         constexpr std::size_t huge_page = 2u << 20;
         const bool large = block_bytes >= 2 * huge_page;
@@ -78,11 +96,18 @@ private:
 
     std::mutex mutex_;
     std::map<std::size_t, std::vector<void*>> free_;
+    std::size_t held_ = 0;   // bytes of all blocks, used and free
+    std::size_t limit_ = std::numeric_limits<std::size_t>::max();
 };
 
 Pool& pool() {
     static Pool* instance = new Pool;   // outlives every static tensor
     return *instance;
+}
+
+std::size_t sum_in_memory(const std::array<std::size_t, purpose_count>& bytes) {
+    return std::accumulate(bytes.begin(), bytes.end(), std::size_t{0}) -
+           bytes[static_cast<std::size_t>(Purpose::offloaded)];
 }
 
 class Ledger {
@@ -91,7 +116,10 @@ public:
         const std::lock_guard lock(mutex_);
         std::size_t& entry = use_.bytes[static_cast<std::size_t>(purpose)];
         entry = more ? entry + bytes : entry - bytes;
+        const std::size_t offloaded =
+            std::max(use_.peak_offloaded(), use_.bytes[static_cast<std::size_t>(Purpose::offloaded)]);
         if (more && use_.total() > use_.peak_total()) use_.peak_bytes = use_.bytes;
+        use_.peak_bytes[static_cast<std::size_t>(Purpose::offloaded)] = offloaded;
     }
     MemoryUse use() {
         const std::lock_guard lock(mutex_);
@@ -119,14 +147,13 @@ PurposeScope::PurposeScope(Purpose purpose) : before_(purpose_of_thread) { purpo
 PurposeScope::~PurposeScope() { purpose_of_thread = before_; }
 Purpose current_purpose() { return purpose_of_thread; }
 
-std::size_t MemoryUse::total() const { return std::accumulate(bytes.begin(), bytes.end(), std::size_t{0}); }
-std::size_t MemoryUse::peak_total() const {
-    return std::accumulate(peak_bytes.begin(), peak_bytes.end(), std::size_t{0});
-}
+std::size_t MemoryUse::total() const { return sum_in_memory(bytes); }
+std::size_t MemoryUse::peak_total() const { return sum_in_memory(peak_bytes); }
 
 MemoryUse memory_use(Place place) { return ledger(place).use(); }
 void reset_memory_peak(Place place) { ledger(place).reset_peak(); }
 void release_cached_memory() { pool().release(); }
+void limit_pool(std::size_t bytes) { pool().limit(bytes); }
 void poison_new_memory(bool on) { poison = on; }
 
 void populate_memory(std::span<std::byte> memory) {
@@ -135,6 +162,13 @@ void populate_memory(std::span<std::byte> memory) {
     const auto end = reinterpret_cast<std::uintptr_t>(memory.data()) + memory.size();
     ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_WRITE);
 }
+
+CountedBytes::CountedBytes(std::size_t bytes, Place place, Purpose purpose)
+    : bytes_(bytes), place_(place), purpose_(purpose) {
+    ledger(place_).change(purpose_, bytes_, true);
+}
+
+CountedBytes::~CountedBytes() { ledger(place_).change(purpose_, bytes_, false); }
 
 Storage::Storage(std::size_t bytes, Place place)
     : bytes_(bytes), counted_bytes_(size_class(bytes)), place_(place), purpose_(purpose_of_thread) {
@@ -149,9 +183,22 @@ Storage::Storage(std::size_t bytes, Place place)
     ledger(place).change(purpose_, counted_bytes_, true);
 }
 
-Storage::~Storage() {
+Storage::~Storage() { give_memory_back(); }
+
+void Storage::give_memory_back() {
     if (data_) pool().give({data_, block_bytes_});
     ledger(place_).change(purpose_, counted_bytes_, false);
+    data_ = nullptr;
+    counted_bytes_ = 0;
+}
+
+void Storage::take_memory(Storage& other) {
+    check(counted_bytes_ == 0 && bytes_ == other.bytes_ && place_ == other.place_,
+          "storage: {} bytes cannot take the memory of {}", bytes_, other.bytes_);
+    std::swap(data_, other.data_);
+    std::swap(block_bytes_, other.block_bytes_);
+    std::swap(counted_bytes_, other.counted_bytes_);
+    std::swap(purpose_, other.purpose_);
 }
 
 }   // namespace trainer

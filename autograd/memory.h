@@ -9,11 +9,13 @@
 
 namespace trainer {
 
-// What memory is for; every allocation is counted under one purpose.
-enum class Purpose : unsigned char { weights, gradients, optimizer, activations, workspace, data };
-inline constexpr std::size_t purpose_count = 6;
+// What memory is for; every allocation is counted under one purpose. What is offloaded (autograd/offload.h) takes no
+// memory: it is counted, but is no part of any total.
+enum class Purpose : unsigned char { weights, gradients, optimizer, activations, workspace, data, offloaded };
+inline constexpr std::size_t purpose_count = 7;
 constexpr std::string_view name_of(Purpose purpose) {
-    constexpr std::string_view names[] = {"weights", "gradients", "optimizer", "activations", "workspace", "data"};
+    constexpr std::string_view names[] = {"weights",   "gradients", "optimizer", "activations",
+                                          "workspace", "data",      "offloaded"};
     return names[static_cast<std::size_t>(purpose)];
 }
 
@@ -35,9 +37,10 @@ Purpose current_purpose();
 // meta, while the process may hold more.
 struct MemoryUse {
     std::array<std::size_t, purpose_count> bytes{};        // now
-    std::array<std::size_t, purpose_count> peak_bytes{};   // at the moment of the highest total
+    std::array<std::size_t, purpose_count> peak_bytes{};   // at the moment of the highest total; offloaded: the most
     std::size_t total() const;
     std::size_t peak_total() const;
+    std::size_t peak_offloaded() const { return peak_bytes[static_cast<std::size_t>(Purpose::offloaded)]; }
 };
 
 MemoryUse memory_use(Place place);
@@ -45,10 +48,27 @@ void reset_memory_peak(Place place);   // the peak becomes what is in use now
 
 // Returns cached free blocks of the CPU pool to the system.
 void release_cached_memory();
+// The CPU pool returns them by itself before it holds more than so many bytes, used and cached.
+void limit_pool(std::size_t bytes);
 
 // Has the system back memory with pages now instead of at its first use; what it holds stays. Any thread may do it
 // while others use the memory. Where the system cannot, nothing happens.
 void populate_memory(std::span<std::byte> memory);
+
+// Bytes that count under a purpose while the object lives, wherever they are.
+class CountedBytes {
+public:
+    CountedBytes(std::size_t bytes, Place place, Purpose purpose);
+    ~CountedBytes();
+    CountedBytes(const CountedBytes&) = delete;
+    CountedBytes& operator=(const CountedBytes&) = delete;
+    std::size_t bytes() const { return bytes_; }
+
+private:
+    std::size_t bytes_;
+    Place place_;
+    Purpose purpose_;
+};
 
 // New CPU tensors are filled with NaN patterns instead of being left as they are (tests).
 void poison_new_memory(bool on);
@@ -65,10 +85,16 @@ public:
     std::size_t bytes() const { return bytes_; }
     Place place() const { return place_; }
 
+    // Gives the memory back and forgets what it held; everything that shares this storage is without a value until
+    // `take_memory`.
+    void give_memory_back();
+    // Has the memory of `other` instead, which is of the same size and place and is without afterwards.
+    void take_memory(Storage& other);
+
 private:
     void* data_ = nullptr;
     std::size_t bytes_;
-    std::size_t counted_bytes_;     // its size class, what the accounting sees
+    std::size_t counted_bytes_;     // its size class, what the accounting sees; 0: the memory is given back
     std::size_t block_bytes_ = 0;   // of the pool's block
     Place place_;
     Purpose purpose_;

@@ -1,5 +1,6 @@
 #include "autograd/tape.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "autograd/cpu/rows.h"
@@ -10,6 +11,21 @@ namespace trainer {
 namespace {
 
 thread_local Tape* tape_of_thread = nullptr;
+
+// Runs the function on x again and backward from dy; parameters get their gradients. Returns that of x, undefined
+// unless it is wanted.
+Tensor backward_again(const std::function<Tensor(const Tensor&)>& function, Tensor x, bool wanted, Tensor dy) {
+    Tape tape;
+    if (wanted) tape.want(x);
+    Tensor y;
+    {
+        const Recording record(tape);
+        y = function(x);
+    }
+    if (y.slot() < 0) return Tensor();   // nothing inside is trainable and x wants no gradient
+    tape.backward(y, std::move(dy));
+    return tape.gradient(x);
+}
 
 }   // namespace
 
@@ -98,20 +114,55 @@ Tensor recompute(std::function<Tensor(const Tensor&)> function, const Tensor& x)
     }
     tape->record({&y},
                  [function = std::move(function), x](std::span<Tensor> dy, Gradients& gradients) {
-                     Tape inner;
-                     Tensor inner_x = x.detached();
-                     if (gradients.wants(x)) inner.want(inner_x);
-                     Tensor inner_y;
-                     {
-                         const Recording record(inner);
-                         inner_y = function(inner_x);
-                     }
-                     if (inner_y.slot() < 0) return;   // nothing inside is trainable and x wants no gradient
-                     inner.backward(inner_y, std::move(dy[0]));
-                     if (gradients.wants(x)) gradients.add(x, inner.gradient(inner_x));
+                     Tensor dx = backward_again(function, x.detached(), gradients.wants(x), std::move(dy[0]));
+                     if (dx.defined()) gradients.add(x, std::move(dx));
                  },
                  {"recompute"});
     return y;
+}
+
+Tensor recompute_by_rows(RowsFunction function, const Tensor& x, std::int64_t rows) {
+    Tape* tape = current_tape();
+    Tensor y;
+    {
+        const NotRecording pause;
+        for (std::int64_t begin = 0; begin < x.rows(); begin += rows) {
+            const std::int64_t end = std::min(x.rows(), begin + rows);
+            const Tensor part = function(x.row_range(begin, end), begin, end);
+            if (!y.defined()) y = Tensor::empty({x.rows(), part.columns()}, part.dtype(), part.place());
+            Tensor there = y.row_range(begin, end);
+            copy(part, there);
+        }
+    }
+    if (!tape) return y;
+    tape->record({&y},
+                 [function = std::move(function), x, rows](std::span<Tensor> dy, Gradients& gradients) {
+                     Tensor dx;
+                     if (gradients.wants(x)) dx = Tensor::empty(x.shape(), x.dtype(), x.place());
+                     for (std::int64_t begin = 0; begin < x.rows(); begin += rows) {
+                         const std::int64_t end = std::min(x.rows(), begin + rows);
+                         const auto part = [&](const Tensor& in) { return function(in, begin, end); };
+                         const Tensor dpart =
+                             backward_again(part, x.row_range(begin, end), dx.defined(), dy[0].row_range(begin, end));
+                         if (!dx.defined()) continue;
+                         Tensor there = dx.row_range(begin, end);
+                         copy(dpart, there);
+                     }
+                     if (dx.defined()) gradients.add(x, std::move(dx));
+                 },
+                 {"recompute"});
+    return y;
+}
+
+void leave_memory(Tensor value, std::function<Tensor()> again) {
+    Tape* tape = current_tape();
+    if (!tape || value.sole_owner()) return;
+    value.give_memory_back();
+    tape->record({},
+                 [value = std::move(value), again = std::move(again)](std::span<Tensor>, Gradients&) {
+                     value.take_memory(again());
+                 },
+                 {"recompute"});
 }
 
 }   // namespace trainer

@@ -120,6 +120,16 @@ private:
 // recorded even when x wants no gradient, because trainable weights may sit inside.
 Tensor recompute(std::function<Tensor(const Tensor&)> function, const Tensor& x);
 
+// y = function(x), `rows` rows of x at once (begin and end say which), each computed again in backward, so that what
+// the function makes never exists for all rows. Gradients of parameters are sums over the parts, in their order.
+using RowsFunction = std::function<Tensor(const Tensor& x, std::int64_t begin, std::int64_t end)>;
+Tensor recompute_by_rows(RowsFunction function, const Tensor& x, std::int64_t rows);
+
+// Gives back the memory of `value`, which no op needs any more but those that keep it for their backward; `again` makes
+// the same bits anew when the walk arrives where this is recorded, just before them. Nothing happens when nobody keeps
+// it. What `again` needs must be there in backward.
+void leave_memory(Tensor value, std::function<Tensor()> again);
+
 // The op's name in the error thrown when something that has no gradient is asked for one.
 void refuse_gradient(const char* op, std::initializer_list<const Tensor*> inputs);
 

@@ -72,6 +72,18 @@ Tensor Tensor::reshaped(Shape shape) const {
     return view;
 }
 
+void Tensor::give_memory_back() const {
+    check(bytes() == storage_->bytes(), "tensor: {} is a part of its storage", shape_.text());
+    storage_->give_memory_back();
+}
+
+void Tensor::take_memory(Tensor other) const {
+    check(other.sole_owner() && other.bytes() == other.storage_->bytes() && other.shape_ == shape_ &&
+              other.dtype_ == dtype_,
+          "tensor: {} cannot take the memory of {}", shape_.text(), other.shape_.text());
+    storage_->take_memory(*other.storage_);
+}
+
 Tensor Tensor::detached() const {
     Tensor out = *this;
     out.slot_ = -1;

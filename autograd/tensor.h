@@ -106,6 +106,11 @@ public:
     // True when no other tensor shares the storage, so that it may be changed in place.
     bool sole_owner() const { return storage_.use_count() == 1; }
 
+    // The memory, of all who share the storage, is given back; the value is lost until `take_memory` puts that of
+    // `other`, of the same bytes, in its place. Only for tensors that fill their storage.
+    void give_memory_back() const;
+    void take_memory(Tensor other) const;
+
     Slot slot() const { return slot_; }
     void set_slot(Slot slot) { slot_ = slot; }
     Tensor detached() const;   // the same value without a slot

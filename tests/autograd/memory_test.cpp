@@ -1,9 +1,12 @@
 #include "autograd/memory.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstring>
+#include <fstream>
+#include <limits>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -163,6 +166,30 @@ TEST(MemoryPool, ReleasedCacheLeavesLiveBlocksAlone) {
     { const Storage freed(1 << 23, Place::cpu()); }
     release_cached_memory();
     EXPECT_EQ(live.to_vector<float>(), (std::vector<float>{1, 2, 3}));
+}
+
+// Blocks that are free do not keep others from being had; without a limit both would be held.
+TEST(PoolLimit, FreeBlocksAreGivenBackFirst) {
+    constexpr std::int64_t bytes = 64 << 20;
+    const auto resident = [] {
+        std::ifstream file("/proc/self/statm");
+        std::size_t size = 0, pages = 0;
+        file >> size >> pages;
+        return pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    };
+    const auto grown_by = [&](std::size_t limit) {
+        release_cached_memory();
+        limit_pool(limit);
+        const std::size_t before = resident();
+        Tensor::zeros(bytes, DType::u8);   // is free and cached now
+        const Tensor larger = Tensor::zeros(2 * bytes, DType::u8);
+        const std::size_t grown = resident() - before;
+        limit_pool(std::numeric_limits<std::size_t>::max());
+        return grown;
+    };
+    EXPECT_GT(grown_by(std::numeric_limits<std::size_t>::max()), 3 * bytes - (16u << 20));
+    EXPECT_LT(grown_by(0), 2 * bytes + (16u << 20));
+    release_cached_memory();
 }
 
 }   // namespace

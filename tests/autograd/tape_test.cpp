@@ -7,45 +7,13 @@
 
 #include "autograd/cpu/rows.h"
 #include "autograd/ops/add.h"
-#include "autograd/ops/dropout.h"
 #include "autograd/ops/rms_norm.h"
 #include "autograd/ops/silu_mul.h"
 #include "configs/error.h"
+#include "tests/autograd/small_tensors.h"
 
 namespace trainer {
 namespace {
-
-Tensor row(std::vector<float> values) {
-    return Tensor::from<float>(values, {1, static_cast<std::int64_t>(values.size())});
-}
-
-Tensor ones(Shape shape) {
-    return Tensor::from<float>(std::vector<float>(static_cast<std::size_t>(shape.elements()), 1.0f), shape);
-}
-
-// factor · x
-Tensor scaled(const Tensor& x, float factor) {
-    Tensor y = Tensor::empty(x.shape(), x.dtype(), x.place());
-    copy(x, y);
-    on(y.place(), [&](Cpu cpu) { scale_rows(cpu, y, factor); });
-    if (Tape* tape = recording({&x}))
-        tape->record({&y}, [x = x.without_value(), factor](std::span<Tensor> dy, Gradients& gradients) {
-            Tensor dx = Tensor::empty(dy[0].shape(), dy[0].dtype(), dy[0].place());
-            copy(dy[0], dx);
-            on(dx.place(), [&](Cpu cpu) { scale_rows(cpu, dx, factor); });
-            gradients.add(x, std::move(dx));
-        });
-    return y;
-}
-
-Parameter& give_value(Parameter& parameter, float first) {
-    std::vector<float> values(static_cast<std::size_t>(parameter.shape.elements()));
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = first + 0.1f * static_cast<float>(i);
-    parameter.value = Tensor::from<float>(values, parameter.shape);
-    parameter.trainable = true;
-    parameter.changed();
-    return parameter;
-}
 
 TEST(Tape, NothingIsRecordedWithoutARecording) {
     Tape tape;
@@ -241,107 +209,6 @@ TEST(Tape, NodesFreeWhatTheySavedAsTheyAreConsumed) {
     EXPECT_EQ(memory_use(Place::cpu()).total(), before + x.bytes());   // the gradient of x
     EXPECT_TRUE(tape.gradient(x).defined());
     EXPECT_EQ(memory_use(Place::cpu()).total(), before);
-}
-
-// A block with a trainable weight, a dropout and a residual.
-Tensor block(const Tensor& x, Parameter& weight, const Layout& layout) {
-    Tensor wide = dropout(rms_norm(x, weight, 1e-5f), 0.25f, 77, layout);
-    return add(scaled(wide, 0.5f), x);
-}
-
-struct BlockResult {
-    std::vector<float> y, dx, dweight;
-};
-
-BlockResult run_block(bool again, bool want_x) {
-    Parameter weight("w", 40);
-    give_value(weight, -1);
-    Layout layout;
-    layout.offsets = {0, 3};
-    layout.token_keys = Tensor::from<std::uint64_t>(std::vector<std::uint64_t>{5, 6, 7}, 3);
-    std::vector<float> values(120);
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<float>(i));
-    Tensor x = Tensor::from<float>(values, {3, 40});
-    Tape tape;
-    if (want_x) tape.want(x);
-    Tensor y;
-    {
-        const Recording record(tape);
-        const auto function = [&](const Tensor& in) { return block(in, weight, layout); };
-        y = again ? recompute(function, x) : function(x);
-    }
-    BlockResult out;
-    out.y = y.to_vector<float>();
-    tape.backward(y, Tensor::from<float>(values, {3, 40}));
-    if (want_x) out.dx = tape.gradient(x).to_vector<float>();
-    out.dweight = weight.gradient.to_vector<float>();
-    return out;
-}
-
-TEST(Recompute, EqualsNoRecomputeInBits) {
-    const BlockResult plain = run_block(false, true);
-    const BlockResult again = run_block(true, true);
-    EXPECT_EQ(plain.y, again.y);
-    EXPECT_EQ(plain.dx, again.dx);
-    EXPECT_EQ(plain.dweight, again.dweight);
-}
-
-TEST(Recompute, RecordsAlthoughItsInputWantsNoGradientAndTrainsTheWeightsInside) {
-    const BlockResult plain = run_block(false, false);
-    const BlockResult again = run_block(true, false);
-    EXPECT_EQ(plain.dweight, again.dweight);
-    EXPECT_NE(again.dweight, std::vector<float>(40, 0.0f));
-}
-
-TEST(Recompute, Nests) {
-    Parameter weight("w", 4);
-    give_value(weight, 1);
-    const auto gradients = [&](bool again) {
-        Tape tape;
-        Tensor x = row({1, 2, -3, 4});
-        tape.want(x);
-        const auto inner = [&](const Tensor& in) { return rms_norm(in, weight, 1e-5f); };
-        const auto outer = [&](const Tensor& in) { return again ? recompute(inner, inner(in)) : inner(inner(in)); };
-        Tensor y;
-        {
-            const Recording record(tape);
-            y = again ? recompute(outer, x) : outer(x);
-        }
-        weight.gradient = Tensor();
-        tape.backward(y, row({1, 0, 2, 0}));
-        return std::pair(tape.gradient(x).to_vector<float>(), weight.gradient.to_vector<float>());
-    };
-    EXPECT_EQ(gradients(true), gradients(false));
-}
-
-TEST(Recompute, KeepsOnlyItsInput) {
-    Tape tape;
-    Tensor x = ones({256, 64});
-    tape.want(x);
-    const std::size_t before = memory_use(Place::cpu()).total();
-    const Recording record(tape);
-    const Tensor y = recompute(
-        [](const Tensor& in) {
-            Tensor out = in;
-            for (int i = 0; i < 5; ++i) out = scaled(out, 2);
-            return out;
-        },
-        x);
-    EXPECT_EQ(memory_use(Place::cpu()).total(), before + y.bytes());
-    EXPECT_EQ(tape.size(), 1u);
-}
-
-TEST(Recompute, OfAFunctionThatReturnsItsInput) {
-    Tape tape;
-    Tensor x = row({1, 2});
-    tape.want(x);
-    Tensor y;
-    {
-        const Recording record(tape);
-        y = recompute([](const Tensor& in) { return in; }, x);
-    }
-    tape.backward(y, row({3, 4}));
-    EXPECT_EQ(tape.gradient(x).to_vector<float>(), (std::vector<float>{3, 4}));
 }
 
 }   // namespace
