@@ -63,7 +63,9 @@ Tensor run_blocks(const std::vector<std::unique_ptr<Block>>& blocks, const Tenso
         const Acquired now(block);
         observe_block(static_cast<std::int64_t>(i));
         if (context.recompute == Recompute::block) {
-            out = recompute([&block, &context](const Tensor& in) { return block.forward(in, context); }, out);
+            Tensor in = out;
+            out = recompute([&block, &context](const Tensor& again) { return block.forward(again, context); }, in);
+            if (context.offload) offload_until_backward(std::move(in), *context.offload);
         } else {
             out = block.forward(out, context);
         }

@@ -18,7 +18,7 @@ public:
 };
 
 // The only loop over layers. Recomputation and the gathering of weights happen here, before and after a block's
-// forward and backward, and nowhere else.
+// forward and backward, and nowhere else. With context.offload, x is without memory until backward is done with it.
 Tensor run_blocks(const std::vector<std::unique_ptr<Block>>& blocks, const Tensor& x, const ForwardContext& context);
 
 }   // namespace trainer

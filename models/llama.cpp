@@ -91,9 +91,13 @@ public:
     }
 
     Tensor forward(const Tensor& x, const ForwardContext& context) const override {
-        const Tensor attended = attention_(input_norm_(x, context), table_, context);   // (N, C)
-        const AddNorm middle = post_attention_norm_(attended, x, context);              // (N, C) twice
-        return add(middle.sum, mlp_(middle.norm, context));
+        Tensor norm = input_norm_(x, context);                       // (N, C)
+        const Tensor attended = attention_(norm, table_, context);   // (N, C)
+        input_norm_.leave_memory(std::move(norm), x, context);
+        AddNorm middle = post_attention_norm_(attended, x, context);   // (N, C) twice
+        const Tensor transformed = mlp_(middle.norm, context);         // (N, C)
+        post_attention_norm_.leave_memory(std::move(middle.norm), middle.sum, context);
+        return add(middle.sum, transformed);
     }
 
     std::vector<Weight*> weights() const override {

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <utility>
+
 #include "autograd/ops/rms_norm.h"
+#include "autograd/tape.h"
 #include "models/context.h"
 #include "models/scope.h"
 
@@ -26,6 +29,14 @@ public:
     }
     AddNorm operator()(const Tensor& x, const Tensor& residual, const ForwardContext& context) const {
         return add_rms_norm(x, residual, weight(context), eps_);
+    }
+
+    // To be called when all have run that take y = norm(x).
+    void leave_memory(Tensor y, const Tensor& x, const ForwardContext& context) const {
+        if (context.recompute != Recompute::norms) return;
+        trainer::leave_memory(std::move(y), [x = x.detached(), &weight = weight(context), eps = eps_] {
+            return rms_norm(x, weight, eps);
+        });
     }
 
 private:
