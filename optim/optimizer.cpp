@@ -18,15 +18,35 @@ Optimizer::Optimizer(const std::vector<UpdatedSlice>& slices) : updated_(slices)
     for (const UpdatedSlice& one : slices) slices_.push_back(one.slice);
 }
 
-void Optimizer::prepare() {
+void Optimizer::prepare(OffloadStore* store) {
     const PurposeScope purpose(Purpose::optimizer);
     state_.clear();
+    waiting_.clear();
+    store_ = store;
     for (const ParameterSlice& slice : slices_) {
         State& state = state_.emplace_back();
         for (const StateTensor& tensor : state_tensors(*slice.parameter))
             state[tensor.name] =
                 Tensor::zeros(tensor.end(slice) - tensor.begin(slice), tensor.dtype, slice.parameter->value.place());
         initialise(slice, state);
+        if (!store_) continue;
+        auto& waiting = waiting_.emplace_back();
+        for (const auto& [name, tensor] : state) {
+            waiting[name] = std::make_unique<Offloaded>(*store_, tensor);
+            waiting[name]->save(tensor);
+        }
+    }
+}
+
+void Optimizer::with_state(std::size_t slice, Access access, const std::function<void(State&)>& work) {
+    State& state = state_[slice];
+    if (!store_) return work(state);
+    const PurposeScope purpose(Purpose::optimizer);
+    for (const auto& [name, tensor] : state) waiting_[slice].at(name)->load(tensor);
+    work(state);
+    for (const auto& [name, tensor] : state) {
+        if (access == Access::change) waiting_[slice].at(name)->write(tensor);
+        tensor.give_memory_back();
     }
 }
 
@@ -44,9 +64,9 @@ void Optimizer::begin_step(double learning_rate) {
 }
 
 template <typename Compute, typename Store>
-void Optimizer::in_pieces(std::size_t slice, const Compute& compute, const Store& store) {
+void Optimizer::in_pieces(std::size_t slice, State& whole_state, const Compute& compute, const Store& store) {
     const ParameterSlice& whole = slices_[slice];
-    if (whole.parameter->value.dtype() == DType::f32) return compute(whole, whole.value(), 0, state_[slice]);
+    if (whole.parameter->value.dtype() == DType::f32) return compute(whole, whole.value(), 0, whole_state);
     const std::int64_t at_once = by_element() ? std::min(piece_elements, whole.elements()) : whole.elements();
     const std::vector<StateTensor> tensors = state_tensors(*whole.parameter);
     Tensor wide;
@@ -60,7 +80,7 @@ void Optimizer::in_pieces(std::size_t slice, const Compute& compute, const Store
         for (const StateTensor& tensor : tensors) {
             const std::int64_t first = tensor.begin(whole);
             state[tensor.name] =
-                state_[slice].at(tensor.name).row_range(tensor.begin(part) - first, tensor.end(part) - first);
+                whole_state.at(tensor.name).row_range(tensor.begin(part) - first, tensor.end(part) - first);
         }
         Tensor value = wide.row_range(0, part.elements());
         Tensor stored = part.value();
@@ -75,25 +95,29 @@ void Optimizer::update_slice(std::size_t slice, const Tensor& gradient, float gr
     const Parameter& parameter = *updated.slice.parameter;
     const Update how{learning_rate_ * parameter.lr_scale * updated.rate, updated.weight_decay, gradient_scale, steps_};
     const std::uint64_t key = rounding_key(seed_, steps_, parameter.name);
-    in_pieces(
-        slice,
-        [&](const ParameterSlice& part, const Tensor& value, std::int64_t begin, State& state) {
-            const Tensor given = gradient.defined() ? gradient.row_range(begin, begin + part.elements()) : Tensor();
-            update(part, value, given, state, how);
-        },
-        [key](const ParameterSlice& part, const Tensor& value, Tensor& stored) {
-            round_stochastically(key, part.begin, value, stored);
-        });
+    with_state(slice, Access::change, [&](State& whole) {
+        in_pieces(
+            slice, whole,
+            [&](const ParameterSlice& part, const Tensor& value, std::int64_t begin, State& state) {
+                const Tensor given = gradient.defined() ? gradient.row_range(begin, begin + part.elements()) : Tensor();
+                update(part, value, given, state, how);
+            },
+            [key](const ParameterSlice& part, const Tensor& value, Tensor& stored) {
+                round_stochastically(key, part.begin, value, stored);
+            });
+    });
 }
 
 void Optimizer::to_evaluation_values() {
     for (std::size_t i = 0; i < slices_.size(); ++i)
-        in_pieces(
-            i,
-            [&](const ParameterSlice&, const Tensor& value, std::int64_t, State& state) {
-                to_evaluation_value(value, state);
-            },
-            [](const ParameterSlice&, const Tensor& value, Tensor& stored) { copy(value, stored); });
+        with_state(i, Access::read, [&](State& whole) {
+            in_pieces(
+                i, whole,
+                [&](const ParameterSlice&, const Tensor& value, std::int64_t, State& state) {
+                    to_evaluation_value(value, state);
+                },
+                [](const ParameterSlice&, const Tensor& value, Tensor& stored) { copy(value, stored); });
+        });
 }
 
 }   // namespace trainer

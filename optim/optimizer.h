@@ -1,10 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "autograd/offload.h"
 #include "comm/parameter_slice.h"
 
 namespace trainer {
@@ -54,8 +57,9 @@ public:
     // Of the noise that rounds, and of what else a rule draws.
     void set_seed(std::uint64_t seed) { seed_ = seed; }
 
-    // Allocates the state at the parameters' place and sets it to where it begins, which may depend on the values.
-    void prepare();
+    // Allocates the state at the parameters' place and sets it to where it begins, which may depend on the values. With
+    // a store it waits there, and only the slice that is worked on is in memory.
+    void prepare(OffloadStore* store = nullptr);
 
     // One update of every slice with its gradient (f32, one-dimensional; undefined for zero) times `gradient_scale`
     // (the clip coefficient). Gradients are left as they are. Parameter::changed is the caller's.
@@ -67,7 +71,11 @@ public:
     std::int64_t steps() const { return steps_; }
     void set_steps(std::int64_t steps) { steps_ = steps; }   // when resuming
     const std::vector<ParameterSlice>& slices() const { return slices_; }
-    State& state(std::size_t slice) { return state_[slice]; }   // to be read and, when resuming, filled
+    // Calls `work` with a slice's state in memory, to be read and, when resuming, filled.
+    enum class Access { read, change };
+    void with_state(std::size_t slice, Access access, const std::function<void(State&)>& work);
+    State& state(std::size_t slice) { return state_[slice]; }   // where there is no store
+    OffloadStore* store() const { return store_; }
     virtual std::vector<StateTensor> state_tensors(const Parameter& parameter) const = 0;
 
     // Numbers that the rule keeps beside the tensors; to be saved and, when resuming, given back.
@@ -96,11 +104,13 @@ private:
     // Calls compute(part, value, begin, state) for parts of the slice, `begin` counted from its beginning, and stores
     // what it left in `value` by store(part, value, stored).
     template <typename Compute, typename Store>
-    void in_pieces(std::size_t slice, const Compute& compute, const Store& store);
+    void in_pieces(std::size_t slice, State& state, const Compute& compute, const Store& store);
 
     std::vector<ParameterSlice> slices_;
     std::vector<UpdatedSlice> updated_;
     std::vector<State> state_;
+    OffloadStore* store_ = nullptr;
+    std::vector<std::map<std::string, std::unique_ptr<Offloaded>>> waiting_;   // by slice, with a store
     std::int64_t steps_ = 0;
     double learning_rate_ = 0;   // of the step under way
     std::uint64_t seed_ = 0;

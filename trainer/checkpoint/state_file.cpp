@@ -13,6 +13,7 @@ namespace {
 
 // No longer than a few milliseconds, in which others who want memory may have to wait.
 constexpr std::size_t populated_at_once = 8 << 20;
+constexpr std::size_t read_back_at_once = 16 << 20;
 
 std::string value_name(const Parameter& parameter) { return "value." + parameter.name; }
 
@@ -76,6 +77,7 @@ StateCopy::StateCopy(Optimizer& optimizer, const std::vector<ParameterSlice>& sl
     const PurposeScope purpose(Purpose::workspace);
     for (const Parameter* parameter : whole)
         whole_[parameter] = Tensor::empty(parameter->shape, parameter->value.dtype(), parameter->value.place());
+    std::size_t largest = 0;   // piece that waits in a store
     for (const ParameterSlice& slice : slices) {
         const auto add = [&](const Source& source, const std::string& name, std::int64_t begin, std::int64_t elements,
                              DType dtype) {
@@ -96,18 +98,49 @@ StateCopy::StateCopy(Optimizer& optimizer, const std::vector<ParameterSlice>& sl
             const std::int64_t held = state.begin(optimizer.slices()[index]);
             add({slice, index, state.name, begin - held, end - held, pieces_.size()},
                 state_name(state, *slice.parameter), begin, end - begin, state.dtype);
+            if (!optimizer.store()) continue;
+            Piece& piece = pieces_.back();
+            piece.waiting = std::make_shared<Offloaded>(*optimizer.store(), piece.values);
+            piece.values.give_memory_back();
+            largest = std::max<std::size_t>(largest, piece.waiting->bytes());
         }
     }
+    if (largest > 0)
+        part_ = Tensor::empty(static_cast<std::int64_t>(std::min(largest, read_back_at_once)), DType::u8,
+                              pieces_.front().values.place());
 }
 
-Tensor StateCopy::values_of(const Source& source) const {
-    if (source.state.empty()) return source.slice.value();
-    return optimizer_.state(source.index).at(source.state).row_range(source.begin, source.end);
+void StateCopy::copy_values(const Source& source, Optimizer::State& state) const {
+    Piece piece = pieces_[source.piece];
+    const Tensor values =
+        source.state.empty() ? source.slice.value() : state.at(source.state).row_range(source.begin, source.end);
+    if (piece.waiting)
+        piece.waiting->write(values);
+    else
+        copy_as_is(values, piece.values);
 }
 
 void StateCopy::take() {
     for (auto& [parameter, values] : whole_) copy(parameter->value, values);
-    for (const Source& source : sources_) copy_as_is(values_of(source), pieces_[source.piece].values);
+    for (auto first = sources_.begin(); first != sources_.end();) {
+        const auto last =
+            std::find_if(first, sources_.end(), [&](const Source& one) { return one.index != first->index; });
+        optimizer_.with_state(first->index, Optimizer::Access::read, [&](Optimizer::State& state) {
+            for (; first != last; ++first) copy_values(*first, state);
+        });
+    }
+}
+
+void StateCopy::show(const Piece& piece,
+                     const std::function<void(std::int64_t begin, std::span<const std::byte> values)>& see) const {
+    if (!piece.waiting) return see(piece.begin, bytes_of(piece.values));
+    const auto size = static_cast<std::int64_t>(size_of(piece.values.dtype()));
+    const auto all = static_cast<std::int64_t>(piece.waiting->bytes());
+    for (std::int64_t begin = 0; begin < all; begin += part_.elements()) {
+        Tensor part = part_.row_range(0, std::min(part_.elements(), all - begin));
+        piece.waiting->read(part, static_cast<std::uint64_t>(begin));
+        see(piece.begin + begin / size, bytes_of(part));
+    }
 }
 
 void StateCopy::populate(const std::stop_token& stop) const {
@@ -119,7 +152,8 @@ void StateCopy::populate(const std::stop_token& stop) const {
         }
     };
     for (const auto& [parameter, values] : whole_) all(values);
-    for (const Source& source : sources_) all(pieces_[source.piece].values);
+    for (const Source& source : sources_)
+        if (!pieces_[source.piece].waiting) all(pieces_[source.piece].values);
 }
 
 const Tensor& StateCopy::value_of(const Parameter& parameter) const { return whole_.at(&parameter); }
@@ -138,7 +172,10 @@ std::vector<WrittenRanges> write_state(const std::filesystem::path& file, const 
     std::sort(in_order.begin(), in_order.end(), [&](auto* a, auto* b) { return place(a) < place(b); });
     SafetensorsRangeWriter writer(file, layout);
     if (write_head) writer.write_head();
-    for (const StateCopy::Piece* piece : in_order) writer.write(piece->tensor, piece->begin, bytes_of(piece->values));
+    for (const StateCopy::Piece* piece : in_order)
+        copy.show(*piece, [&](std::int64_t begin, std::span<const std::byte> values) {
+            writer.write(piece->tensor, begin, values);
+        });
     return writer.finish();
 }
 
@@ -148,13 +185,16 @@ void read_state(const std::filesystem::path& file, const std::vector<Parameter*>
     std::vector<SafetensorsRangeReader::Part> parts;
     for (const Parameter* parameter : trainable)
         parts.push_back({value_name(*parameter), 0, bytes_of(parameter->value)});
+    reader.read(parts);
     for (std::size_t i = 0; i < optimizer.slices().size(); ++i) {
         const ParameterSlice& slice = optimizer.slices()[i];
-        for (const StateTensor& state : optimizer.state_tensors(*slice.parameter))
-            parts.push_back(
-                {state_name(state, *slice.parameter), state.begin(slice), bytes_of(optimizer.state(i).at(state.name))});
+        optimizer.with_state(i, Optimizer::Access::change, [&](Optimizer::State& state) {
+            parts.clear();
+            for (const StateTensor& one : optimizer.state_tensors(*slice.parameter))
+                parts.push_back({state_name(one, *slice.parameter), one.begin(slice), bytes_of(state.at(one.name))});
+            reader.read(parts);
+        });
     }
-    reader.read(parts);
     for (Parameter* parameter : trainable) parameter->changed();
 }
 

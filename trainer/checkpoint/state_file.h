@@ -1,7 +1,10 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
+#include <memory>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -24,7 +27,7 @@ SafetensorsLayout state_layout(const std::vector<Parameter*>& trainable, const O
 class StateCopy {
 public:
     // `slices` must lie in the optimizer's own. Values of parameters in `whole` are copied whole, others by slice. All
-    // three must outlive the copying.
+    // three must outlive the copying. What the optimizer keeps in a store is copied there.
     StateCopy(Optimizer& optimizer, const std::vector<ParameterSlice>& slices, const std::vector<Parameter*>& whole);
 
     // Asks the system for the memory before it is used, so that no copying waits for it. Does nothing where the system
@@ -36,10 +39,14 @@ public:
     struct Piece {
         std::string tensor;
         std::int64_t begin = 0;   // elements
-        Tensor values;            // one-dimensional
+        Tensor values;            // one-dimensional; without memory where `waiting` has them
+        std::shared_ptr<Offloaded> waiting = {};
     };
     const std::vector<Piece>& pieces() const { return pieces_; }
     const Tensor& value_of(const Parameter& parameter) const;   // of one in `whole`
+    // Shows a piece's values, in parts where they wait in a store.
+    void show(const Piece& piece,
+              const std::function<void(std::int64_t begin, std::span<const std::byte> values)>& see) const;
 
 private:
     struct Source {
@@ -50,12 +57,13 @@ private:
         std::int64_t end;
         std::size_t piece;
     };
-    Tensor values_of(const Source& source) const;
+    void copy_values(const Source& source, Optimizer::State& state) const;
 
     Optimizer& optimizer_;
     std::map<const Parameter*, Tensor> whole_;
     std::vector<Piece> pieces_;
     std::vector<Source> sources_;   // of the pieces that no whole parameter holds
+    Tensor part_;                   // bytes of a piece that is read back; undefined without a store
 };
 
 // The parameters that a rank copies whole: rank 0, which writes the model's files, all that are trained.
