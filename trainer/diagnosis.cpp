@@ -110,7 +110,8 @@ void forget_gradients(CausalLm& model) {
 // Null when everything is finite.
 Node check_leaf(const FailedStep& step, const Batch& batch, const std::vector<std::int32_t>& rows,
                 std::int64_t step_count) {
-    const ForwardContext context{batch.layout, true, true, stepper_options(step.inputs.recipe).recompute};
+    const StepperOptions options = stepper_options(step.inputs.recipe);
+    const ForwardContext context{batch.layout, true, true, options.recompute, {}, nullptr, options.mlp_chunk};
     NumericCheck check(step.model);
     forget_gradients(step.model);
     {

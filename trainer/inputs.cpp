@@ -97,6 +97,15 @@ void check_schedule_fits(const ScheduleOptions& schedule, std::int64_t steps) {
             warmup, decay, steps);
 }
 
+// With micro_batch: auto the leaves are those of `set_micro_batch`, later.
+std::unique_ptr<StepPlan> make_plan(const Inputs& inputs) {
+    const TrainingOptions& training = inputs.recipe.training;
+    const std::int64_t leaf = training.micro_batch.automatic() ? 1 : training.micro_batch.rows;
+    return std::make_unique<StepPlan>(static_cast<std::int64_t>(inputs.rows.size()),
+                                      StepPlan::Options{training.batch, leaf, inputs.recipe.data.drop_last,
+                                                        static_cast<std::uint64_t>(training.seed)});
+}
+
 void read_data(Inputs& inputs) {
     const Recipe& recipe = inputs.recipe;
     const Node& config = inputs.base.snapshot.config;
@@ -114,9 +123,7 @@ void read_data(Inputs& inputs) {
     errors.raise();
 
     inputs.rows = pack(inputs.train.examples, recipe.data);
-    inputs.plan = std::make_unique<StepPlan>(
-        static_cast<std::int64_t>(inputs.rows.size()),
-        StepPlan::Options{recipe.training.batch, recipe.training.micro_batch, recipe.data.drop_last, seed});
+    inputs.plan = make_plan(inputs);
     inputs.total_steps =
         recipe.training.steps ? *recipe.training.steps : inputs.plan->total_steps(*recipe.training.epochs);
     if (recipe.training.epochs) check_schedule_fits(recipe.schedule, inputs.total_steps);
@@ -255,21 +262,34 @@ Batch make_leaf(const Inputs& inputs, const StepPlan::Step& planned, std::int64_
                       static_cast<std::uint64_t>(inputs.recipe.training.seed), planned.epoch);
 }
 
+void set_micro_batch(Inputs& inputs, std::int64_t rows) {
+    inputs.recipe.training.micro_batch.rows = rows;
+    inputs.plan = make_plan(inputs);
+}
+
+std::int64_t rows_of_full_step(const Inputs& inputs) {
+    return std::min(inputs.recipe.training.batch, static_cast<std::int64_t>(inputs.rows.size()));
+}
+
+std::int64_t leaves_of_full_step(const Inputs& inputs, std::int64_t micro_batch) {
+    return (rows_of_full_step(inputs) + micro_batch - 1) / micro_batch;
+}
+
 void check_ranks(const Inputs& inputs, int ranks) {
-    const TrainingOptions& training = inputs.recipe.training;
     require(ranks == 1 || !inputs.recipe.optimizer.in_backward, Exit::bad_recipe,
             "optimizer.in_backward: a step has one leaf, which one rank computes; start one rank instead of {}", ranks);
-    const std::int64_t rows = std::min(training.batch, static_cast<std::int64_t>(inputs.rows.size()));
-    const auto leaves = [&](std::int64_t micro_batch) { return (rows + micro_batch - 1) / micro_batch; };
-    if (leaves(training.micro_batch) >= ranks) return;
+    const std::int64_t rows = rows_of_full_step(inputs);
     require(rows >= ranks, Exit::bad_recipe, "training.batch: a step has {} rows, too few for {} ranks; start fewer",
             rows, ranks);
-    std::int64_t largest = training.micro_batch;
+    const MicroBatch micro_batch = inputs.recipe.training.micro_batch;
+    const auto leaves = [&](std::int64_t size) { return leaves_of_full_step(inputs, size); };
+    if (micro_batch.automatic() || leaves(micro_batch.rows) >= ranks) return;
+    std::int64_t largest = micro_batch.rows;
     while (leaves(largest) < ranks) --largest;
     fail(Exit::bad_recipe,
          "training.micro_batch: {} rows a step in leaves of {} are {} leaves, too few for {} ranks; the largest "
          "micro_batch that fits is {}",
-         rows, training.micro_batch, leaves(training.micro_batch), ranks, largest);
+         rows, micro_batch.rows, leaves(micro_batch.rows), ranks, largest);
 }
 
 }   // namespace trainer

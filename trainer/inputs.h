@@ -84,4 +84,10 @@ void require_regular_data(const Recipe& recipe, std::string_view reason);   // t
 // Error(bad_recipe) when a full step has fewer leaves than ranks.
 void check_ranks(const Inputs& inputs, int ranks);
 
+// Of a step that is not the last of an epoch.
+std::int64_t rows_of_full_step(const Inputs& inputs);
+std::int64_t leaves_of_full_step(const Inputs& inputs, std::int64_t micro_batch);
+// Cuts the steps into other leaves.
+void set_micro_batch(Inputs& inputs, std::int64_t rows);
+
 }   // namespace trainer

@@ -24,7 +24,7 @@ spdlog::logger& logger() {
 std::string memory_advice() {
     rlimit limit{};
     const bool limited = ::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
-    const std::string smaller = "make the work smaller (training.micro_batch, data.max_length)";
+    const std::string smaller = "make the work smaller (training.micro_batch, training.recompute, data.max_length)";
     if (!limited) return "; " + smaller;
     return format(" (address space is limited to {} MiB: ulimit -v); raise the limit or {}", limit.rlim_cur >> 20,
                   smaller);

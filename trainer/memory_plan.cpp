@@ -84,11 +84,18 @@ private:
     int size_;
 };
 
+// What is offloaded on the meta place only counts.
+class PlannedStore : public OffloadStore {
+public:
+    void write(std::uint64_t, std::span<const std::byte>) override { fail(Exit::internal, "written on meta"); }
+    void read(std::uint64_t, std::span<std::byte>) const override { fail(Exit::internal, "read on meta"); }
+};
+
 LargestLeaf largest_training_leaf(const Inputs& inputs) {
     const TrainingOptions& training = inputs.recipe.training;
     LargestLeaf largest(inputs.train.examples, inputs.rows);
     if (inputs.total_steps > scanned_rows / training.batch)
-        largest.consider_largest_rows(training.micro_batch);
+        largest.consider_largest_rows(training.micro_batch.rows);
     else
         for (std::int64_t step = 0; step < inputs.total_steps; ++step)
             for (const auto& leaf : inputs.plan->step(step).leaves) largest.consider(leaf);
@@ -115,19 +122,22 @@ MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks) {
         plan.trainable = model.parameters().elements(true);
         const auto objective = objectives().at(enum_name(recipe.task))();
         PlannedRanks planned(ranks);
-        Stepper stepper(model, *objective, planned, stepper_options(recipe), Place::meta());
+        PlannedStore store;
+        StepperOptions options = stepper_options(recipe);
+        if (recipe.training.offload == Offload::activations) options.offload = &store;
+        Stepper stepper(model, *objective, planned, options, Place::meta());
         const auto optimizer = make_optimizer(recipe.optimizer, stepper.slices());
-        optimizer->prepare();
+        optimizer->prepare(recipe.training.offload == Offload::optimizer ? &store : nullptr);
 
         const auto evaluate = [&] {
             const EvaluationValues values(model, *optimizer, stepper);
             for (const ValidationSet& set : inputs.valid)
-                evaluate_leaf(model, *objective, largest_evaluation_leaf(set, evaluation_batch(recipe)).on_meta());
+                evaluate_leaf(model, *objective, largest_evaluation_leaf(set, evaluation_batch(recipe)).on_meta(),
+                              options.mlp_chunk);
         };
         evaluate();
         const LargestLeaf largest = largest_training_leaf(inputs);
-        const std::int64_t batch_rows = std::min(recipe.training.batch, static_cast<std::int64_t>(inputs.rows.size()));
-        const std::int64_t leaves = (batch_rows + recipe.training.micro_batch - 1) / recipe.training.micro_batch;
+        const std::int64_t leaves = leaves_of_full_step(inputs, recipe.training.micro_batch.rows);
         const auto leaf = [&](std::int64_t) { return largest.on_meta(); };
         stepper.step(leaves, leaf, *optimizer, 0.0);
         if (inputs.total_steps > 1)
@@ -172,9 +182,12 @@ Node MemoryPlan::to_node() const {
 std::string MemoryPlan::table() const {
     std::string text = "memory plan (peak):";
     for (std::size_t i = 0; i < purpose_count; ++i)
-        if (use.peak_bytes[i] > 0)
+        if (use.peak_bytes[i] > 0 && static_cast<Purpose>(i) != Purpose::offloaded)
             text += format("\n  {} {}", name_of(static_cast<Purpose>(i)), bytes_text(use.peak_bytes[i]));
-    return text + format("\n  total {}", bytes_text(total()));
+    text += format("\n  total {}", bytes_text(total()));
+    if (use.peak_offloaded() > 0)
+        text += format("\nand in a file of the output folder {}", bytes_text(use.peak_offloaded()));
+    return text;
 }
 
 }   // namespace trainer

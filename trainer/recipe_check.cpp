@@ -43,15 +43,26 @@ void check_length(Recipe& recipe, const Node& document, Complaints& complaints) 
 
 void check_batch(Recipe& recipe, const Node& document, Complaints& complaints) {
     TrainingOptions& training = recipe.training;
-    if (training.micro_batch <= training.batch) return;
+    if (training.micro_batch.rows <= training.batch) return;
     const Node* micro_batch = written(document, "training", "micro_batch");
     if (micro_batch && !micro_batch->is_number()) return;   // complained about already
     if (micro_batch)
         Where{complaints, "training.micro_batch"}.complain(
             *micro_batch,
-            format("expected at most batch, which is {}, found {}", training.batch, training.micro_batch));
+            format("expected at most batch, which is {}, found {}", training.batch, training.micro_batch.rows));
     else
-        training.micro_batch = training.batch;
+        training.micro_batch.rows = training.batch;
+}
+
+void check_offload(const Recipe& recipe, const Node& document, Complaints& complaints) {
+    const TrainingOptions& training = recipe.training;
+    if (training.offload != Offload::activations || training.recompute == Recompute::block) return;
+    if (const Node* offload = written(document, "training", "offload"))
+        Where{complaints, "training.offload"}.complain(
+            *offload,
+            format("activations needs recompute: block, found {}: what is offloaded are the inputs of blocks, "
+                   "and only then nothing else of a block is kept",
+                   enum_name(training.recompute)));
 }
 
 // A number of steps that may be a fraction of the run.
@@ -162,11 +173,11 @@ void check_in_backward(const Recipe& recipe, const Node& document, Complaints& c
             format("expected training.clip_norm 0, found {}: a norm to clip by is known when all gradients are, and "
                    "then the first are applied",
                    training.clip_norm));
-    if (training.micro_batch < training.batch)
-        complain(
-            format("expected a step of one leaf: training.micro_batch is {} and batch {}, and the sum of several "
-                   "leaves is known after the last; make them equal",
-                   training.micro_batch, training.batch));
+    if (training.micro_batch.rows < training.batch)
+        complain(format(
+            "expected a step of one leaf: training.micro_batch is {} and batch {}, and the sum of several "
+            "leaves is known after the last; make them equal",
+            training.micro_batch.automatic() ? "auto" : format("{}", training.micro_batch.rows), training.batch));
     if (training.sharding != Sharding::none)
         complain(format("expected training.sharding none, found {}: what ranks share out is exchanged first",
                         enum_name(training.sharding)));
@@ -241,6 +252,7 @@ void check_eval(Recipe& recipe, const Node& document) {
 void check_recipe(Recipe& recipe, const Node& document, Complaints& complaints) {
     check_length(recipe, document, complaints);
     check_batch(recipe, document, complaints);
+    check_offload(recipe, document, complaints);
     check_schedule(recipe, document, complaints);
     check_optimizer(recipe, document, complaints);
     check_template(recipe, document, complaints);

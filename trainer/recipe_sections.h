@@ -88,9 +88,11 @@ struct TrainingOptions {
     std::optional<std::int64_t> steps;   // after reading, exactly one of steps and epochs is set
     std::optional<double> epochs;
     std::int64_t batch = 32;
-    std::int64_t micro_batch = 8;
+    MicroBatch micro_batch;
     Precision precision = Precision::bf16;
     Recompute recompute = Recompute::none;
+    Offload offload = Offload::none;
+    std::optional<std::int64_t> mlp_chunk;
     double clip_norm = 1.0;
     Determinism determinism = Determinism::automatic;
     Sharding sharding = Sharding::none;
@@ -103,9 +105,17 @@ struct TrainingOptions {
         field("steps", steps, "optimizer steps; 200 when neither steps nor epochs is given", between(1, 1e9));
         field("epochs", epochs, "passes over the data instead of steps; fractions are allowed", above(0), at_most(1e6));
         field("batch", batch, "rows (with packing: packs) per optimizer step", between(1, 1e6));
-        field("micro_batch", micro_batch, "rows computed at once; at most batch", between(1, 1e6), later_word("auto"));
+        field("micro_batch", micro_batch,
+              "rows computed at once; at most batch; auto: as many as fit into memory, decided before the run",
+              between(1, 1e6));
         field("precision", precision, "of activations and matrix products");
-        field("recompute", recompute, "what is computed again in backward to save memory");
+        field("recompute", recompute,
+              "what is computed again in backward to save memory: nothing, the outputs of norms and of the gated "
+              "activation, whole blocks; auto: the least that fits");
+        field("offload", offload,
+              "what waits in a file in the output folder instead of in memory: nothing, the inputs of blocks (with "
+              "recompute: block), or the optimizer's state");
+        field("mlp_chunk", mlp_chunk, "tokens that a feed-forward layer computes at once; null: all", at_least(1));
         field("clip_norm", clip_norm, "largest norm of the gradient; 0 measures without clipping", at_least(0));
         field("determinism", determinism,
               "strict: the same bits whatever the number of ranks; repeatable: for one number of ranks; "
@@ -120,7 +130,6 @@ struct TrainingOptions {
               "stop when so many steps in a row had a loss or gradient that is not finite; the ones before are skipped",
               between(1, 1e6));
         field("seed", seed, "of the order of the data, dropout and new weights", at_least(0));
-        field.later("offload", "leave the key out");
         field.later("grad_dtype", "gradients are f32");
     }
 };

@@ -145,6 +145,24 @@ Node FieldType<PackingStrategy>::schema(const Limits&) {
     return any_of({of_type("boolean"), schema_of<PackingSection>()});
 }
 
+// ---- training.micro_batch ---------------------------------------------------------------------------------------
+
+void FieldType<MicroBatch>::read(const Node& node, MicroBatch& out, const Where& where) {
+    if (node.is_string() && node.as_string() == "auto") {
+        out.rows = 0;
+    } else if (node.is_number()) {
+        FieldType<std::int64_t>::read(node, out.rows, where);
+    } else {
+        where.expected(node, expects(where.limits));
+    }
+}
+
+Node FieldType<MicroBatch>::schema(const Limits& limits) {
+    Node automatic = Node::map();
+    automatic.set("const", "auto");
+    return any_of({FieldType<std::int64_t>::schema(limits), std::move(automatic)});
+}
+
 // ---- intervals -------------------------------------------------------------------------------------------------
 
 void FieldType<Interval>::read(const Node& node, Interval& out, const Where& where) {

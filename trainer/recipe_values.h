@@ -20,6 +20,7 @@ enum class Task { sft };
 enum class Precision { f32, bf16 };
 enum class Determinism { automatic, strict, repeatable, fast };
 enum class Sharding { none, optimizer, gradients };
+enum class Offload { none, activations, optimizer };
 
 template <>
 struct EnumTable<Device> {
@@ -44,8 +45,9 @@ struct EnumTable<Precision> {
 template <>
 struct EnumTable<Recompute> {
     static constexpr std::pair<std::string_view, Recompute> names[] = {{"none", Recompute::none},
-                                                                       {"block", Recompute::block}};
-    static constexpr std::string_view later[] = {"norms", "auto"};
+                                                                       {"norms", Recompute::norms},
+                                                                       {"block", Recompute::block},
+                                                                       {"auto", Recompute::automatic}};
 };
 
 template <>
@@ -61,6 +63,12 @@ struct EnumTable<Sharding> {
     static constexpr std::pair<std::string_view, Sharding> names[] = {
         {"none", Sharding::none}, {"optimizer", Sharding::optimizer}, {"gradients", Sharding::gradients}};
     static constexpr std::string_view later[] = {"weights"};
+};
+
+template <>
+struct EnumTable<Offload> {
+    static constexpr std::pair<std::string_view, Offload> names[] = {
+        {"none", Offload::none}, {"activations", Offload::activations}, {"optimizer", Offload::optimizer}};
 };
 
 // What frozen weights may be stored as.
@@ -126,6 +134,22 @@ struct FieldType<PackingStrategy> {
     static Node write(PackingStrategy packing) { return Node(packing != PackingStrategy::none); }
     static Node schema(const Limits& limits);
     static std::string expects(const Limits&) { return "true, false or {strategy: best_fit}"; }
+};
+
+// training.micro_batch: a number of rows, or auto: as many as fit into memory, decided before the run
+// (trainer/memory_choice.h).
+struct MicroBatch {
+    std::int64_t rows = 8;   // 0: auto
+
+    bool automatic() const { return rows == 0; }
+};
+
+template <>
+struct FieldType<MicroBatch> {
+    static void read(const Node& node, MicroBatch& out, const Where& where);
+    static Node write(MicroBatch value) { return value.automatic() ? Node("auto") : Node(value.rows); }
+    static Node schema(const Limits& limits);
+    static std::string expects(const Limits& limits) { return FieldType<std::int64_t>::expects(limits) + ", or auto"; }
 };
 
 // eval.every, checkpoint.every: a number of steps, "epoch", or a fraction of the run.

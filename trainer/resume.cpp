@@ -1,5 +1,6 @@
 #include "trainer/resume.h"
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -82,6 +83,27 @@ std::optional<ResumePoint> find_resume_point(Communicator& ranks, const fs::path
         point.history = read_json(point.folder / "trainer_state.json").at("log_history");
     });
     return point;
+}
+
+std::optional<std::int64_t> recorded_micro_batch(Communicator& ranks, const fs::path& run_folder) {
+    std::int64_t rows = 0;
+    together(ranks, [&] {
+        if (ranks.rank() != 0) return;
+        fs::path recipe = run_folder / "recipe.yaml";
+        std::error_code ignored;
+        if (!fs::exists(recipe, ignored)) {
+            std::int64_t newest = 0;
+            for (const auto& entry : fs::directory_iterator(run_folder, ignored))
+                newest = std::max(newest, checkpoint_step(entry.path().filename().string()).value_or(0));
+            recipe = run_folder / checkpoint_name(newest) / "recipe.yaml";
+        }
+        if (!fs::exists(recipe, ignored)) return;
+        const Node* training = read_yaml(recipe).find("training");
+        const Node* recorded = training ? training->find("micro_batch") : nullptr;
+        if (recorded && recorded->is_integer()) rows = recorded->as_integer();
+    });
+    rows = sum(ranks, rows);
+    return rows > 0 ? std::optional(rows) : std::nullopt;
 }
 
 std::string changes_text(const fs::path& recipe, const Inputs& inputs) {

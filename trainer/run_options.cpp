@@ -21,10 +21,12 @@ Determinism determinism(const Recipe& recipe) {
 StepperOptions stepper_options(const Recipe& recipe) {
     const TrainingOptions& training = recipe.training;
     return {determinism(recipe), training.sharding, training.recompute, training.clip_norm,
-            recipe.optimizer.in_backward};
+            recipe.optimizer.in_backward, training.mlp_chunk.value_or(0)};
 }
 
-std::int64_t evaluation_batch(const Recipe& recipe) { return recipe.eval.batch.value_or(recipe.training.micro_batch); }
+std::int64_t evaluation_batch(const Recipe& recipe) {
+    return recipe.eval.batch.value_or(recipe.training.micro_batch.rows);
+}
 
 std::string rows_text(const Inputs& inputs) {
     const char* word = inputs.recipe.data.packing == PackingStrategy::none ? "row" : "pack";

@@ -58,7 +58,7 @@ Sums forward_backward(const CausalLm& model, const Objective& objective, const B
 }
 
 ForwardContext Stepper::training_context(const Batch& batch, std::function<void(std::size_t)> block_done) const {
-    return {batch.layout, true, true, options_.recompute, std::move(block_done)};
+    return {batch.layout, true, true, options_.recompute, std::move(block_done), options_.offload, options_.mlp_chunk};
 }
 
 Stepper::Result Stepper::step(std::int64_t leaves, const std::function<Batch(std::int64_t)>& leaf, Optimizer& optimizer,
@@ -110,9 +110,10 @@ Stepper::Result Stepper::step_in_backward(const Batch& batch, Optimizer& optimiz
     return result;
 }
 
-Sums evaluate_leaf(const CausalLm& model, const Objective& objective, const Batch& batch) {
+Sums evaluate_leaf(const CausalLm& model, const Objective& objective, const Batch& batch, std::int64_t mlp_chunk) {
     const NotRecording pause;
-    const ForwardContext context{batch.layout};
+    ForwardContext context{batch.layout};
+    context.mlp_chunk = mlp_chunk;
     return sums_of(objective.forward(model, batch, context), objective.count(batch), batch);
 }
 

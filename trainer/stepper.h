@@ -30,6 +30,8 @@ struct StepperOptions {
     Recompute recompute = Recompute::none;
     double clip_norm = 1.0;     // 0: measure only
     bool in_backward = false;   // steps of one leaf of one rank, without clipping: trainer/backward_update.h
+    std::int64_t mlp_chunk = 0;
+    OffloadStore* offload = nullptr;   // of activations
 };
 
 // One optimizer step: leaves forward and backward, gradients summed over leaves and ranks, clipped, applied. The same
@@ -80,7 +82,7 @@ Sums forward_backward(const CausalLm& model, const Objective& objective, const B
                       const std::function<void(double)>& before_backward = {});
 
 // The sums of one leaf without recording anything; dropout off.
-Sums evaluate_leaf(const CausalLm& model, const Objective& objective, const Batch& batch);
+Sums evaluate_leaf(const CausalLm& model, const Objective& objective, const Batch& batch, std::int64_t mlp_chunk = 0);
 
 // What a rank found for one of all leaves.
 struct LeafResult {

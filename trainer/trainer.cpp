@@ -53,7 +53,7 @@ void round_frozen(ParameterSet& parameters, DType dtype) {
 }
 
 Trainer::Trainer(const Inputs& inputs, Communicator& ranks, OutputFolder* output,
-                 std::map<std::string, std::string> identity)
+                 std::map<std::string, std::string> identity, std::uint64_t offloaded)
     : inputs_(inputs),
       ranks_(ranks),
       output_(output),
@@ -61,16 +61,29 @@ Trainer::Trainer(const Inputs& inputs, Communicator& ranks, OutputFolder* output
       requests_(ranks, inputs.recipe.output),
       identity_(std::move(identity)) {
     const Recipe& recipe = inputs.recipe;
+    const Offload offload = recipe.training.offload;
+    if (offload != Offload::none) open_store(offloaded);
     CausalLm& model = *declared_.model;
     model.prepare(Place::cpu(), compute_dtype(recipe), longest_document(inputs));
     load_parameters(model.parameters(), *inputs.base.snapshot.weights, inputs.base.snapshot.base);
     round_frozen(model.parameters(), base_dtype(recipe.model, inputs.base.snapshot));
     if (declared_.peft) declared_.peft->initialise(static_cast<std::uint64_t>(recipe.training.seed));
     objective_ = objectives().at(enum_name(recipe.task))();
-    stepper_ = std::make_unique<Stepper>(model, *objective_, ranks, stepper_options(recipe), Place::cpu());
+    StepperOptions options = stepper_options(recipe);
+    if (offload == Offload::activations) options.offload = store_.get();
+    stepper_ = std::make_unique<Stepper>(model, *objective_, ranks, options, Place::cpu());
     optimizer_ = make_optimizer(recipe.optimizer, stepper_->slices(), static_cast<std::uint64_t>(recipe.training.seed));
-    optimizer_->prepare();
+    optimizer_->prepare(offload == Offload::optimizer ? store_.get() : nullptr);
     state_.optimizer_numbers = optimizer_->numbers();
+}
+
+// A file has all its bytes from now on, so that what is left for checkpoints is counted without them.
+void Trainer::open_store(std::uint64_t bytes) {
+    const std::filesystem::path folder = inputs_.recipe.output;
+    together(ranks_, [&] {
+        require_free_space(folder, bytes);
+        store_ = make_file_store(folder, bytes);
+    });
 }
 
 void Trainer::resume(const ResumePoint& point) {
@@ -273,7 +286,8 @@ std::optional<Sums> Trainer::evaluate(const ValidationSet& set) {
     std::vector<LeafResult> mine;
     for (std::int64_t i = range.begin; i < range.end && !StopRequests::signalled(); ++i) {
         const Batch batch = make_batch(set.data.examples, set.rows, leaves[static_cast<std::size_t>(i)], 0, 0);
-        mine.push_back({i, evaluate_leaf(*declared_.model, *objective_, batch)});
+        mine.push_back(
+            {i, evaluate_leaf(*declared_.model, *objective_, batch, inputs_.recipe.training.mlp_chunk.value_or(0))});
     }
     const std::vector<LeafResult> all = gather_results(ranks_, mine);
     if (all.size() < leaves.size()) return std::nullopt;
@@ -361,7 +375,7 @@ std::string Trainer::trainer_state_text() const {
     const CausalLmShape& shape = declared_.model->shape();
     const auto without_embeddings = declared_.model->parameters().elements(false) - shape.vocabulary * shape.hidden;
     state.total_flos = 6.0 * static_cast<double>(state_.input_tokens) * static_cast<double>(without_embeddings);
-    state.train_batch_size = recipe.training.micro_batch;
+    state.train_batch_size = recipe.training.micro_batch.rows;
     return trainer::trainer_state_text(state);
 }
 

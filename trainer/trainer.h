@@ -22,9 +22,10 @@ namespace trainer {
 class Trainer {
 public:
     // Allocates the model and reads the base weights. `output` is the opened folder of the run at rank 0 and null at
-    // the others; `identity` as in trainer/identity.h. What is given must outlive the trainer.
+    // the others; `identity` as in trainer/identity.h; `offloaded`: bytes that the plan says. What is given must
+    // outlive the trainer.
     Trainer(const Inputs& inputs, Communicator& ranks, OutputFolder* output,
-            std::map<std::string, std::string> identity);
+            std::map<std::string, std::string> identity, std::uint64_t offloaded = 0);
 
     // Goes on from a checkpoint instead of from the beginning. Once, before `run`.
     void resume(const ResumePoint& point);
@@ -47,6 +48,7 @@ private:
     bool speaks() const { return output_ != nullptr; }
     void say(const std::string& line) const;
     std::filesystem::path metrics_file() const;   // "" where nothing is written
+    void open_store(std::uint64_t bytes);
     void start();
     void check_disk() const;
     void train_step();
@@ -73,6 +75,7 @@ private:
     Communicator& ranks_;
     OutputFolder* output_;
     DeclaredModel declared_;
+    std::unique_ptr<OffloadStore> store_;   // where something is offloaded
     std::unique_ptr<Objective> objective_;
     std::unique_ptr<Stepper> stepper_;
     std::unique_ptr<Optimizer> optimizer_;

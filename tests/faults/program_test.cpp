@@ -56,7 +56,7 @@ protected:
     }
 
     // Fails every `stride`-th call that changes the run's folder and resumes.
-    void fail_and_resume(const std::string& fault, int stride) {
+    void fail_and_resume(const std::string& fault, int stride, const std::string& options = "") {
         ASSERT_EQ(run("", ""), 0) << get_text(*folder_ / "log");
         const std::string expected = result();
         const fs::path fired = *folder_ / "fired";
@@ -72,12 +72,12 @@ protected:
                     "DISK_FAULT_ROOT='" +
                         (*folder_ / "out").string() + "' DISK_FAULT=" + fault + " DISK_FAULT_AT=" + std::to_string(at) +
                         " DISK_FAULT_FIRED='" + fired.string() + "'",
-                    "");
+                    options);
             if (!fs::exists(fired)) break;
             // An error may also come while the folder is made (73), or be of no account (0).
             EXPECT_TRUE(fault == "kill" ? code == 137 : code == 74 || code == 73 || code == 0) << code;
             unnoticed += code == 0;
-            ASSERT_EQ(run("", "--resume"), 0) << get_text(*folder_ / "log");
+            ASSERT_EQ(run("", options + " --resume"), 0) << get_text(*folder_ / "log");
             ASSERT_TRUE(result() == expected);
         }
         EXPECT_GE(faults, 10);
@@ -89,6 +89,12 @@ protected:
 
 TEST_F(ProgramFaults, KilledThenResumed) { fail_and_resume("kill", 23); }
 TEST_F(ProgramFaults, DiskErrorThenResumed) { fail_and_resume("io_error", 31); }
+TEST_F(ProgramFaults, FullDiskWhileOptimizerIsOffloaded) {
+    fail_and_resume("no_space", 67, "training.offload=optimizer");
+}
+TEST_F(ProgramFaults, DiskErrorWhileActivationsAreOffloaded) {
+    fail_and_resume("io_error", 43, "training.recompute=block training.offload=activations");
+}
 
 }   // namespace
 }   // namespace trainer::test

@@ -91,6 +91,17 @@ TEST_F(Commands, CheckAsJson) {
     EXPECT_EQ(complaints[0].at("errors").size(), 2u);
 }
 
+TEST_F(Commands, CheckShowsWhatMemoryDecides) {
+    const std::vector<std::string> open = {"check", "recipe.yaml", "training.micro_batch=auto",
+                                           "training.recompute=auto"};
+    EXPECT_THAT(run(open).out, testing::HasSubstr("\ndecided by memory: recompute none, micro_batch 4\n"));
+    std::vector<std::string> as_json = open;
+    as_json.emplace_back("--json");
+    const Node plan = json_lines(run(as_json).out).at(0).at("plan");
+    EXPECT_EQ(plan.at("recompute").as_string(), "none");
+    EXPECT_EQ(plan.at("micro_batch").as_integer(), 4);
+}
+
 TEST_F(Commands, CheckForPeople) {
     const ProgramResult result = run({"check", "recipe.yaml"});
     EXPECT_EQ(result.code, 0) << result.err;

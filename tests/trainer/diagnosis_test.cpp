@@ -134,7 +134,7 @@ TEST(Diagnosis, NamesTokenAndRowOfAnEmbedding) {
 // A member of a group that is multiplied at once, and its row of the weight, by the column of the output.
 TEST(Diagnosis, NamesTheLayerOfABlock) {
     const TinyProject project;
-    for (const char* recompute : {"training.recompute=none", "training.recompute=block"}) {
+    for (const char* recompute : {"training.recompute=none", "training.recompute=norms", "training.recompute=block"}) {
         const Inputs inputs = project.inputs({recompute});
         Patient patient(inputs);
         patient.set("model.layers.1.self_attn.v_proj.weight", 3 * 32, 4 * 32, nan_value);
@@ -169,7 +169,7 @@ TEST(Diagnosis, AnOpWithoutWeightsHasItsBlocksName) {
 // Zeros times huge weights are zeros on the way forward; on the way back the weights meet a gradient.
 TEST(Diagnosis, NamesWhatHappensOnTheWayBack) {
     const TinyProject project;
-    for (const char* recompute : {"training.recompute=none", "training.recompute=block"}) {
+    for (const char* recompute : {"training.recompute=none", "training.recompute=norms", "training.recompute=block"}) {
         SCOPED_TRACE(recompute);
         const Inputs inputs = project.inputs({recompute, "peft=null"});
         Patient patient(inputs);

@@ -22,8 +22,9 @@ TEST(Identity, SaysWhatChangesTheResult) {
     EXPECT_EQ(changes({"peft.targets=[q_proj]"}), "peft.targets: \"all-linear\" -> [\"q_proj\"]\n");
     EXPECT_EQ(changes({"eval.patience=4"}), "eval.patience: null -> 4\neval.every: nothing -> 50\n");
     EXPECT_NE(changes({"peft=null"}).find("peft.rank: 4 -> nothing"), std::string::npos);
-    for (const char* harmless : {"logging.every=5", "checkpoint.keep=9", "checkpoint.every=epoch", "eval.every=3",
-                                 "training.recompute=block", "training.sharding=gradients"})
+    for (const char* harmless :
+         {"logging.every=5", "checkpoint.keep=9", "checkpoint.every=epoch", "eval.every=3", "training.recompute=block",
+          "training.offload=optimizer", "training.sharding=gradients"})
         EXPECT_EQ(changes({harmless}), "") << harmless;
     const auto at_every = [&](const char* every) {   // evaluations move the learning rate
         return resolved(project.inputs({"schedule={name: reduce_on_plateau}", every}).recipe);

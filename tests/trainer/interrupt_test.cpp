@@ -1,4 +1,5 @@
 // Ctrl-C and full disks: nothing half-written stays behind.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -148,6 +149,23 @@ TEST(FullDisk, IsAnErrorOfItsOwn) {
         ::umount(disk.c_str());
         fs::remove(disk);
     }
+}
+
+// The optimizer's state of all weights needs more than the disk has, which is said before the first step.
+TEST(FullDisk, WhereTheOptimizerIsOffloadedTo) {
+    if (::geteuid() != 0) GTEST_SKIP() << "mounting a small disk needs root";
+    const ScratchFolder folder;
+    write_setup(folder.path());
+    const fs::path disk = folder / "disk";
+    fs::create_directory(disk);
+    if (::mount("none", disk.c_str(), "tmpfs", 0, "size=128k") != 0)
+        GTEST_SKIP() << "this machine does not let us mount";
+    const ProgramResult result = run_program(
+        {"run", "recipe.yaml", "output=disk/out", "peft=null", "training.offload=optimizer"}, folder.path());
+    EXPECT_EQ(result.code, 74) << result.out;
+    EXPECT_THAT(result.err, testing::MatchesRegex("error: disk/out: needs [0-9.]+ KiB, [0-9.]+ KiB free on .*\n"));
+    EXPECT_EQ(result.out.find("step 1"), std::string::npos);
+    ::umount(disk.c_str());
 }
 
 TEST(FullDisk, OfStandardOutputIsSeen) {

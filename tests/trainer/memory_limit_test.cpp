@@ -56,6 +56,35 @@ TEST_F(MemoryLimit, EndsWithOneSentenceWhateverItIs) {
     }
 }
 
+// The plan and its margin are compared with the limit before anything is trained.
+TEST_F(MemoryLimit, IsDecidedBeforeTheFirstStep) {
+    const std::vector<std::string> open = {"run", "recipe.yaml", "training.micro_batch=auto",
+                                           "training.recompute=auto"};
+    int refused = 0;
+    ProgramResult result;
+    for (std::size_t limit = 100; limit < 4096; limit += limit / 10) {
+        SCOPED_TRACE(limit);
+        result = run(open, limit, 1);
+        if (result.code == 0) break;
+        if (result.err.find("the plan needs") == std::string::npos) continue;   // not even that far
+        ++refused;
+        EXPECT_EQ(result.code, 81);
+        EXPECT_THAT(
+            result.err,
+            testing::MatchesRegex(
+                "error: out of memory: with recompute: block and micro_batch: 1 the plan needs [0-9.]+ .iB "
+                "\\(weights .*\\), with the margin [0-9.]+ MiB, and the limit of address space \\(ulimit -v\\) "
+                "leaves [0-9.]+ .*B \\(address space is limited to [0-9]+ MiB: ulimit -v\\); raise the limit or "
+                "make the work smaller \\(training.micro_batch, training.recompute, data.max_length\\)\n"));
+        EXPECT_THAT(result.out, testing::Not(HasSubstr("step 1")));
+        EXPECT_FALSE(std::filesystem::exists(folder / "out"));
+    }
+    EXPECT_EQ(result.code, 0) << result.err;
+    EXPECT_GE(refused, 3);
+    EXPECT_THAT(result.out, HasSubstr("decided by memory: recompute none, micro_batch 4 (the limit of address space "
+                                      "(ulimit -v) leaves "));
+}
+
 TEST_F(MemoryLimit, ThreadsThatCannotBeHad) {
     const ProgramResult result = run({"run", "recipe.yaml"}, 300, 500);
     EXPECT_EQ(result.code, 71);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "comm/solo.h"
 #include "tests/support/thread_ranks.h"
 #include "tests/trainer/training.h"
 
@@ -23,9 +24,9 @@ void expect_true_plan(TinyProject& project, const std::vector<std::string>& over
 
 TEST(MemoryPlan, HoldsForTheTinyModel) {
     TinyProject project;
-    for (const char* extra : {"training.precision=f32", "training.precision=bf16", "training.recompute=block",
-                              "training.seed=1", "training.seed=2", "training.seed=3", "peft=null",
-                              "training.micro_batch=1", "training.determinism=repeatable"})
+    for (const char* extra : {"training.precision=f32", "training.precision=bf16", "training.recompute=norms",
+                              "training.recompute=block", "training.seed=1", "training.seed=2", "training.seed=3",
+                              "peft=null", "training.micro_batch=1", "training.determinism=repeatable"})
         expect_true_plan(project, {"training.steps=8", "checkpoint.every=null", extra});
     // the plan counts every token as trained on, which shows in a model of two layers
     expect_true_plan(project, {"training.steps=8", "checkpoint.every=null", "data.packing=true"}, 1.2);
@@ -52,6 +53,51 @@ TEST(MemoryPlan, HoldsForEveryOptimizer) {
         project, {"training.steps=8", "checkpoint.every=1", "peft=null", "optimizer={name: schedule_free_adamw}"}, 1.7);
 }
 
+// What waits in a file is no part of the total, and both are what the run has.
+void expect_true_offload(const std::vector<std::string>& overrides, const std::vector<std::string>& offload,
+                         double most) {
+    TinyShape shape;
+    shape.hidden = 128;
+    shape.layers = 6;
+    shape.intermediate = 256;
+    TinyProject project(16, shape);
+    const FinishedRun plain = project.run(overrides);
+    std::vector<std::string> with = overrides;
+    with.insert(with.end(), offload.begin(), offload.end());
+    expect_true_plan(project, with, most);
+    const FinishedRun run = project.run(with);
+    const auto measured = static_cast<double>(run.outcome.memory.peak_offloaded());
+    EXPECT_GT(measured, 0);
+    EXPECT_GE(static_cast<double>(run.planned_offloaded), measured);
+    EXPECT_LE(static_cast<double>(run.planned_offloaded), 1.3 * measured);
+    EXPECT_LT(run.planned_bytes, plain.planned_bytes);
+    EXPECT_EQ(plain.planned_offloaded, 0u);
+}
+
+TEST(MemoryPlan, HoldsForWhatIsOffloaded) {
+    const std::vector<std::string> few = {"training.steps=4", "checkpoint.every=null"};
+    const std::vector<std::string> full = {"training.steps=6", "checkpoint.every=2", "peft=null"};
+    const std::vector<std::string> optimizer = {"training.offload=optimizer"};
+    expect_true_offload(few, optimizer, 1.15);
+    expect_true_offload(full, optimizer, 1.6);
+    std::vector<std::string> blocks = few;
+    blocks.emplace_back("training.recompute=block");
+    expect_true_offload(blocks, {"training.offload=activations"}, 1.15);
+}
+
+TEST(MemoryPlan, HoldsForChunksOfTheFeedForwardLayer) {
+    TinyShape shape;
+    shape.intermediate = 1024;
+    TinyProject project(16, shape);
+    const auto planned = [&](const char* chunk) {
+        const std::vector<std::string> overrides = {"training.steps=4", "checkpoint.every=null",
+                                                    "training.micro_batch=4", chunk};
+        expect_true_plan(project, overrides);
+        return plan_memory(project.inputs(overrides), *make_solo()).total();
+    };
+    EXPECT_LT(2 * planned("training.mlp_chunk=32"), planned("training.mlp_chunk=null"));
+}
+
 TEST(MemoryPlan, HoldsForAMediumModel) {
     TinyShape shape;
     shape.hidden = 256;
@@ -61,8 +107,8 @@ TEST(MemoryPlan, HoldsForAMediumModel) {
     shape.vocabulary = 4096;
     shape.tied = false;
     TinyProject project(16, shape);
-    for (const char* extra : {"training.precision=f32", "training.precision=bf16", "training.recompute=block",
-                              "data.packing=true", "peft=null"})
+    for (const char* extra : {"training.precision=f32", "training.precision=bf16", "training.recompute=norms",
+                              "training.recompute=block", "data.packing=true", "peft=null"})
         expect_true_plan(project, {"training.steps=4", "checkpoint.every=null", extra});
 }
 

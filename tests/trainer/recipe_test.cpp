@@ -58,6 +58,8 @@ training:
   micro_batch: 8
   precision: bf16
   recompute: none
+  offload: none
+  mlp_chunk: null
   clip_norm: 1.0
   determinism: auto
   sharding: none
@@ -126,7 +128,7 @@ output: o
     EXPECT_EQ(two.peft->adapter.targets.names, (std::vector<std::string>{"q_proj", "v_proj"}));
     EXPECT_FALSE(two.training.steps);
     EXPECT_EQ(two.training.epochs, 0.5);
-    EXPECT_EQ(two.training.micro_batch, 3);   // at most batch
+    EXPECT_EQ(two.training.micro_batch.rows, 3);   // at most batch
     EXPECT_EQ(two.optimizer.rule.as<AdamWOptions>().betas[0], 0.8);
     EXPECT_EQ(two.schedule.name, ScheduleKind::linear);
     EXPECT_EQ(two.eval.every, (Interval{Interval::Unit::fraction, 0.25}));

@@ -65,9 +65,52 @@ TEST(Run, RecomputeChangesNoBit) {
     for (const char* precision : {"training.precision=f32", "training.precision=bf16"})
         for (const char* packing : {"data.packing=false", "data.packing=true"}) {
             SCOPED_TRACE(std::string(precision) + " " + packing);
-            expect_equal_bits(project.run({precision, packing, "training.steps=3"}),
-                              project.run({precision, packing, "training.steps=3", "training.recompute=block"}));
+            const FinishedRun kept = project.run({precision, packing, "training.steps=3"});
+            for (const char* recompute : {"training.recompute=norms", "training.recompute=block"})
+                expect_equal_bits(kept, project.run({precision, packing, "training.steps=3", recompute}));
         }
+}
+
+// Within the bounds of another order of sums; the parts are equal to themselves in bits however they are computed.
+TEST(Run, ChunksOfTheFeedForwardLayerAreClose) {
+    const Threads restore;
+    TinyProject project;
+    for (const char* peft :
+         {"peft.dropout=0.3", "peft={method: dora, rank: 4, dropout: 0.2}", "peft={method: ia3}", "peft=null"}) {
+        SCOPED_TRACE(peft);
+        const FinishedRun whole = project.run({peft, "training.steps=4"});
+        for (const char* chunk : {"training.mlp_chunk=1", "training.mlp_chunk=7", "training.mlp_chunk=64"})
+            expect_close(whole, project.run({peft, "training.steps=4", chunk}), 1e-5);
+        expect_close(whole, project.run({peft, "training.steps=4", "training.mlp_chunk=100000"}), 0);
+        const FinishedRun chunked = project.run({peft, "training.steps=4", "training.mlp_chunk=13"});
+        for (const char* recompute : {"training.recompute=norms", "training.recompute=block"})
+            expect_equal_bits(chunked, project.run({peft, "training.steps=4", "training.mlp_chunk=13", recompute}));
+        omp_set_num_threads(3);
+        expect_equal_bits(chunked, project.run({peft, "training.steps=4", "training.mlp_chunk=13"}));
+        omp_set_num_threads(1);
+    }
+}
+
+TEST(Run, OffloadingChangesNoBit) {
+    TinyProject project;
+    for (const char* precision : {"training.precision=f32", "training.precision=bf16"})
+        for (const char* peft : {"peft.dropout=0.3", "peft=null"}) {
+            const FinishedRun kept = project.run({precision, peft, "checkpoint.every=2"});
+            expect_equal_bits(kept, project.run({precision, peft, "checkpoint.every=2", "training.offload=optimizer"}));
+            expect_equal_bits(kept, project.run({precision, peft, "checkpoint.every=2", "training.recompute=block",
+                                                 "training.offload=activations"}));
+        }
+}
+
+TEST(Run, OffloadingChangesNoBitOfAnyOptimizer) {
+    TinyProject project;
+    for (const char* name : {"adamw_8bit", "sgd", "lion", "adafactor", "muon", "schedule_free_adamw"}) {
+        SCOPED_TRACE(name);
+        const std::string optimizer = std::string("optimizer={name: ") + name + "}";
+        const FinishedRun kept = project.run({"peft=null", "training.steps=3", optimizer});
+        expect_equal_bits(kept,
+                          project.run({"peft=null", "training.steps=3", optimizer, "training.offload=optimizer"}));
+    }
 }
 
 TEST(Run, AccumulationIsABiggerBatch) {
@@ -177,7 +220,7 @@ TEST(Run, MetricsAndStateHaveTheirKeys) {
                                 "mean_token_accuracy", "entropy", "trained_tokens", "tokens_per_second", "step_seconds",
                                 "memory", "ranks", "local_tokens"));
     EXPECT_THAT(keys_of(run.steps[0].at("memory")),
-                ElementsAre("weights", "gradients", "optimizer", "activations", "workspace", "data"));
+                ElementsAre("weights", "gradients", "optimizer", "activations", "workspace", "data", "offloaded"));
     std::vector<std::int64_t> evaluated;
     for (const Node& line : run.evaluations) {
         EXPECT_THAT(keys_of(line), ElementsAre("step", "epoch", "eval_loss", "eval_mean_token_accuracy", "eval_entropy",

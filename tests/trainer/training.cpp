@@ -37,11 +37,13 @@ FinishedRun TinyProject::run(const std::vector<std::string>& overrides) {
     OutputFolder output(made.recipe.output);
     FinishedRun finished;
     const auto ranks = make_solo();
-    finished.planned_bytes = plan_memory(made, *ranks).total();
+    const MemoryPlan plan = plan_memory(made, *ranks);
+    finished.planned_bytes = plan.total();
+    finished.planned_offloaded = plan.use.peak_offloaded();
     reset_memory_peak(Place::cpu());
     {
         output.open();
-        Trainer trainer(made, *ranks, &output, identity_of(made));
+        Trainer trainer(made, *ranks, &output, identity_of(made), finished.planned_offloaded);
         finished.outcome = trainer.run();
     }
     for (Node& line : json_lines(get_text(output.path() / "metrics.jsonl")))

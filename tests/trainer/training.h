@@ -16,6 +16,7 @@ namespace trainer::test {
 struct FinishedRun {
     Trainer::Outcome outcome;
     std::size_t planned_bytes = 0;
+    std::size_t planned_offloaded = 0;
     std::vector<Node> steps;         // lines of metrics.jsonl
     std::vector<Node> evaluations;   // the others
     std::string weights;             // bytes of the adapter or model file

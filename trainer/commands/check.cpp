@@ -8,7 +8,7 @@
 #include "trainer/commands/command.h"
 #include "trainer/commands/recipe_arguments.h"
 #include "trainer/log.h"
-#include "trainer/memory_plan.h"
+#include "trainer/memory_choice.h"
 #include "trainer/output_folder.h"
 #include "trainer/run_options.h"
 
@@ -55,12 +55,32 @@ Inputs checked_inputs(const RecipeArguments& arguments) {
     return check_inputs(std::move(recipe), [&] { OutputFolder proved(output); });
 }
 
+// The plan, with what the recipe leaves to memory decided for this machine. It may not be the one that trains: a recipe
+// that says all itself is only warned about.
+MemoryPlan decided_plan(Inputs& inputs) {
+    const auto alone = make_solo();
+    const MemoryLeft left = memory_left_for(*alone);
+    if (leaves_memory_open(inputs.recipe)) return choose_memory(inputs, *alone, left);
+    MemoryPlan plan = plan_memory(inputs, *alone);
+    if (plan.total() > left.bytes)
+        log_warning(format("the run would not start here: its plan needs {}, and {} leaves {}",
+                           bytes_text(plan.total()), left.bound, bytes_text(left.bytes)));
+    return plan;
+}
+
+Node plan_node(Inputs& inputs) {
+    Node plan = decided_plan(inputs).to_node();
+    plan.set("recompute", enum_name(inputs.recipe.training.recompute));
+    plan.set("micro_batch", inputs.recipe.training.micro_batch.rows);
+    return plan;
+}
+
 int check_as_json(const RecipeArguments& arguments) {
     Node out = Node::map();
     int code = 0;
     try {
-        const Inputs inputs = checked_inputs(arguments);
-        out.set("plan", plan_memory(inputs, *make_solo()).to_node());
+        Inputs inputs = checked_inputs(arguments);
+        out.set("plan", plan_node(inputs));
         out.set("data", data_node(inputs));
         out.set("errors", Node::list());
     } catch (const Error& error) {
@@ -77,14 +97,16 @@ int check_as_json(const RecipeArguments& arguments) {
 }
 
 int check_for_people(const RecipeArguments& arguments) {
-    const Inputs inputs = checked_inputs(arguments);
+    Inputs inputs = checked_inputs(arguments);
     for (const std::string& warning : warnings_of(inputs)) log_warning(warning);
     print_report("training data", inputs.train.report);
     for (const ValidationSet& set : inputs.valid)
         print_report(set.name.empty() ? "validation data" : "validation data " + set.name, set.data.report);
     std::printf("steps: %lld, %lld an epoch over %s\n", static_cast<long long>(inputs.total_steps),
                 static_cast<long long>(inputs.plan->steps_per_epoch()), rows_text(inputs).c_str());
-    const MemoryPlan plan = plan_memory(inputs, *make_solo());
+    const bool open = leaves_memory_open(inputs.recipe);
+    const MemoryPlan plan = decided_plan(inputs);
+    if (open) std::printf("decided by memory: %s\n", memory_choice_text(inputs.recipe).c_str());
     std::printf("parameters: %lld, %lld trained\n%s\n%s: no mistakes found\n", static_cast<long long>(plan.parameters),
                 static_cast<long long>(plan.trainable), plan.table().c_str(), arguments.path.c_str());
     return 0;

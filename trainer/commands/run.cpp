@@ -22,6 +22,7 @@
 #include "trainer/identity.h"
 #include "trainer/interrupt.h"
 #include "trainer/log.h"
+#include "trainer/memory_choice.h"
 #include "trainer/receipt.h"
 #include "trainer/run_options.h"
 #include "trainer/trainer.h"
@@ -125,13 +126,31 @@ Start prepare(Communicator& ranks, const RunArguments& arguments) {
         start.inputs = check_inputs(std::move(recipe), [&] {
             if (ranks.rank() == 0) start.output = std::make_unique<OutputFolder>(output, use);
         });
-        check_ranks(start.inputs, ranks.size());
         start.identity = identity_of(start.inputs);
     });
     std::map<std::string, std::string> agreed = start.identity;
     agreed["output"] = std::filesystem::absolute(start.inputs.recipe.output).lexically_normal().string();
     agree_on_identity(ranks, agreed);
     return start;
+}
+
+// The micro_batch that auto was when the run began changes bits, so it stays.
+void take_recorded(Communicator& ranks, Start& start) {
+    if (!start.inputs.recipe.training.micro_batch.automatic()) return;
+    if (const auto rows = recorded_micro_batch(ranks, start.inputs.recipe.output)) set_micro_batch(start.inputs, *rows);
+}
+
+// What the recipe leaves to the machine's memory is decided, and becomes part of the result's identity.
+MemoryPlan decide(Communicator& ranks, Start& start) {
+    const bool open = leaves_memory_open(start.inputs.recipe);
+    const MemoryLeft left = memory_left_for(ranks);
+    const MemoryPlan plan = choose_memory(start.inputs, ranks, left);
+    keep_pool_within(left);
+    start.identity["recipe"] = recipe_digest(start.inputs.recipe);
+    if (open && start.output)
+        std::printf("decided by memory: %s (%s leaves %s)\n", memory_choice_text(start.inputs.recipe).c_str(),
+                    left.bound.c_str(), bytes_text(left.bytes).c_str());
+    return plan;
 }
 
 // A finished run whose files are not those it wrote is not finished.
@@ -211,15 +230,16 @@ int report_stop(const Start& start, const Trainer::Outcome& outcome) {
 }
 
 int run_as_rank(Communicator& ranks, const RunArguments& arguments) {
-    const Start start = prepare(ranks, arguments);
+    Start start = prepare(ranks, arguments);
+    if (arguments.resume) take_recorded(ranks, start);
     if (arguments.resume && already_finished(ranks, start)) return 0;
-    const MemoryPlan plan = plan_memory(start.inputs, ranks);
+    const MemoryPlan plan = decide(ranks, start);
     introduce(ranks, start, plan);
     together(ranks, [&] {
         if (start.output) start.output->open();
     });
     const auto point = resume_point(ranks, start, arguments);
-    Trainer trainer(start.inputs, ranks, start.output.get(), start.identity);
+    Trainer trainer(start.inputs, ranks, start.output.get(), start.identity, plan.use.peak_offloaded());
     if (point) trainer.resume(*point);
     const Trainer::Outcome outcome = train(trainer, ranks);
     ignore_signals_from_now();

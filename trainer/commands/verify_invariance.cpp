@@ -49,9 +49,8 @@ public:
         BitComparison bits(plan_.run("1 thread", with_threads(1)));
         for (const int threads : other_threads())
             bits.add(plan_.run(format("{} threads", threads), with_threads(threads)));
-        const bool plain = recipe_.training.recompute == Recompute::none;
-        bits.add(plan_.run(plain ? "recompute block" : "recompute none",
-                           plan_.command({plain ? "training.recompute=block" : "training.recompute=none"})));
+        for (const Recompute recompute : {Recompute::none, Recompute::norms, Recompute::block})
+            if (recompute != recipe_.training.recompute) bits.add(with_recompute(recompute));
         for (const std::int64_t rows : other_leaves()) {
             const std::string key = "training.micro_batch=" + std::to_string(rows);
             add_close(bits.reference(), plan_.run(format("micro_batch {}", rows), plan_.command({key})));
@@ -67,6 +66,11 @@ private:
         return command;
     }
 
+    RunRecord with_recompute(Recompute recompute) const {
+        const std::string name(enum_name(recompute));
+        return plan_.run("recompute " + name, plan_.command({"training.recompute=" + name, "training.offload=none"}));
+    }
+
     static std::set<int> other_threads() {
         std::set<int> counts = {2, 3, static_cast<int>(std::thread::hardware_concurrency())};
         counts.erase(0);
@@ -77,9 +81,9 @@ private:
     // Half and double, where they are others and possible.
     std::set<std::int64_t> other_leaves() const {
         const TrainingOptions& training = recipe_.training;
-        std::set<std::int64_t> rows = {std::max<std::int64_t>(1, training.micro_batch / 2),
-                                       std::min(training.batch, 2 * training.micro_batch)};
-        rows.erase(training.micro_batch);
+        std::set<std::int64_t> rows = {std::max<std::int64_t>(1, training.micro_batch.rows / 2),
+                                       std::min(training.batch, 2 * training.micro_batch.rows)};
+        rows.erase(training.micro_batch.rows);
         return rows;
     }
 
@@ -164,8 +168,8 @@ std::function<int()> define_verify_invariance(CLI::App& app) {
     const auto arguments = std::make_shared<VerifyArguments>();
     arguments->declare(app, 1);
     app.footer(
-        "Runs the first steps of the recipe with 1, 2, 3 and as many threads as there are cores, with and\n"
-        "without recomputation (equal in bits), with half and twice the micro_batch, and a step of its first\n"
+        "Runs the first steps of the recipe with 1, 2, 3 and as many threads as there are cores, with every\n"
+        "kind of recomputation (equal in bits), with half and twice the micro_batch, and a step of its first\n"
         "rows packed and not packed (equal within a printed bound), in a temporary folder (TMPDIR, else beside\n"
         "the recipe's output). Exit codes: 0 equal, 70 different.");
     return [arguments] { return InvarianceVerification(*arguments).run(); };

@@ -38,7 +38,7 @@ std::vector<std::string> sample_rows(const Recipe& recipe, std::int64_t rows, co
         node.set("format", source.format);
         sources.push_back(std::move(node));
     }
-    const std::int64_t micro_batch = std::min(recipe.training.micro_batch, written);
+    const std::int64_t micro_batch = std::min(recipe.training.micro_batch.rows, written);
     return {"data.train=" + to_json(sources), "training.batch=" + std::to_string(written),
             "training.micro_batch=" + std::to_string(micro_batch)};
 }

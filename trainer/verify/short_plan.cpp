@@ -1,8 +1,10 @@
 #include "trainer/verify/short_plan.h"
 
 #include "comm/environment.h"
+#include "comm/solo.h"
 #include "configs/error.h"
 #include "configs/json.h"
+#include "trainer/memory_choice.h"
 
 namespace trainer {
 
@@ -19,7 +21,12 @@ Inputs checked(const std::string& path, const std::vector<std::string>& override
     require_regular(path, reason);
     Recipe recipe = load_recipe(path, overrides);
     require_regular_data(recipe, reason);
-    return check_inputs(std::move(recipe), [] {});
+    Inputs inputs = check_inputs(std::move(recipe), [] {});
+    if (leaves_memory_open(inputs.recipe)) {   // decided once for all runs
+        const auto alone = make_solo();
+        choose_memory(inputs, *alone, memory_left_for(*alone));
+    }
+    return inputs;
 }
 
 }   // namespace
@@ -42,6 +49,9 @@ RunCommand ShortPlan::command(const std::vector<std::string>& more) const {
         "training.steps=" + steps, "training.epochs=null", "checkpoint.every=" + steps, "checkpoint.keep=1",
         "checkpoint.best=false",   "eval.every=" + half,   "eval.patience=null"};
     command.overrides.insert(command.overrides.end(), cut.begin(), cut.end());
+    const TrainingOptions& training = inputs_.recipe.training;
+    command.overrides.push_back("training.recompute=" + std::string(enum_name(training.recompute)));
+    command.overrides.push_back("training.micro_batch=" + std::to_string(training.micro_batch.rows));
     if (inputs_.recipe.schedule.warmup > static_cast<double>(steps_)) command.overrides.push_back("schedule.warmup=1");
     command.overrides.insert(command.overrides.end(), more.begin(), more.end());
     command.overrides.push_back("output=" + to_json(Node(command.output.string())));

@@ -36,6 +36,10 @@ TEST(Mistakes, Recipe) {
          "recipe.yaml:7:19)"},
         {"micro_batch above batch", run_recipe, edited("micro_batch: 2", "micro_batch: 9"), 78,
          "error: recipe.yaml:7:45: training.micro_batch: expected at most batch, which is 4, found 9"},
+        {"activations offloaded without recompute", run_recipe, edited("steps: 3", "steps: 3, offload: activations"),
+         78,
+         "error: recipe.yaml:7:31: training.offload: activations needs recompute: block, found none: what is offloaded "
+         "are the inputs of blocks, and only then nothing else of a block is kept"},
         {"output is the model", run_recipe, edited("output: out", "output: model"), 78,
          "error: recipe.yaml:8:9: output: this is the model's own path; choose another folder"},
         {"required keys missing", run_recipe, with_file("recipe.yaml", "task: sft\n"), 78,

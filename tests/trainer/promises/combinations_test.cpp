@@ -57,7 +57,7 @@ const std::array<Axis, axis_count>& axes() {
           {"muon", {"optimizer={name: muon, lr: 1e-2}"}},
           {"apollo", {"optimizer={name: apollo, lr: 1e-2, rank: 8, renew_every: 2}"}},
           {"schedule_free_adamw", {"optimizer={name: schedule_free_adamw, lr: 5e-3}"}}}},
-        {"recompute", {{"none", {}}, {"block", {"training.recompute=block"}}}},
+        {"recompute", {{"none", {}}, {"norms", {"training.recompute=norms"}}, {"block", {"training.recompute=block"}}}},
     }};
     return all;
 }
