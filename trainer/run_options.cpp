@@ -20,7 +20,8 @@ Determinism determinism(const Recipe& recipe) {
 
 StepperOptions stepper_options(const Recipe& recipe) {
     const TrainingOptions& training = recipe.training;
-    return {determinism(recipe), training.sharding, training.recompute, training.clip_norm,
+    return {determinism(recipe),          training.sharding,
+            training.recompute,           training.clip_norm,
             recipe.optimizer.in_backward, training.mlp_chunk.value_or(0)};
 }
 
