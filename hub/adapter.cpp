@@ -39,8 +39,7 @@ AdapterConfig read_config(const fs::path& path, std::vector<std::string>& notes)
 
 // Tensors of methods that are not read here: what they change would be left out silently.
 bool is_unknown_part(std::string_view name) {
-    constexpr std::array<std::string_view, 6> parts = {".lora_B.bias", ".trainable_tokens_delta", ".token_adapter.",
-                                                       ".lora_E",      ".lora_ranknum",           ".base_layer.lora_"};
+    constexpr std::array<std::string_view, 4> parts = {".lora_B.bias", ".lora_E", ".lora_ranknum", ".base_layer.lora_"};
     return std::any_of(parts.begin(), parts.end(),
                        [name](std::string_view part) { return name.find(part) != std::string_view::npos; });
 }

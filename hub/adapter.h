@@ -41,6 +41,8 @@ struct AdapterConfig {
     std::string bias = "none";   // none, all, lora_only
     bool use_rslora = false;
     bool use_dora = false;
+    std::vector<std::int64_t> token_indices;   // trainable_token_indices: of the input embedding, or by module
+    std::vector<std::pair<std::string, std::vector<std::int64_t>>> token_indices_by_module;
 
     std::vector<std::string> feedforward;   // suffixes; ia3: modules whose input is scaled
     std::string feedforward_regex;

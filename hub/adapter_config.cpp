@@ -68,6 +68,15 @@ struct Reader {
         if (!node->is_number()) mismatch(key, "a number");
         return node->as_number();
     }
+    std::vector<std::int64_t> integers(std::string_view key, const Node& list) const {
+        std::vector<std::int64_t> result;
+        if (!list.is_list()) mismatch(key, "a list of integers");
+        for (const Node& item : list.as_list()) {
+            if (!item.is_integer()) mismatch(key, "a list of integers");
+            result.push_back(item.as_integer());
+        }
+        return result;
+    }
     std::vector<std::string> texts(std::string_view key) const {
         std::vector<std::string> result;
         const Node* node = find(key);
@@ -121,6 +130,7 @@ constexpr std::string_view known_keys[] = {"peft_type",
                                            "rank_pattern",
                                            "alpha_pattern",
                                            "use_dora",
+                                           "trainable_token_indices",
                                            "feedforward_modules",
                                            "init_ia3_weights",
                                            "megatron_core",
@@ -134,9 +144,9 @@ constexpr std::string_view known_keys[] = {"peft_type",
 
 // Keys that change what the adapter computes: only their default can be read.
 constexpr std::string_view refused_keys[] = {
-    "lora_bias",    "use_qalora",     "trainable_token_indices", "target_parameters", "layer_replication",
-    "arrow_config", "use_bdlora",     "alora_invocation_tokens", "velora_config",     "monteclora_config",
-    "kasa_config",  "megatron_config"};
+    "lora_bias",         "use_qalora",  "target_parameters",       "layer_replication",
+    "arrow_config",      "use_bdlora",  "alora_invocation_tokens", "velora_config",
+    "monteclora_config", "kasa_config", "megatron_config"};
 
 bool is_listed(std::string_view key, std::span<const std::string_view> keys) {
     return std::find(keys.begin(), keys.end(), key) != keys.end();
@@ -169,12 +179,24 @@ void check_supported(const Reader& reader) {
                 reader.where, init->as_string());
 }
 
+Node list_of(const std::vector<std::int64_t>& numbers) {
+    Node::List list;
+    for (const std::int64_t number : numbers) list.emplace_back(number);
+    return Node(std::move(list));
+}
+
+Node token_indices(const AdapterConfig& config) {
+    if (!config.token_indices.empty()) return list_of(config.token_indices);
+    if (config.token_indices_by_module.empty()) return Node();
+    Node map = Node::map();
+    for (const auto& [module, ids] : config.token_indices_by_module) map.set(module, list_of(ids));
+    return map;
+}
+
 Node lora_keys(const AdapterConfig& config) {
     Node ranks = Node::map(), alphas = Node::map();
     for (const auto& [pattern, rank] : config.rank_pattern) ranks.set(pattern, rank);
     for (const auto& [pattern, alpha] : config.alpha_pattern) alphas.set(pattern, whole_or_real(alpha));
-    Node::List layers;
-    for (const std::int64_t layer : config.layers_to_transform) layers.emplace_back(layer);
 
     Node node;
     node.set("alpha_pattern", std::move(alphas));
@@ -184,7 +206,7 @@ Node lora_keys(const AdapterConfig& config) {
     node.set("init_lora_weights", true);
     node.set("layer_replication", nullptr);
     node.set("layers_pattern", list_or_null(config.layers_pattern));
-    node.set("layers_to_transform", layers.empty() ? Node() : Node(std::move(layers)));
+    node.set("layers_to_transform", config.layers_to_transform.empty() ? Node() : list_of(config.layers_to_transform));
     node.set("loftq_config", Node::map());
     node.set("lora_alpha", whole_or_real(config.alpha));
     node.set("lora_bias", false);
@@ -196,7 +218,7 @@ Node lora_keys(const AdapterConfig& config) {
     node.set("r", config.rank);
     node.set("rank_pattern", std::move(ranks));
     node.set("target_parameters", nullptr);
-    node.set("trainable_token_indices", nullptr);
+    node.set("trainable_token_indices", token_indices(config));
     node.set("use_dora", config.use_dora);
     node.set("use_qalora", false);
     node.set("use_rslora", config.use_rslora);
@@ -260,17 +282,16 @@ AdapterConfig parse_adapter_config(const Node& document, const std::string& wher
                 entry.key, entry.value.describe());
         config.alpha_pattern.emplace_back(entry.key, entry.value.as_number());
     }
-    if (const Node* layers = reader.find("layers_to_transform")) {
-        if (layers->is_integer()) {
-            config.layers_to_transform.push_back(layers->as_integer());
-        } else {
-            if (!layers->is_list()) reader.mismatch("layers_to_transform", "an integer or a list of integers");
-            for (const Node& layer : layers->as_list()) {
-                if (!layer.is_integer()) reader.mismatch("layers_to_transform", "a list of integers");
-                config.layers_to_transform.push_back(layer.as_integer());
-            }
-        }
-    }
+    if (const Node* layers = reader.find("layers_to_transform"); layers && layers->is_integer())
+        config.layers_to_transform.push_back(layers->as_integer());
+    else if (layers)
+        config.layers_to_transform = reader.integers("layers_to_transform", *layers);
+    if (const Node* tokens = reader.find("trainable_token_indices"); tokens && tokens->is_map())
+        for (const auto& entry : tokens->as_map())
+            config.token_indices_by_module.emplace_back(entry.key,
+                                                        reader.integers("trainable_token_indices", entry.value));
+    else if (tokens)
+        config.token_indices = reader.integers("trainable_token_indices", *tokens);
     config.layers_pattern = reader.texts("layers_pattern");
     if (const std::string bias = reader.text("bias"); !bias.empty()) config.bias = bias;
     config.use_rslora = reader.flag("use_rslora");

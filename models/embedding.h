@@ -15,8 +15,8 @@
 
 namespace trainer {
 
-// Token embedding (V, C) with a slot for a low-rank adapter; as_head() gives the same weight as a tied output layer,
-// which adapters and replacements of the embedding leave alone, as in PEFT.
+// Token embedding (V, C) with slots for a low-rank adapter and for trained rows; as_head() gives the same weight as a
+// tied output layer, which has the trained rows too, but not the adapter nor a replacement, as in PEFT.
 class Embedding {
 public:
     // x += scale · (columns of A picked by the ids)ᵀ Bᵀ, with A (r, V) and B (C, r).
@@ -40,6 +40,9 @@ public:
         weight_ = make_weight({&parameter_}, storage, compute, place);
         head_.weight = weight_.get();
         head_.dense = {{0, parameter_.shape.rows(), &parameter_, nullptr}};
+        if (replaced_rows) replaced_rows->rows->value = Tensor::empty(replaced_rows->rows->shape, DType::f32, place);
+        head_with_rows_ = head_;
+        if (replaced_rows) head_with_rows_.replaced = {*replaced_rows};
         if (Parameter* other = parameter_.replacement)
             replaced_ =
                 std::make_unique<DenseWeight>(std::vector<Parameter*>{other}, other->trained_dtype, compute, place);
@@ -53,20 +56,31 @@ public:
         if (!context.adapters) return embedding(ids, *weight_, &parameter_, compute_);
         const Tensor x = replaced_ ? embedding(ids, *replaced_, parameter_.replacement, compute_)
                                    : embedding(ids, *weight_, &parameter_, compute_);
+        if (replaced_rows) return replace_rows(x, ids, *replaced_rows);
         return adapter ? embedding_low_rank(x, ids, *adapter->a, *adapter->b, adapter->scale) : x;
     }
-    const LinearTerms& as_head() const { return head_; }
+    const LinearTerms& as_head(const ForwardContext& context) const {
+        return context.adapters ? head_with_rows_ : head_;
+    }
+    // The base's own values (N, C) f32 of the rows picked by ids (N) i32.
+    Tensor original_rows(const Tensor& ids) const {
+        Tensor rows = Tensor::empty({ids.elements(), parameter_.shape.columns()}, DType::f32, weight_->place());
+        weight_->rows(ids, rows);
+        return rows;
+    }
     const Shape& shape() const { return parameter_.shape; }
     Parameter& weight() const { return parameter_; }
 
     const std::string name;
     std::optional<LowRankRows> adapter;
+    std::optional<ReplacedRows> replaced_rows;   // not together with an adapter
 
 private:
     Parameter& parameter_;
     std::unique_ptr<Weight> weight_;
     std::unique_ptr<DenseWeight> replaced_;   // what a replacement of the parameter computes with
     LinearTerms head_;
+    LinearTerms head_with_rows_;
     DType compute_ = DType::f32;
 };
 

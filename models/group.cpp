@@ -70,6 +70,12 @@ bool LinearGroup::prepare_member(Member& member, Place place, DType compute) {
     member.terms = {member.replaced ? member.replaced.get() : linear.rows.get(), {}, {}};
     member.terms.dense.push_back({0, linear.out_features, in_use(linear.weight), in_use(linear.bias)});
     member.form.reset();
+    if (auto& replaced = linear.replaced_rows) {
+        check(members_.size() == 1 && !linear.adapter, "{}: replaced rows beside others", linear.name);
+        replaced->rows->value = Tensor::empty(replaced->rows->shape, DType::f32, place);
+        member.terms.replaced = {*replaced};
+        with_adapters_.replaced = {*replaced};
+    }
     if (linear.adapter) {
         linear.adapter->prepare(place);
         member.form = linear.adapter->form();

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 
@@ -74,6 +75,7 @@ public:
     Parameter* const weight;
     Parameter* bias = nullptr;
     std::unique_ptr<Adapter> adapter;
+    std::optional<ReplacedRows> replaced_rows;   // of an output layer, alone in its group and without an adapter
     std::unique_ptr<Weight> rows;   // its rows of the group's weight, without adapters; there after the group's prepare
 };
 

@@ -149,7 +149,7 @@ public:
     }
 
     const LinearTerms& head(const ForwardContext& context) const override {
-        return head_ ? head_->terms(context) : embedding_.as_head();
+        return head_ ? head_->terms(context) : embedding_.as_head(context);
     }
     const CausalLmShape& shape() const override { return config_.shape; }
     std::string block_scope(std::size_t block) const override { return format("model.layers.{}", block); }

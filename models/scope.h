@@ -11,6 +11,15 @@ namespace trainer {
 class Linear;
 class Embedding;
 
+// Whether `end` is the path of a module or the end of it after a dot: "mlp.up_proj" of "model.layers.0.mlp.up_proj".
+inline bool is_path_end(std::string_view path, std::string_view end) {
+    return path.ends_with(end) &&
+           (path.size() == end.size() || (!end.empty() && path[path.size() - end.size() - 1] == '.'));
+}
+
+// The path of the layer that makes the logits, where a model has one of its own.
+inline constexpr std::string_view head_name = "lm_head";
+
 // What the constructor of a model declares: parameters by hub name, and every Linear and Embedding for adapters and
 // quantisation.
 struct Declarations {

@@ -1,5 +1,11 @@
 #include "peft/adapter_config.h"
 
+#include <algorithm>
+#include <regex>
+#include <string_view>
+
+#include "configs/error.h"
+
 namespace trainer {
 
 namespace {
@@ -17,7 +23,50 @@ TrainedBias bias_of(const std::string& name) {
     return name == "all" ? TrainedBias::all : name == "lora_only" ? TrainedBias::lora_only : TrainedBias::none;
 }
 
+// Keys of a recipe that adapter_config.json calls otherwise.
+constexpr std::pair<std::string_view, std::string_view> file_keys[] = {
+    {"targets", "target_modules"}, {"exclude", "exclude_modules"}, {"rank", "r"},
+    {"alpha", "lora_alpha"},       {"dropout", "lora_dropout"},    {"init", "init_lora_weights"},
+    {"rslora", "use_rslora"},      {"dora", "use_dora"},           {"feedforward", "feedforward_modules"}};
+
+template <typename Number>
+void drop_idle(PatternMap<Number>& patterns, const std::vector<std::string>& modules, std::vector<std::string>& idle) {
+    PatternMap<Number> kept;
+    for (const auto& entry : patterns.entries)
+        if (std::any_of(modules.begin(), modules.end(),
+                        [&](const std::string& module) { return is_pattern_match(entry.first, module); }))
+            kept.entries.push_back(entry);
+        else
+            idle.push_back(entry.first);
+    patterns = std::move(kept);
+}
+
 }   // namespace
+
+std::vector<std::string> drop_idle_patterns(AdapterOptions& options, const std::vector<std::string>& modules) {
+    std::vector<std::string> idle;
+    drop_idle(options.rank_pattern, modules, idle);
+    drop_idle(options.alpha_pattern, modules, idle);
+    return idle;
+}
+
+void with_options_of(const std::string& folder, const std::function<void()>& run) {
+    try {
+        run();
+    } catch (const std::regex_error& error) {
+        fail(Exit::bad_data, "{}/adapter_config.json: rank_pattern or alpha_pattern is no regular expression: {}",
+             folder, error.what());
+    } catch (const Error& error) {
+        const std::string_view text = error.what();
+        constexpr std::string_view section = "peft.";
+        if (error.code() != Exit::bad_recipe || !text.starts_with(section)) throw;
+        const std::size_t end = text.find(':');
+        std::string_view key = text.substr(section.size(), end - section.size());
+        for (const auto& [ours, theirs] : file_keys)
+            if (key == ours) key = theirs;
+        fail(Exit::bad_data, "{}/adapter_config.json: {}{}", folder, key, text.substr(end));
+    }
+}
 
 AdapterConfig adapter_config(const AdapterOptions& options, const Selection& selected) {
     AdapterConfig config;
@@ -37,6 +86,8 @@ AdapterConfig adapter_config(const AdapterOptions& options, const Selection& sel
     config.bias = enum_name(options.bias);
     config.use_rslora = options.rslora;
     config.use_dora = options.dora;
+    config.token_indices = options.trainable_token_indices.ids;
+    config.token_indices_by_module = options.trainable_token_indices.by_module;
     return config;
 }
 
@@ -60,6 +111,7 @@ AdapterOptions adapter_options(const AdapterConfig& config) {
     options.bias = bias_of(config.bias);
     options.rslora = config.use_rslora;
     options.dora = config.use_dora;
+    options.trainable_token_indices = {config.token_indices, config.token_indices_by_module};
     return options;
 }
 

@@ -178,7 +178,8 @@ CombinedAdapter combine_adapters(const std::vector<std::filesystem::path>& folde
         const AdapterOptions own = adapter_options(file.config());
         for (const AdapterModule& module : file.modules()) {
             const Names names = tensor_names(module);
-            const double scale = low_rank_scale(own, module.name, module.rank);
+            double scale = 0;
+            with_options_of(folders[i].string(), [&] { scale = low_rank_scale(own, module.name, module.rank); });
             modules[module.name].push_back(
                 {i, module, options.weights[i] * scale, read(file, names.a), read(file, names.b)});
         }

@@ -54,12 +54,10 @@ public:
         selected_ = select_targets(model, options_);
         require(selected_.embeddings.empty(), Exit::bad_recipe,
                 "peft.targets: ia3 scales linear layers; leave the embedding out");
+        refuse_head(selected_, "peft.method");
         find_feedforward();
         for (const auto& parameter : model.parameters.all()) parameter->trainable = false;
         for (Linear* linear : selected_.linears) {
-            require(linear->name != "lm_head", Exit::bad_recipe,
-                    "peft.targets: the output layer is computed piece by piece with the loss, where only low-rank "
-                    "adapters take part; leave lm_head out");
             auto adapter = std::make_unique<Ia3Adapter>(*linear, scales_input(*linear), model.parameters);
             factors_.push_back(&adapter->factors());
             linear->adapter = std::move(adapter);

@@ -9,6 +9,7 @@
 #include "peft/dora_adapter.h"
 #include "peft/low_rank_values.h"
 #include "peft/targets.h"
+#include "peft/trained_tokens.h"
 #include "peft/whole_copies.h"
 
 namespace trainer {
@@ -21,12 +22,16 @@ public:
 
     void attach(Declarations& model) override {
         selected_ = select_targets(model, options_);
+        check_patterns(options_.rank_pattern, module_names(selected_), "peft.rank_pattern");
+        check_patterns(options_.alpha_pattern, module_names(selected_), "peft.alpha_pattern");
         check_combination();
         for (const auto& parameter : model.parameters.all()) parameter->trainable = false;
         for (Linear* linear : selected_.linears) attach(*linear, model.parameters);
         for (Embedding* embedding : selected_.embeddings) attach(*embedding, model.parameters);
         copies_.attach(model, options_, selected_);
-        trained_.insert(trained_.end(), copies_.parameters().begin(), copies_.parameters().end());
+        tokens_.attach(model, options_);
+        for (const auto& some : {copies_.parameters(), tokens_.parameters()})
+            trained_.insert(trained_.end(), some.begin(), some.end());
     }
 
     void initialise(std::uint64_t seed) override {
@@ -38,6 +43,7 @@ public:
             fill_normal(*embedding->adapter->b, 1, seed);
         }
         copies_.initialise();
+        tokens_.initialise();
     }
 
     const std::vector<Parameter*>& parameters() const override { return trained_; }
@@ -122,11 +128,7 @@ private:
         if (!options_.dora) return;
         require(selected_.embeddings.empty(), Exit::bad_recipe,
                 "peft.dora: only linear layers have lengths of rows to train; leave the embedding out of targets");
-        for (const Linear* linear : selected_.linears)
-            require(
-                linear->name != "lm_head", Exit::bad_recipe,
-                "peft.dora: the output layer is computed piece by piece with the loss, where only low-rank adapters "
-                "take part; leave lm_head out of targets");
+        refuse_head(selected_, "peft.dora");
     }
 
     // The tensor of `parameter` becomes [parameter; initial].
@@ -165,6 +167,7 @@ private:
     Selection selected_;
     std::vector<LowRankAdapter*> adapters_;   // owned by the slots
     WholeCopies copies_;
+    TrainedTokens tokens_;
     std::vector<Parameter*> trained_;
 };
 

@@ -21,6 +21,19 @@ void add_rows(Tensor& weight, const Embedding::LowRankRows& rows) {
     gemm(Cpu{}, weight, rows.a->value, true, scaled, true, true);
 }
 
+// Row ids[k] of weight = row k of the others.
+void put_rows(Tensor& weight, const ReplacedRows& replaced) {
+    const auto* from = replaced.rows->value.data<float>();
+    const std::int64_t columns = weight.columns();
+    for (std::size_t k = 0; k < replaced.ids.size(); ++k)
+        std::copy_n(from + static_cast<std::int64_t>(k) * columns, columns,
+                    weight.data<float>() + replaced.ids[k] * columns);
+}
+
+void allocate(const std::optional<ReplacedRows>& replaced) {
+    if (replaced) replaced->rows->value = Tensor::empty(replaced->rows->shape, DType::f32);
+}
+
 }   // namespace
 
 MergedModel::MergedModel(Declarations& model, const SavedAdapter& adapter, const WeightSource& base)
@@ -29,9 +42,11 @@ MergedModel::MergedModel(Declarations& model, const SavedAdapter& adapter, const
         linears_[linear->weight->name] = linear;
         if (linear->bias) linears_[linear->bias->name] = linear;
         if (linear->adapter) linear->adapter->prepare(Place::cpu());
+        allocate(linear->replaced_rows);
     }
     for (Embedding* embedding : model.embeddings) {
         embeddings_[embedding->name + ".weight"] = embedding;
+        allocate(embedding->replaced_rows);
         if (!embedding->adapter) continue;
         for (Parameter* part : {embedding->adapter->a, embedding->adapter->b})
             part->value = Tensor::empty(part->shape, DType::f32);
@@ -42,7 +57,7 @@ MergedModel::MergedModel(Declarations& model, const SavedAdapter& adapter, const
 
 bool MergedModel::needs_untying() const {
     const bool own_head = std::any_of(model_.linears.begin(), model_.linears.end(),
-                                      [](const Linear* linear) { return linear->name == "lm_head"; });
+                                      [](const Linear* linear) { return linear->name == head_name; });
     if (own_head) return false;
     return std::any_of(embeddings_.begin(), embeddings_.end(), [&](const auto& one) {
         return one.second->adapter || model_.parameters.find(one.first)->replacement;
@@ -55,6 +70,16 @@ Tensor MergedModel::original(const Parameter& parameter) const {
     return values;
 }
 
+void MergedModel::merge(const Linear& linear, const Parameter& parameter, Tensor& values) {
+    const bool is_weight = &parameter == linear.weight;
+    if (is_weight && linear.replaced_rows) put_rows(values, *linear.replaced_rows);
+    if (!linear.adapter) return;
+    if (is_weight)
+        linear.adapter->merge_weight(values);
+    else
+        linear.adapter->merge_bias(values);
+}
+
 Tensor MergedModel::merged(const Parameter& parameter) const {
     Tensor values;
     if (parameter.replacement) {
@@ -63,13 +88,11 @@ Tensor MergedModel::merged(const Parameter& parameter) const {
     } else {
         values = original(parameter);
     }
-    if (const auto found = embeddings_.find(parameter.name); found != embeddings_.end()) {
-        if (found->second->adapter) add_rows(values, *found->second->adapter);
-    } else if (const auto linear = linears_.find(parameter.name); linear != linears_.end() && linear->second->adapter) {
-        if (&parameter == linear->second->weight)
-            linear->second->adapter->merge_weight(values);
-        else
-            linear->second->adapter->merge_bias(values);
+    if (const auto embedding = embeddings_.find(parameter.name); embedding != embeddings_.end()) {
+        if (embedding->second->adapter) add_rows(values, *embedding->second->adapter);
+        if (embedding->second->replaced_rows) put_rows(values, *embedding->second->replaced_rows);
+    } else if (const auto found = linears_.find(parameter.name); found != linears_.end()) {
+        merge(*found->second, parameter, values);
     }
     const auto bad = first_nonfinite(values);
     require(!bad, Exit::diverged, "{} with the adapter in it holds {} at [{}, {}]; such a model cannot be used",

@@ -26,6 +26,8 @@ public:
     Tensor original(const Parameter& parameter) const;
 
 private:
+    static void merge(const Linear& linear, const Parameter& parameter, Tensor& values);
+
     const Declarations& model_;
     const SavedAdapter& adapter_;
     const WeightSource& base_;

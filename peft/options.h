@@ -74,6 +74,52 @@ struct FieldType<PatternMap<Number>> {
     static std::string expects(const Limits&) { return "a map of regular expressions to numbers"; }
 };
 
+// Tokens whose rows of an embedding are trained: ids of the input embedding, or ids by the name of a module.
+struct TokenIndices {
+    using Ids = std::vector<std::int64_t>;
+    Ids ids;   // not used when there is something in `by_module`
+    std::vector<std::pair<std::string, Ids>> by_module;
+
+    bool empty() const { return ids.empty() && by_module.empty(); }
+};
+
+template <>
+struct FieldType<TokenIndices> {
+    static void read(const Node& node, TokenIndices& out, const Where& where) {
+        if (!node.is_map()) return read_ids(node, out.ids, where);
+        for (const Node::Entry& entry : node.as_map()) {
+            out.by_module.emplace_back(entry.key, TokenIndices::Ids());
+            read_ids(entry.value, out.by_module.back().second,
+                     {where.complaints, where.path + "." + entry.key, not_empty()});
+        }
+    }
+    static Node write(const TokenIndices& value) {
+        if (value.by_module.empty()) return FieldType<TokenIndices::Ids>::write(value.ids);
+        Node map = Node::map();
+        for (const auto& [module, ids] : value.by_module) map.set(module, FieldType<TokenIndices::Ids>::write(ids));
+        return map;
+    }
+    static Node schema(const Limits&) {
+        const Node list = FieldType<TokenIndices::Ids>::schema(at_least(0));
+        Node map = Node::map(), either = Node::map();
+        map.set("type", "object");
+        map.set("additionalProperties", list);
+        either.set("anyOf", Node::List{list, map});
+        return either;
+    }
+    static std::string expects(const Limits&) { return "a list of token ids, or a map of module names to such lists"; }
+
+private:
+    static void read_ids(const Node& node, TokenIndices::Ids& ids, const Where& where) {
+        if (!node.is_list()) return where.expected(node, expects({}));
+        FieldType<TokenIndices::Ids>::read(node, ids, {where.complaints, where.path, where.limits & at_least(0)});
+        TokenIndices::Ids sorted = ids;
+        std::sort(sorted.begin(), sorted.end());
+        if (const auto twice = std::adjacent_find(sorted.begin(), sorted.end()); twice != sorted.end())
+            where.complain(node, format("token {} is named twice", *twice));
+    }
+};
+
 enum class TrainedBias { none, all, lora_only };
 enum class LowRankInit { standard, gaussian, pissa, olora };
 
@@ -104,6 +150,7 @@ struct AdapterOptions {
     PatternMap<double> alpha_pattern;
     TrainedBias bias = TrainedBias::none;
     std::vector<std::string> modules_to_save;
+    TokenIndices trainable_token_indices;
     LowRankInit init = LowRankInit::standard;
     bool rslora = false;
     bool dora = false;
@@ -128,6 +175,8 @@ struct AdapterOptions {
         field("bias", bias, "biases that are trained too: none, all of the model, or those of adapted layers");
         field("modules_to_save", modules_to_save,
               "modules trained whole beside the adapter, by the end of their path: [embed_tokens, lm_head]");
+        field("trainable_token_indices", trainable_token_indices,
+              "ids of tokens whose rows of the input embedding are trained too; or {embed_tokens: ids, lm_head: ids}");
         field("init", init,
               "where A and B begin: default (A uniform, B zero), gaussian (A normal, B zero), pissa (the largest "
               "singular vectors of the weight) or olora (its QR decomposition)");

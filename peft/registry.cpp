@@ -34,9 +34,19 @@ constexpr std::string_view about_ia3 =
     "targets.";
 
 const std::vector<std::string_view> only_ia3 = {"feedforward"};
-const std::vector<std::string_view> only_lora = {
-    "rank",   "alpha", "dropout",           "rank_pattern", "alpha_pattern",       "init",
-    "rslora", "dora",  "loraplus_lr_ratio", "bias",         "layers_to_transform", "layers_pattern"};
+const std::vector<std::string_view> only_lora = {"rank",
+                                                 "alpha",
+                                                 "dropout",
+                                                 "rank_pattern",
+                                                 "alpha_pattern",
+                                                 "init",
+                                                 "rslora",
+                                                 "dora",
+                                                 "loraplus_lr_ratio",
+                                                 "bias",
+                                                 "layers_to_transform",
+                                                 "layers_pattern",
+                                                 "trainable_token_indices"};
 
 }   // namespace
 

@@ -15,7 +15,7 @@ namespace trainer {
 namespace {
 
 // The options with the modules that the file holds, by their whole paths.
-AdapterOptions options_of(const AdapterFile& file) {
+AdapterOptions options_of(const AdapterFile& file, const std::string& folder, std::vector<std::string>& notes) {
     AdapterOptions options = adapter_options(file.config());
     options.targets = {};
     options.exclude.reset();
@@ -26,6 +26,11 @@ AdapterOptions options_of(const AdapterFile& file) {
         options.targets.names.push_back(module.name);
         if (module.rank == 0 && module.out == 1) options.feedforward.push_back(module.name);
     }
+    with_options_of(folder, [&] {
+        for (const std::string& pattern : drop_idle_patterns(options, options.targets.names))
+            notes.push_back(
+                format("{}: no adapted layer matches the pattern \"{}\"; it has no effect", folder, pattern));
+    });
     const auto& tensors = file.tensors();
     if (std::none_of(tensors.begin(), tensors.end(), [](const auto& one) { return one.name.ends_with(".bias"); }))
         options.bias = TrainedBias::none;   // asked for of a model that has none
@@ -44,8 +49,8 @@ const Layer* find(const std::vector<Layer*>& layers, const std::string& name) {
 SavedAdapter::SavedAdapter(const std::filesystem::path& folder)
     : folder_(folder.string()),
       file_(folder),
-      method_(peft_methods().at(adapter_method(file_.config())).make(options_of(file_))),
-      notes_(file_.notes()) {}
+      notes_(file_.notes()),
+      method_(peft_methods().at(adapter_method(file_.config())).make(options_of(file_, folder_, notes_))) {}
 
 void SavedAdapter::check_modules(const Declarations& model) const {
     for (const AdapterModule& module : file_.modules()) {
@@ -67,7 +72,7 @@ void SavedAdapter::check_modules(const Declarations& model) const {
 
 void SavedAdapter::attach(Declarations& model) {
     check_modules(model);
-    method_->attach(model);
+    with_options_of(folder_, [&] { method_->attach(model); });
     for (const Parameter* parameter : method_->parameters()) {
         const FileTensor* tensor = file_.find(parameter->name);
         require(tensor != nullptr, Exit::bad_data, "{}: there is no tensor {}, which its configuration asks for",
@@ -89,7 +94,7 @@ void SavedAdapter::attach_replacements(Declarations& model) {
         std::string name = tensor.name.substr(adapter_prefix.size());
         if (name.ends_with(wrapped)) name = name.substr(0, name.size() - wrapped.size()) + ".weight";
         Parameter* original = model.parameters.find(name);
-        if (!original && name == "lm_head.weight") {
+        if (!original && name == std::string(head_name) + ".weight") {
             notes_.push_back(
                 format("{}: {} is left out: the model's output layer is its embedding", folder_, tensor.name));
             continue;

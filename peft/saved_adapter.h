@@ -35,9 +35,9 @@ private:
 
     std::string folder_;
     AdapterFile file_;
+    std::vector<std::string> notes_;
     std::unique_ptr<PeftMethod> method_;
     std::vector<Parameter*> frozen_;   // weights of the base that it brings along
-    std::vector<std::string> notes_;
 };
 
 }   // namespace trainer

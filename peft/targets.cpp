@@ -11,16 +11,11 @@ namespace trainer {
 namespace {
 
 const std::string all_linear = "all-linear";
-const std::string output_layer = "lm_head";   // PEFT's all-linear leaves the output layer out
 
 using Names = std::vector<std::string>;
 
-bool has_suffix(const std::string& path, const std::string& entry) {
-    return path == entry || path.ends_with("." + entry);
-}
-
-bool is_suffix_of_any(const Names& names, const std::string& entry) {
-    return std::any_of(names.begin(), names.end(), [&](const auto& name) { return has_suffix(name, entry); });
+bool is_end_of_any(const Names& names, const std::string& entry) {
+    return std::any_of(names.begin(), names.end(), [&](const auto& name) { return is_path_end(name, entry); });
 }
 
 std::string last_part(const std::string& path) { return path.substr(path.rfind('.') + 1); }
@@ -41,10 +36,7 @@ std::regex regex_of(const std::string& pattern, const std::string& key) {
 
 [[noreturn]] void no_match(const Names& names, const std::string& entry, const std::string& key) {
     const Names parts = last_parts(names);
-    if (last_part(entry) == output_layer && !is_suffix_of_any(names, output_layer))
-        fail(Exit::bad_recipe,
-             "{}: the model has no lm_head of its own: its output layer is the embedding, whose weights are used twice",
-             key);
+    if (last_part(entry) == head_name) refuse_missing_head(names, key);
     fail(Exit::bad_recipe, "{}: \"{}\" matches no linear layer or embedding of the model; {}it has {}", key, entry,
          entry == all_linear ? "did you mean all-linear without brackets? " : did_you_mean(last_part(entry), parts),
          join(parts));
@@ -57,7 +49,7 @@ std::string meant_list(const Names& names, const std::string& pattern) {
     for (std::size_t at = 0; (at = pattern.find_first_not_of(between, at)) != std::string::npos;) {
         const std::size_t end = std::min(pattern.size(), pattern.find_first_of(between, at));
         std::string name = pattern.substr(at, end - at);
-        if (!is_suffix_of_any(names, name)) name = nearest(name, last_parts(names));
+        if (!is_end_of_any(names, name)) name = nearest(name, last_parts(names));
         if (name.empty()) return "";
         meant.push_back(std::move(name));
         at = end;
@@ -111,17 +103,31 @@ void check_layers(const Names& names, const AdapterOptions& options) {
 
 }   // namespace
 
+void refuse_missing_head(const std::vector<std::string>& modules, const std::string& key) {
+    require(is_end_of_any(modules, std::string(head_name)), Exit::bad_recipe,
+            "{}: the model has no {} of its own: its output layer is the embedding, whose weights are used twice", key,
+            head_name);
+}
+
+void refuse_head(const Selection& selected, const std::string& key) {
+    for (const Linear* linear : selected.linears)
+        require(linear->name != head_name, Exit::bad_recipe,
+                "{}: the output layer is computed piece by piece with the loss, where only low-rank adapters take "
+                "part; leave {} out of targets",
+                key, head_name);
+}
+
 bool is_match(const std::string& name, const TargetOption& targets) {
     if (targets.names.empty())
-        return targets.pattern == all_linear ? name != output_layer
+        return targets.pattern == all_linear ? name != head_name   // as in PEFT
                                              : std::regex_match(name, std::regex(targets.pattern));
     return std::any_of(targets.names.begin(), targets.names.end(),
-                       [&](const std::string& entry) { return has_suffix(name, entry); });
+                       [&](const std::string& entry) { return is_path_end(name, entry); });
 }
 
 std::vector<std::string> matching_names(const Names& names, const TargetOption& targets, const std::string& key) {
     for (const std::string& entry : targets.names)
-        if (!is_suffix_of_any(names, entry)) no_match(names, entry, key);
+        if (!is_end_of_any(names, entry)) no_match(names, entry, key);
     if (targets.names.empty() && targets.pattern != all_linear) regex_of(targets.pattern, key);
     Names matching;
     for (const std::string& name : names)
@@ -159,23 +165,44 @@ Selection select_targets(const Declarations& model, const AdapterOptions& option
     return selected;
 }
 
+bool is_pattern_match(const std::string& pattern, const std::string& module) {
+    return std::regex_match(module, std::regex("(.*\\.)?(" + pattern + ")"));
+}
+
 template <typename Number>
 Number by_pattern(const PatternMap<Number>& patterns, const std::string& module, Number otherwise) {
-    for (const auto& [pattern, number] : patterns.entries) {
-        regex_of(pattern, "peft.rank_pattern or alpha_pattern");   // so that a mistake is shown as it was written
-        if (std::regex_match(module, std::regex("(.*\\.)?(" + pattern + ")"))) return number;
-    }
+    for (const auto& [pattern, number] : patterns.entries)
+        if (is_pattern_match(pattern, module)) return number;
     return otherwise;
+}
+
+template <typename Number>
+void check_patterns(const PatternMap<Number>& patterns, const std::vector<std::string>& modules,
+                    const std::string& key) {
+    for (const auto& [pattern, number] : patterns.entries) {
+        regex_of(pattern, key);
+        require(std::any_of(modules.begin(), modules.end(),
+                            [&, &one = pattern](const std::string& module) { return is_pattern_match(one, module); }),
+                Exit::bad_recipe,
+                "{}: \"{}\" matches none of the adapted layers as a whole or as the end of a path, such as {}; {}they "
+                "are {}",
+                key, pattern, modules.front(), did_you_mean(last_part(pattern), last_parts(modules)),
+                join(last_parts(modules)));
+    }
 }
 
 template std::int64_t by_pattern(const PatternMap<std::int64_t>&, const std::string&, std::int64_t);
 template double by_pattern(const PatternMap<double>&, const std::string&, double);
+template void check_patterns(const PatternMap<std::int64_t>&, const Names&, const std::string&);
+template void check_patterns(const PatternMap<double>&, const Names&, const std::string&);
 
-std::vector<std::string> target_suffixes(const Selection& selected) {
+std::vector<std::string> module_names(const Selection& selected) {
     Names names;
     for (const Linear* linear : selected.linears) names.push_back(linear->name);
     for (const Embedding* embedding : selected.embeddings) names.push_back(embedding->name);
-    return last_parts(names);
+    return names;
 }
+
+std::vector<std::string> target_suffixes(const Selection& selected) { return last_parts(module_names(selected)); }
 
 }   // namespace trainer

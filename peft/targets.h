@@ -31,12 +31,29 @@ std::vector<std::string> matching_names(const std::vector<std::string>& names, c
 // The same question for one path, when it is known that something matches.
 bool is_match(const std::string& name, const TargetOption& targets);
 
+// Error(bad_recipe) when none of the modules is an output layer, because it is the embedding.
+void refuse_missing_head(const std::vector<std::string>& modules, const std::string& key);
+
+// Error(bad_recipe) when the output layer is among them: the loss computes it piece by piece and takes low-rank
+// adapters only. `key` asked for another kind.
+void refuse_head(const Selection& selected, const std::string& key);
+
 // The number that the first of the patterns gives to a module: a regular expression must match its whole path or the
 // end of it after a dot.
+bool is_pattern_match(const std::string& pattern, const std::string& module);
 template <typename Number>
 Number by_pattern(const PatternMap<Number>& patterns, const std::string& module, Number otherwise);
 
+// Error(bad_recipe) with the nearest names when a pattern is no regular expression or gives nothing to any of the
+// modules. `key` is what messages call the patterns.
+template <typename Number>
+void check_patterns(const PatternMap<Number>& patterns, const std::vector<std::string>& modules,
+                    const std::string& key);
+
 // What adapter_config.json lists for such a choice: for all-linear the last path components, sorted.
 std::vector<std::string> target_suffixes(const Selection& selected);
+
+// Their paths.
+std::vector<std::string> module_names(const Selection& selected);
 
 }   // namespace trainer

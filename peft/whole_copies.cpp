@@ -60,9 +60,7 @@ void WholeCopies::save_modules(Declarations& model, const std::vector<std::strin
     for (const std::string& entry : entries) {
         const bool found =
             std::any_of(base.begin(), base.end(), [&](const Parameter* one) { return is_below(one->name, entry); });
-        require(found || entry != "lm_head", Exit::bad_recipe,
-                "peft.modules_to_save: the model has no lm_head of its own: its output layer is the embedding, whose "
-                "weights are used twice");
+        if (entry == head_name) refuse_missing_head(known, "peft.modules_to_save");
         require(found, Exit::bad_recipe, "peft.modules_to_save: \"{}\" is no module of the model; {}it has {}", entry,
                 did_you_mean(entry, known), join(known));
     }

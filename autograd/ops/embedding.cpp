@@ -3,7 +3,6 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -14,13 +13,11 @@
 
 namespace trainer {
 
-namespace {
-
-// gradient (V, C) f32: row `id` gains the sum of the rows of dy whose token has that id, summed in token order.
 void add_rows_by_id(Cpu, const Tensor& ids, const Tensor& dy, Tensor& gradient) {
     const auto* id = ids.data<std::int32_t>();
-    std::vector<std::int64_t> tokens(static_cast<std::size_t>(ids.elements()));
-    std::iota(tokens.begin(), tokens.end(), std::int64_t{0});
+    std::vector<std::int64_t> tokens;
+    for (std::int64_t n = 0; n < ids.elements(); ++n)
+        if (id[n] >= 0) tokens.push_back(n);
     std::stable_sort(tokens.begin(), tokens.end(), [&](std::int64_t a, std::int64_t b) { return id[a] < id[b]; });
     std::vector<std::size_t> begins;   // of the runs of one id
     for (std::size_t i = 0; i < tokens.size(); ++i)
@@ -41,8 +38,6 @@ void add_rows_by_id(Cpu, const Tensor& ids, const Tensor& dy, Tensor& gradient) 
         add(row_of(gradient, id[tokens[begin]]), DType::f32, sum, DType::f32, columns);
     }
 }
-
-}   // namespace
 
 Tensor embedding(const Tensor& ids, const Weight& weight, Parameter* parameter, DType dtype) {
     Tensor y = Tensor::empty({ids.elements(), weight.in_features()}, dtype, weight.place());

@@ -11,4 +11,8 @@ namespace trainer {
 // Error(internal) for an id outside [0, V): the data audit refuses such rows before.
 Tensor embedding(const Tensor& ids, const Weight& weight, Parameter* parameter, DType dtype);
 
+// gradient (V, C) f32: row `id` gains the sum of the rows of dy (N, C) whose token has that id, summed in token order;
+// tokens with a negative id are left out.
+void add_rows_by_id(Cpu, const Tensor& ids, const Tensor& dy, Tensor& gradient);
+
 }   // namespace trainer

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "autograd/layout.h"
+#include "autograd/ops/replaced_rows.h"
 #include "autograd/parameter.h"
 #include "autograd/quant/weight.h"
 #include "autograd/tensor.h"
@@ -32,13 +33,14 @@ struct LowRankTerm {
 
 struct LinearTerms {
     Weight* weight = nullptr;   // (out, in), all members stacked; outlives every tape that recorded the op
-    std::vector<DenseTerm> dense;
-    std::vector<LowRankTerm> low_rank;
+    std::vector<DenseTerm> dense = {};
+    std::vector<LowRankTerm> low_rank = {};
+    std::vector<ReplacedRows> replaced = {};   // rows of W that do not take part, and those that do instead
 };
 
-// y (N, out) = x (N, in) Wᵀ + bias + low-rank terms, in x's dtype. `layout` is needed for dropout keys only; with
-// `training` false dropout is off. A frozen weight without adapters saves nothing of x.
-// `terms` must outlive the tape.
+// y (N, out) = x (N, in) Wᵀ + bias + low-rank terms, in x's dtype, W with its replaced rows. `layout` is needed for
+// dropout keys only; with `training` false dropout is off. A frozen weight without adapters saves nothing of x. `terms`
+// must outlive the tape.
 Tensor linear(const Tensor& x, const LinearTerms& terms, const Layout& layout, bool training);
 
 }   // namespace trainer

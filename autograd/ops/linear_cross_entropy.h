@@ -18,7 +18,7 @@ struct CrossEntropySums {
 // logits (V columns, f32) of one chunk only exist at a time. Gradients are computed in the forward pass when something
 // asks for them, so that logits are made once; backward multiplies them by the seed.
 // head.weight is W (V, C); head.dense[0].weight receives the gradient when trainable. Adapters on the head
-// (head.low_rank) take part. `chunk_rows` 0 chooses by V.
+// (head.low_rank) and replaced rows take part. `chunk_rows` 0 chooses by V.
 CrossEntropySums linear_cross_entropy(const Tensor& hidden, const LinearTerms& head, const Tensor& targets,
                                       const Layout& layout, bool training, std::int64_t chunk_rows = 0);
 

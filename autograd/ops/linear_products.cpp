@@ -1,6 +1,7 @@
 #include "autograd/ops/linear_products.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "autograd/cpu/gemm.h"
 #include "autograd/cpu/rows.h"
@@ -12,6 +13,11 @@ namespace trainer {
 namespace {
 
 bool is_trainable(const Parameter* parameter) { return parameter && parameter->trainable; }
+
+bool any_trainable_row(const LinearTerms& terms) {
+    return std::any_of(terms.replaced.begin(), terms.replaced.end(),
+                       [](const ReplacedRows& replaced) { return is_trainable(replaced.rows); });
+}
 
 void add_bias(Cpu, Tensor& y, const Tensor& bias) {   // bias (C), y (N, C)
     const auto& add = TRAINER_PICK(add_row);
@@ -82,6 +88,64 @@ void add_low_rank_input_gradient(const LowRankTerm& term, const Tensor& g, const
     on(dx.place(), [&](Cpu cpu) { add_rows(cpu, dx, through); });
 }
 
+// to (N, ids) = factor · columns of `from` picked by the ids; one dtype, f32 or bf16
+template <typename Element>
+void pick_columns(const Tensor& from, const std::vector<std::int32_t>& ids, float factor, Tensor& to) {
+#pragma omp parallel for schedule(static)
+    for (std::int64_t n = 0; n < from.rows(); ++n) {
+        const auto* in = reinterpret_cast<const Element*>(row_of(from, n));
+        auto* out = reinterpret_cast<Element*>(row_of(to, n));
+        for (std::size_t k = 0; k < ids.size(); ++k) out[k] = Element(factor * static_cast<float>(in[ids[k]]));
+    }
+}
+
+void pick_columns(Cpu, const Tensor& from, const std::vector<std::int32_t>& ids, float factor, Tensor to) {
+    if (from.dtype() == DType::f32)
+        pick_columns<float>(from, ids, factor, to);
+    else
+        pick_columns<bf16>(from, ids, factor, to);
+}
+
+void store_columns(Cpu, const Tensor& from, const std::vector<std::int32_t>& ids, Tensor& to) {
+    const std::size_t size = size_of(to.dtype());
+#pragma omp parallel for schedule(static)
+    for (std::int64_t n = 0; n < to.rows(); ++n)
+        for (std::size_t k = 0; k < ids.size(); ++k)
+            std::memcpy(row_of(to, n) + static_cast<std::size_t>(ids[k]) * size, row_of(from, n) + k * size, size);
+}
+
+// y[:, ids[k]] = x · rows[k]
+void replace_columns(const Tensor& x, const ReplacedRows& replaced, Tensor& y) {
+    const PurposeScope purpose(Purpose::workspace);
+    Tensor columns = Tensor::empty({x.rows(), replaced.rows->shape.rows()}, y.dtype(), y.place());
+    const Tensor& rows = replaced.rows->in(x.dtype());
+    on(y.place(), [&](Cpu cpu) {
+        gemm(cpu, columns, x, false, rows, true, false);
+        store_columns(cpu, columns, replaced.ids, y);
+    });
+}
+
+// rows gain dy[:, ids]ᵀ x; dx, which holds dy W, gains dy[:, ids] (rows − W[ids]).
+void replaced_backward(const Tensor& x, const Tensor& dy, const Weight& weight, const ReplacedRows& replaced,
+                       const GradientOf& gradient_of, Tensor* dx) {
+    const PurposeScope purpose(Purpose::workspace);
+    const std::int64_t count = replaced.rows->shape.rows();
+    Tensor columns = Tensor::empty({dy.rows(), 2 * count}, dy.dtype(), dy.place());   // dy and −dy
+    on(dy.place(), [&](Cpu cpu) {
+        pick_columns(cpu, dy, replaced.ids, 1, columns.column_range(0, count));
+        pick_columns(cpu, dy, replaced.ids, -1, columns.column_range(count, 2 * count));
+    });
+    if (replaced.rows->trainable) add_weight_gradient(*replaced.rows, gradient_of, columns.column_range(0, count), x);
+    if (!dx) return;
+    Tensor both = Tensor::empty({2 * count, weight.in_features()}, dy.dtype(), dy.place());   // rows and W[ids]
+    Tensor ids = Tensor::empty(count, DType::i32, dy.place());
+    on(dy.place(), [&](Cpu) { std::copy(replaced.ids.begin(), replaced.ids.end(), ids.data<std::int32_t>()); });
+    Tensor own = both.row_range(0, count), original = both.row_range(count, 2 * count);
+    copy(replaced.rows->in(dy.dtype()), own);
+    weight.rows(ids, original);
+    on(dx->place(), [&](Cpu cpu) { gemm(cpu, *dx, columns, false, both, false, true); });
+}
+
 }   // namespace
 
 OpName named(const char* op, const LinearTerms& terms) {
@@ -92,18 +156,21 @@ bool anything_trainable(const LinearTerms& terms) {
     return std::any_of(terms.dense.begin(), terms.dense.end(),
                        [](const DenseTerm& term) { return is_trainable(term.weight) || is_trainable(term.bias); }) ||
            std::any_of(terms.low_rank.begin(), terms.low_rank.end(),
-                       [](const LowRankTerm& term) { return is_trainable(term.a) || is_trainable(term.b); });
+                       [](const LowRankTerm& term) { return is_trainable(term.a) || is_trainable(term.b); }) ||
+           any_trainable_row(terms);
 }
 
 bool needs_input(const LinearTerms& terms) {
     return std::any_of(terms.dense.begin(), terms.dense.end(),
                        [](const DenseTerm& term) { return is_trainable(term.weight); }) ||
            std::any_of(terms.low_rank.begin(), terms.low_rank.end(),
-                       [](const LowRankTerm& term) { return is_trainable(term.a); });
+                       [](const LowRankTerm& term) { return is_trainable(term.a); }) ||
+           any_trainable_row(terms);
 }
 
 std::vector<Tensor> linear_forward(const Tensor& x, const LinearTerms& terms, const Tensor& token_keys, Tensor& y) {
     terms.weight->forward(x, y, false);
+    for (const ReplacedRows& replaced : terms.replaced) replace_columns(x, replaced, y);
     for (const DenseTerm& term : terms.dense) {
         if (!term.bias) continue;
         Tensor columns = y.column_range(term.row_begin, term.row_end);
@@ -121,6 +188,8 @@ std::vector<Tensor> linear_forward(const Tensor& x, const LinearTerms& terms, co
 void linear_backward(const Tensor& x, const Tensor& dy, const LinearTerms& terms, const Tensor& token_keys,
                      const std::vector<Tensor>& hidden, const GradientOf& gradient_of, Tensor* dx) {
     if (dx) terms.weight->grad_input(dy, *dx, false);
+    for (const ReplacedRows& replaced : terms.replaced)
+        replaced_backward(x, dy, *terms.weight, replaced, gradient_of, dx);
     for (const DenseTerm& term : terms.dense) {
         const Tensor columns = dy.column_range(term.row_begin, term.row_end);
         if (is_trainable(term.weight)) add_weight_gradient(*term.weight, gradient_of, columns, x);

@@ -19,7 +19,8 @@ std::vector<Tensor> linear_forward(const Tensor& x, const LinearTerms& terms, co
 using GradientOf = std::function<Tensor&(Parameter&)>;
 
 // Adds the gradients of all trainable parameters of `terms` for dy (N, out), and writes dx = dy W + … when dx is not
-// null. `hidden` is what linear_forward returned. Only a trainable W or A needs the values of x.
+// null. `hidden` is what linear_forward returned. Only a trainable W, A or
+// replaced row needs the values of x.
 void linear_backward(const Tensor& x, const Tensor& dy, const LinearTerms& terms, const Tensor& token_keys,
                      const std::vector<Tensor>& hidden, const GradientOf& gradient_of, Tensor* dx);
 
@@ -28,6 +29,6 @@ OpName named(const char* op, const LinearTerms& terms);
 
 // What backward will ask for.
 bool anything_trainable(const LinearTerms& terms);
-bool needs_input(const LinearTerms& terms);   // a trainable W or A
+bool needs_input(const LinearTerms& terms);   // a trainable W, A or replaced row
 
 }   // namespace trainer

@@ -54,6 +54,7 @@ def ia3(**options):
 
 
 LORA = {"method": "lora", "rank": 4, "alpha": 6, "targets": ["q_proj", "v_proj", "down_proj"]}
+TOKENS = [198, 2, 314, 7, 260, 40000, 1]   # often, at the end of every turn, never
 # name: base, PEFT's configuration, our section of a recipe
 CASES = {
     "lora": ("tied", lora(), LORA),
@@ -74,6 +75,10 @@ CASES = {
                   {**LORA, "targets": ["embed_tokens", "lm_head", "up_proj"]}),
     "embedding_tied": ("tied", lora(target_modules=["embed_tokens", "k_proj"]),
                        {**LORA, "targets": ["embed_tokens", "k_proj"]}),
+    "tokens": ("untied", lora(trainable_token_indices=TOKENS), {**LORA, "trainable_token_indices": TOKENS}),
+    "tokens_tied": ("tied", lora(trainable_token_indices=TOKENS), {**LORA, "trainable_token_indices": TOKENS}),
+    "tokens_head": ("untied", lora(trainable_token_indices={"embed_tokens": TOKENS, "lm_head": TOKENS[:3]}),
+                    {**LORA, "trainable_token_indices": {"embed_tokens": TOKENS, "lm_head": TOKENS[:3]}}),
     "loraplus": ("tied", lora(), {**LORA, "loraplus_lr_ratio": 8}),
     "dora": ("untied", lora(use_dora=True), {**LORA, "method": "dora"}),
     "dora_bias": ("biased", lora(use_dora=True, use_rslora=True, bias="all"),
@@ -193,7 +198,9 @@ def loads_in_peft(label, args, folder, base, adapter):
     loaded = PeftModel.from_pretrained(reference(base), adapter)
     state = loaded.state_dict()
     # the wrappers hold the original beside the copy
-    expected = {saved_name(n) for n in state if any(w in n for w in ("lora_", "ia3_l", ".modules_to_save."))}
+    expected = {saved_name(n) for n in state if any(w in n for w in ("lora_", "ia3_l", "trainable_tokens_delta", ".modules_to_save."))}
+    if loaded.config.tie_word_embeddings:   # the head's trained rows are the embedding's, which PEFT saves alone
+        expected.discard("base_model.model.lm_head.token_adapter.trainable_tokens_delta")
     config = loaded.peft_config["default"]
     if getattr(config, "bias", "none") == "all":
         expected |= {saved_name(n) for n in state if n.endswith(".bias")}

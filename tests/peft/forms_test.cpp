@@ -246,8 +246,8 @@ TEST(Combinations, ThatCannotWorkAreRefusedWithTheReason) {
               "part; leave lm_head out of targets");
     EXPECT_EQ(
         refusal(with([](O& o) { o.targets.names = {"lm_head"}; }), "ia3"),
-        "peft.targets: the output layer is computed piece by piece with the loss, where only low-rank adapters take "
-        "part; leave lm_head out");
+        "peft.method: the output layer is computed piece by piece with the loss, where only low-rank adapters take "
+        "part; leave lm_head out of targets");
     EXPECT_EQ(refusal(with([](O& o) { o.targets.names = {"embed_tokens"}; }), "pissa"),
               "peft.init: pissa takes parts of a linear layer's weight; leave the embedding out of targets");
     EXPECT_EQ(refusal(with([](O& o) { o.targets.names = {"one"}, o.feedforward = {"two"}; }), "ia3"),
@@ -277,8 +277,34 @@ TEST(Combinations, ThatCannotWorkAreRefusedWithTheReason) {
               "peft.exclude: \"two\" matches no linear layer or embedding of the model; it has one");
     EXPECT_EQ(refusal(with([](O& o) {
                   o.rank_pattern.entries = {{"(one", 2}};
-              })).substr(0, 67),
-              "peft.rank_pattern or alpha_pattern: \"(one\" is no regular expression");
+              })).substr(0, 50),
+              "peft.rank_pattern: \"(one\" is no regular expression");
+    EXPECT_EQ(refusal(with([](O& o) {
+                  o.alpha_pattern.entries = {{"layer.oen", 2}};
+              })),
+              "peft.alpha_pattern: \"layer.oen\" matches none of the adapted layers as a whole or as the end of a path, "
+              "such as layer.one; did you mean \"one\"? they are one");
+    const auto tokens = [&](const TokenIndices& indices, std::vector<std::string> targets = {"one"},
+                            std::vector<std::string> saved = {}) {
+        return refusal(with([&](O& o) {
+            o.trainable_token_indices = indices;
+            o.targets.names = std::move(targets);
+            o.modules_to_save = std::move(saved);
+        }));
+    };
+    EXPECT_EQ(tokens({{0, 31}, {}}), "");
+    EXPECT_EQ(tokens({{}, {{"embed_tokens", {4}}, {"lm_head", {5, 4}}}}), "");
+    EXPECT_EQ(tokens({{3, 32}, {}}),
+              "peft.trainable_token_indices: there is no token 32: embed_tokens has rows for the tokens 0 to 31");
+    EXPECT_EQ(tokens({{}, {{"emb_tokens", {1}}}}),
+              "peft.trainable_token_indices: \"emb_tokens\" has no rows of tokens; did you mean \"embed_tokens\"? "
+              "expected embed_tokens or lm_head");
+    EXPECT_EQ(tokens({{1}, {}}, {"one", "embed_tokens"}),
+              "peft.trainable_token_indices: embed_tokens is adapted as a whole; leave it out of targets, or its tokens "
+              "out");
+    EXPECT_EQ(tokens({{}, {{"lm_head", {1}}}}, {"one"}, {"lm_head"}),
+              "peft.trainable_token_indices: lm_head is trained whole; leave it out of modules_to_save, or its tokens "
+              "out");
 }
 
 }   // namespace

@@ -1,7 +1,10 @@
 #include "tests/support/op_cases_adapters.h"
 
 #include "autograd/ops/embedding_low_rank.h"
+#include "autograd/ops/linear.h"
+#include "autograd/ops/replaced_rows.h"
 #include "autograd/ops/scale_columns.h"
+#include "autograd/quant/dense.h"
 #include "autograd/random.h"
 #include "configs/error.h"
 #include "tests/support/op_references.h"
@@ -38,6 +41,88 @@ Case scale_columns_case(Shape shape, bool divided) {
                  }};
     if (divided) out.inputs.push_back({"bias", shape.columns(), true});
     return out;
+}
+
+namespace {
+
+// Every third row of the table, from the last, so that neither is the order that of the table.
+std::vector<std::int32_t> replaced_ids(Shape table, std::int64_t count) {
+    std::vector<std::int32_t> ids;
+    for (std::int64_t k = 0; k < count; ++k) ids.push_back(static_cast<std::int32_t>(table.rows() - 1 - 3 * k));
+    return ids;
+}
+
+Matrix with_replaced(Matrix table, const std::vector<std::int32_t>& ids, const Matrix& rows) {
+    for (std::size_t k = 0; k < ids.size(); ++k)
+        for (std::int64_t c = 0; c < table.columns; ++c) table(ids[k], c) = rows(static_cast<std::int64_t>(k), c);
+    return table;
+}
+
+}   // namespace
+
+Case replace_rows_case(std::int64_t tokens, Shape table, std::int64_t count) {
+    std::vector<std::int32_t> ids;
+    for (std::int64_t n = 0; n < tokens; ++n)
+        ids.push_back(static_cast<std::int32_t>(philox(6, {static_cast<std::uint32_t>(n), 0, 0, 0})[0] %
+                                                static_cast<std::uint32_t>(table.rows())));
+    const std::vector<std::int32_t> replaced = replaced_ids(table, count);
+    return {.op = "replace_rows",
+            .label = format("replace_rows {} in {} of {}x{}", count, tokens, table[0], table[1]),
+            .inputs = {{"base", {tokens, table.columns()}}, {"rows", {count, table.columns()}, true}},
+            .build = [=](const World& world) -> Run {
+                const auto other = std::make_shared<ReplacedRows>(ReplacedRows{replaced, &world.parameter(0)});
+                return [=, ids = world.integers(ids)](const std::vector<Tensor>& x) {
+                    return std::vector<Tensor>{replace_rows(x[0], ids, *other)};
+                };
+            },
+            .reference =
+                [=](const std::vector<Matrix>& in) {
+                    Matrix y = in[0];
+                    for (std::int64_t n = 0; n < y.rows; ++n)
+                        for (std::size_t k = 0; k < replaced.size(); ++k)
+                            if (ids[static_cast<std::size_t>(n)] == replaced[k])
+                                for (std::int64_t c = 0; c < y.columns; ++c)
+                                    y(n, c) = in[1](static_cast<std::int64_t>(k), c);
+                    return std::vector<Matrix>{y};
+                },
+            .f32 = {0, 1e-6},
+            .bf16 = {0, 1e-6}};
+}
+
+Case linear_with_replaced_rows_case(std::int64_t tokens, Shape table, std::int64_t count) {
+    const std::vector<std::int32_t> replaced = replaced_ids(table, count);
+    return {.op = "linear",
+            .label = format("linear with {} replaced rows {}x{} to {}", count, tokens, table[1], table[0]),
+            .inputs = {{"x", {tokens, table.columns()}}, {"rows", {count, table.columns()}, true}},
+            .build = [=](const World& world) -> Run {
+                const auto frozen = std::make_shared<Parameter>("weight", table);
+                const auto dense = std::make_shared<DenseWeight>(std::vector<Parameter*>{frozen.get()}, world.dtype,
+                                                                 world.dtype, world.place);
+                on(world.place, [&](Cpu) {
+                    const Tensor values = Tensor::zeros(table, DType::f32);
+                    for (std::int64_t i = 0; i < std::min(table.rows(), table.columns()); ++i)
+                        values.data<float>()[i * table.columns() + i] = 1;
+                    copy(values, frozen->value);
+                    frozen->changed();
+                });
+                const auto terms = std::make_shared<LinearTerms>();
+                terms->weight = dense.get();
+                terms->dense = {{0, table.rows(), frozen.get(), nullptr}};
+                terms->replaced = {{replaced, &world.parameter(0)}};
+                return [=, layout = Layout()](const std::vector<Tensor>& x) {
+                    (void)frozen;   // terms point to both
+                    (void)dense;
+                    return std::vector<Tensor>{linear(x[0], *terms, layout, true)};
+                };
+            },
+            .reference =
+                [=](const std::vector<Matrix>& in) {
+                    Matrix weight(table.rows(), table.columns());
+                    for (std::int64_t i = 0; i < std::min(table.rows(), table.columns()); ++i) weight(i, i) = 1;
+                    return std::vector<Matrix>{times_transposed(in[0], with_replaced(weight, replaced, in[1]))};
+                },
+            .bf16 = {4e-3, 8e-3},
+            .flops = 2.0 * static_cast<double>(tokens * table.rows() * table.columns())};
 }
 
 Case embedding_low_rank_case(std::int64_t tokens, Shape table, std::int64_t rank) {

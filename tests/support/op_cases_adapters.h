@@ -7,6 +7,9 @@ namespace trainer::cases {
 
 // With a divisor and a bias, or with neither.
 Case scale_columns_case(Shape shape, bool divided);
+// `count` rows of the table, tied: picked by tokens, or as columns of a product with it.
+Case replace_rows_case(std::int64_t tokens, Shape table, std::int64_t count);
+Case linear_with_replaced_rows_case(std::int64_t tokens, Shape table, std::int64_t count);
 Case embedding_low_rank_case(std::int64_t tokens, Shape table, std::int64_t rank);
 
 }   // namespace trainer::cases

@@ -40,7 +40,8 @@ const Words sections = {"method: rslora, rank: 4, modules_to_save: [norm]",
                         "method: pissa, rank: 4, targets: [q_proj, down_proj]",
                         "method: olora, rank: 4",
                         "method: ia3",
-                        "method: lora, targets: [embed_tokens, v_proj], init: gaussian, loraplus_lr_ratio: 4"};
+                        "method: lora, targets: [embed_tokens, v_proj], init: gaussian, loraplus_lr_ratio: 4",
+                        "method: lora, rank: 4, targets: [v_proj], trainable_token_indices: [35, 14, 2]"};
 
 TEST(Adapters, EveryMethodLearnsAndRecomputesToTheSameBits) {
     TinyProject project;

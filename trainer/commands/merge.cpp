@@ -102,7 +102,7 @@ std::vector<TensorToWrite> tensors_of(const ParameterSet& parameters, const Merg
                                                 [&merged, &one = *parameter] { return merged.merged(one); }));
     if (untie) {
         const Parameter& embedding = *parameters.find("model.embed_tokens.weight");
-        tensors.push_back(made_when_written(embedding, "lm_head.weight", dtype,
+        tensors.push_back(made_when_written(embedding, std::string(head_name) + ".weight", dtype,
                                             [&merged, &embedding] { return merged.original(embedding); }));
     }
     return tensors;
