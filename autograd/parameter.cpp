@@ -49,7 +49,8 @@ void Parameter::set(const std::function<void(float*)>& write) {
 
 void Parameter::changed() { ++version_; }
 
-Parameter& ParameterSet::declare(const std::string& name, Shape shape) {
+Parameter& ParameterSet::declare(const std::string& leaf, Shape shape) {
+    const std::string name = prefix_ + leaf;
     check(by_name_.count(name) == 0, "parameter {} is declared twice", name);
     all_.push_back(std::make_unique<Parameter>(name, shape));
     by_name_[name] = all_.back().get();

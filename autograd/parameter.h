@@ -65,7 +65,20 @@ public:
     std::vector<Parameter*> trainable() const;
     std::int64_t elements(bool trainable_only) const;
 
+    // While one lives, names that are declared begin with `prefix`.
+    class NamesBegin {
+    public:
+        NamesBegin(ParameterSet& set, const std::string& prefix) : set_(set) { set_.prefix_ = prefix; }
+        ~NamesBegin() { set_.prefix_.clear(); }
+        NamesBegin(const NamesBegin&) = delete;
+        NamesBegin& operator=(const NamesBegin&) = delete;
+
+    private:
+        ParameterSet& set_;
+    };
+
 private:
+    std::string prefix_;
     std::vector<std::unique_ptr<Parameter>> all_;
     std::map<std::string, Parameter*> by_name_;
 };

@@ -27,6 +27,11 @@ struct Parts {
 constexpr Parts low_rank = {".lora_A.weight", ".lora_B.weight", false};
 constexpr Parts low_rank_embedding = {".lora_embedding_A", ".lora_embedding_B", true};
 constexpr std::string_view ia3_vector = ".ia3_l";
+constexpr std::array<std::string_view, 4> hadamard = {".hada_w1_a", ".hada_w1_b", ".hada_w2_a", ".hada_w2_b"};
+// Either the first of three or the other two: a matrix, or its factors.
+constexpr std::array<std::string_view, 6> kronecker = {".lokr_w1", ".lokr_w1_a", ".lokr_w1_b",
+                                                       ".lokr_w2", ".lokr_w2_a", ".lokr_w2_b"};
+constexpr std::array<std::string_view, 2> vera = {".vera_lambda_b", ".vera_lambda_d"};
 
 std::span<const std::byte> f32_bytes(const float* values, std::int64_t count) {
     return std::as_bytes(std::span(values, static_cast<std::size_t>(count)));
@@ -62,6 +67,68 @@ AdapterModule low_rank_module(const std::string& where, const std::string& name,
     return {name, a[0], a[1], b[0], parts.embedding};
 }
 
+// The tensors of one module, in the order of their ends; null where there is none.
+template <std::size_t count>
+using Tensors = std::array<const FileTensor*, count>;
+
+void require_all(const std::string& where, const std::string& name, std::span<const FileTensor* const> parts,
+                 std::span<const std::string_view> ends) {
+    for (std::size_t i = 0; i < parts.size(); ++i)
+        require(parts[i] != nullptr, Exit::bad_data, "{}: module {} has no {}", where, name, ends[i].substr(1));
+}
+
+AdapterModule hadamard_module(const std::string& where, const std::string& name, const Tensors<4>& parts) {
+    require_all(where, name, parts, hadamard);
+    const FileShape& a = parts[0]->shape;
+    const FileShape& b = parts[1]->shape;
+    require(a.size() == 2 && b.size() == 2 && a[1] == b[0] && b[0] > 0 && parts[2]->shape == a && parts[3]->shape == b,
+            Exit::bad_data,
+            "{}: module {}: hada_w1 is {} and {}, hada_w2 {} and {}, expected [out, rank] and [rank, in]", where, name,
+            shape_text(a), shape_text(b), shape_text(parts[2]->shape), shape_text(parts[3]->shape));
+    return {name, a[1], b[1], a[0]};
+}
+
+// Of one of both matrices: [rows, columns], and its rank when it has factors.
+struct Factored {
+    std::int64_t rows, columns, rank;
+};
+
+Factored factored(const std::string& where, const std::string& name, std::span<const FileTensor* const> parts,
+                  std::span<const std::string_view> ends) {
+    if (!parts[0]) require_all(where, name, parts.subspan(1), ends.subspan(1));
+    require(!parts[0] || (!parts[1] && !parts[2]), Exit::bad_data, "{}: module {} has both {} and its factors", where,
+            name, ends[0].substr(1));
+    for (const FileTensor* part : parts)
+        require(!part || part->shape.size() == 2, Exit::bad_data, "{}: {} has shape {}, expected two dimensions", where,
+                part ? part->name : "", part ? shape_text(part->shape) : "");
+    if (parts[0]) return {parts[0]->shape[0], parts[0]->shape[1], 0};
+    const FileShape& a = parts[1]->shape;
+    const FileShape& b = parts[2]->shape;
+    require(a[1] == b[0] && b[0] > 0, Exit::bad_data,
+            "{}: module {}: {} is {}, {} is {}, expected [rows, rank] and "
+            "[rank, columns]",
+            where, name, ends[1].substr(1), shape_text(a), ends[2].substr(1), shape_text(b));
+    return {a[0], b[1], b[0]};
+}
+
+AdapterModule kronecker_module(const std::string& where, const std::string& name, const Tensors<6>& parts,
+                               std::int64_t config_rank) {
+    const std::span all(parts);
+    const std::span<const std::string_view> ends(kronecker);
+    const Factored first = factored(where, name, all.first(3), ends.first(3));
+    const Factored second = factored(where, name, all.last(3), ends.last(3));
+    const std::int64_t rank = second.rank > 0 ? second.rank : first.rank > 0 ? first.rank : config_rank;
+    return {name, rank, first.columns * second.columns, first.rows * second.rows};
+}
+
+AdapterModule vera_module(const std::string& where, const std::string& name, const Tensors<2>& parts) {
+    require_all(where, name, parts, vera);
+    for (const FileTensor* part : parts)
+        require(part->shape.size() == 1, Exit::bad_data, "{}: {} has shape {}, expected one dimension", where,
+                part->name, shape_text(part->shape));
+    return {name, parts[1]->shape[0], 0, parts[0]->shape[0]};
+}
+
 }   // namespace
 
 void write_adapter(const fs::path& folder, const AdapterConfig& config, const std::vector<AdapterTensor>& tensors) {
@@ -93,11 +160,15 @@ AdapterFile::AdapterFile(const fs::path& folder) {
 void AdapterFile::find_modules(const std::string& where) {
     std::map<std::string, Pair> pairs;
     std::map<std::string, Pair> embeddings;
+    std::map<std::string, Tensors<4>> hadamards;
+    std::map<std::string, Tensors<6>> kroneckers;
+    std::map<std::string, Tensors<2>> veras;
     for (const FileTensor& tensor : file_->tensors()) {
         std::string_view name = tensor.name;
-        require(name.starts_with(adapter_prefix), Exit::bad_data, "{}: tensor {}: expected a name that begins with {}",
-                where, tensor.name, adapter_prefix);
-        name.remove_prefix(adapter_prefix.size());
+        const bool shared = name == vera_a || name == vera_b;
+        require(shared || name.starts_with(adapter_prefix), Exit::bad_data,
+                "{}: tensor {}: expected a name that begins with {}", where, tensor.name, adapter_prefix);
+        if (!shared) name.remove_prefix(adapter_prefix.size());
         require(tensor.dtype == FileDType::f32 || tensor.dtype == FileDType::bf16 || tensor.dtype == FileDType::f16,
                 Exit::bad_data, "{}: tensor {} has dtype {}, expected F32, BF16 or F16", where, tensor.name,
                 name_of(tensor.dtype));
@@ -109,6 +180,13 @@ void AdapterFile::find_modules(const std::string& where) {
             if (name.ends_with(parts.a)) (*found)[stem(parts.a)].a = &tensor;
             if (name.ends_with(parts.b)) (*found)[stem(parts.b)].b = &tensor;
         }
+        const auto collect = [&](const auto& ends, auto& found) {
+            for (std::size_t i = 0; i < ends.size(); ++i)
+                if (name.ends_with(ends[i])) found[stem(ends[i])][i] = &tensor;
+        };
+        collect(hadamard, hadamards);
+        collect(kronecker, kroneckers);
+        collect(vera, veras);
         if (name.ends_with(ia3_vector)) {
             require(tensor.shape.size() == 2 && (tensor.shape[0] == 1 || tensor.shape[1] == 1), Exit::bad_data,
                     "{}: tensor {} has shape {}, expected [out, 1] or [1, in]", where, tensor.name,
@@ -116,19 +194,42 @@ void AdapterFile::find_modules(const std::string& where) {
             modules_.push_back({stem(ia3_vector), 0, tensor.shape[1], tensor.shape[0]});
         }
     }
-    const bool is_lora = config_.type == AdapterType::lora;
-    for (const auto& [name, pair] : pairs) modules_.push_back(low_rank_module(where, name, pair, low_rank));
-    for (const auto& [name, pair] : embeddings)
+    const auto expect_type = [&](AdapterType type, const std::string& name) {
+        require(config_.type == type, Exit::bad_data, "{}: module {} is not of the type that {} says", where, name,
+                config_name);
+    };
+    for (const AdapterModule& module : modules_) expect_type(AdapterType::ia3, module.name);
+    for (const auto& [name, pair] : pairs) {
+        modules_.push_back(low_rank_module(where, name, pair, low_rank));
+        expect_type(AdapterType::lora, name);
+    }
+    for (const auto& [name, pair] : embeddings) {
         modules_.push_back(low_rank_module(where, name, pair, low_rank_embedding));
-    require(!modules_.empty(), Exit::bad_data, "{}: holds no {} tensors", where, is_lora ? "LoRA" : "IA3");
+        expect_type(AdapterType::lora, name);
+    }
+    for (const auto& [name, parts] : hadamards) {
+        modules_.push_back(hadamard_module(where, name, parts));
+        expect_type(AdapterType::loha, name);
+    }
+    for (const auto& [name, parts] : kroneckers) {
+        modules_.push_back(kronecker_module(where, name, parts, config_.rank));
+        expect_type(AdapterType::lokr, name);
+    }
+    for (const auto& [name, parts] : veras) {
+        modules_.push_back(vera_module(where, name, parts));
+        expect_type(AdapterType::vera, name);
+    }
+    require(
+        config_.type != AdapterType::vera || (find(std::string(vera_a)) && find(std::string(vera_b))), Exit::bad_data,
+        "{}: there is no {} and {}: the adapter was saved without its random matrices (save_projection), which only "
+        "PEFT's generator makes again; save it with them",
+        where, vera_a, vera_b);
+    require(!modules_.empty(), Exit::bad_data, "{}: holds no {} tensors", where, adapter_type_name(config_.type));
     std::sort(modules_.begin(), modules_.end(),
               [](const AdapterModule& a, const AdapterModule& b) { return a.name < b.name; });
-    for (const AdapterModule& module : modules_) {
-        require((module.rank > 0) == is_lora, Exit::bad_data, "{}: module {} is not of the type that {} says", where,
-                module.name, config_name);
-        require(module.rank == config_.rank || !config_.rank_pattern.empty() || !is_lora, Exit::bad_data,
+    for (const AdapterModule& module : modules_)
+        require(module.rank == config_.rank || !config_.rank_pattern.empty() || module.rank == 0, Exit::bad_data,
                 "{}: module {} has rank {}, {} says {}", where, module.name, module.rank, config_name, config_.rank);
-    }
 }
 
 const FileTensor* AdapterFile::find(const std::string& name) const {

@@ -15,7 +15,9 @@ namespace trainer {
 
 // PEFT adapter folders: adapter_config.json, adapter_model.safetensors, README.md.
 
-enum class AdapterType { lora, ia3 };
+enum class AdapterType { lora, loha, lokr, vera, ia3 };
+
+std::string_view adapter_type_name(AdapterType type);   // PEFT's: LORA, LOHA, …
 
 // Keys of adapter_config.json as PEFT 0.17 knows them; defaults are PEFT's. Those of the other type are without
 // meaning.
@@ -28,6 +30,7 @@ struct AdapterConfig {
     std::string target_regex;
     std::vector<std::string> exclude;   // suffixes
     std::string exclude_regex;
+    std::vector<std::string> target_parameters;   // suffixes of parameters' names; two dimensions only
     std::vector<std::string> modules_to_save;
     bool fan_in_fan_out = false;
 
@@ -44,15 +47,22 @@ struct AdapterConfig {
     std::vector<std::int64_t> token_indices;   // trainable_token_indices: of the input embedding, or by module
     std::vector<std::pair<std::string, std::vector<std::int64_t>>> token_indices_by_module;
 
+    bool decompose_both = false;          // lokr
+    std::int64_t decompose_factor = -1;   // lokr
+    double d_initial = 0.1;               // vera
+
     std::vector<std::string> feedforward;   // suffixes; ia3: modules whose input is scaled
     std::string feedforward_regex;
 };
 
 // What every name of a tensor in adapter_model.safetensors begins with.
 inline constexpr std::string_view adapter_prefix = "base_model.model.";
+// But those of the random matrices that all modules of a VeRA share.
+inline constexpr std::string_view vera_a = "base_model.vera_A", vera_b = "base_model.vera_B";
 
 // One adapted module, e.g. "model.layers.0.self_attn.q_proj": A is (rank, in), B is (out, rank). An embedding has its
-// vocabulary as `in`. For ia3 the rank is 0 and in or out is 1.
+// vocabulary as `in`. For ia3 the rank is 0 and in or out is 1; of a vera `in` is not known and 0; of a lokr without
+// factors the rank is that of the config.
 struct AdapterModule {
     std::string name;
     std::int64_t rank = 0;

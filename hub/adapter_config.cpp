@@ -107,6 +107,18 @@ struct Reader {
     }
 };
 
+constexpr std::pair<std::string_view, AdapterType> types[] = {{"LORA", AdapterType::lora},
+                                                              {"LOHA", AdapterType::loha},
+                                                              {"LOKR", AdapterType::lokr},
+                                                              {"VERA", AdapterType::vera},
+                                                              {"IA3", AdapterType::ia3}};
+
+const AdapterType* type_named(const std::string& name) {
+    for (const auto& [own, type] : types)
+        if (own == name) return &type;
+    return nullptr;
+}
+
 // Keys that are read, and keys without effect on a trained adapter.
 constexpr std::string_view known_keys[] = {"peft_type",
                                            "task_type",
@@ -131,6 +143,19 @@ constexpr std::string_view known_keys[] = {"peft_type",
                                            "alpha_pattern",
                                            "use_dora",
                                            "trainable_token_indices",
+                                           "target_parameters",
+                                           "alpha",
+                                           "rank_dropout",
+                                           "module_dropout",
+                                           "use_effective_conv2d",
+                                           "init_weights",
+                                           "rank_dropout_scale",
+                                           "decompose_both",
+                                           "decompose_factor",
+                                           "d_initial",
+                                           "vera_dropout",
+                                           "save_projection",
+                                           "projection_prng_key",
                                            "feedforward_modules",
                                            "init_ia3_weights",
                                            "megatron_core",
@@ -143,10 +168,10 @@ constexpr std::string_view known_keys[] = {"peft_type",
                                            "ensure_weight_tying"};
 
 // Keys that change what the adapter computes: only their default can be read.
-constexpr std::string_view refused_keys[] = {
-    "lora_bias",         "use_qalora",  "target_parameters",       "layer_replication",
-    "arrow_config",      "use_bdlora",  "alora_invocation_tokens", "velora_config",
-    "monteclora_config", "kasa_config", "megatron_config"};
+constexpr std::string_view refused_keys[] = {"lora_bias",      "use_qalora",        "layer_replication",
+                                             "arrow_config",   "use_bdlora",        "alora_invocation_tokens",
+                                             "velora_config",  "monteclora_config", "kasa_config",
+                                             "megatron_config"};
 
 bool is_listed(std::string_view key, std::span<const std::string_view> keys) {
     return std::find(keys.begin(), keys.end(), key) != keys.end();
@@ -161,8 +186,10 @@ bool is_default(const Node& node) {
 void check_supported(const Reader& reader) {
     const std::string type = reader.text("peft_type");
     require(!type.empty(), Exit::bad_data, "{}: key \"peft_type\" is missing", reader.where);
-    require(type == "LORA" || type == "IA3", Exit::bad_data,
-            "{}: peft_type \"{}\" is not supported (supported: LORA, IA3)", reader.where, type);
+    std::vector<std::string> known;
+    for (const auto& [name, one] : types) known.emplace_back(name);
+    require(type_named(type) != nullptr, Exit::bad_data, "{}: peft_type \"{}\" is not supported (supported: {})",
+            reader.where, type, join(known));
     for (const std::string_view key : refused_keys)
         if (const Node* node = reader.document.find(key))
             require(is_default(*node), Exit::bad_data, "{}: {} is not supported", reader.where, key);
@@ -193,20 +220,32 @@ Node token_indices(const AdapterConfig& config) {
     return map;
 }
 
-Node lora_keys(const AdapterConfig& config) {
+Node layered_keys(const AdapterConfig& config) {
+    Node node = Node::map();
+    node.set("layers_pattern", list_or_null(config.layers_pattern));
+    node.set("layers_to_transform", config.layers_to_transform.empty() ? Node() : list_of(config.layers_to_transform));
+    return node;
+}
+
+Node patterned_keys(const AdapterConfig& config) {
     Node ranks = Node::map(), alphas = Node::map();
     for (const auto& [pattern, rank] : config.rank_pattern) ranks.set(pattern, rank);
     for (const auto& [pattern, alpha] : config.alpha_pattern) alphas.set(pattern, whole_or_real(alpha));
-
-    Node node;
+    Node node = layered_keys(config);
     node.set("alpha_pattern", std::move(alphas));
+    node.set("r", config.rank);
+    node.set("rank_pattern", std::move(ranks));
+    return node;
+}
+
+Node lora_keys(const AdapterConfig& config) {
+    Node node = patterned_keys(config);
+    node.set("fan_in_fan_out", config.fan_in_fan_out);
     node.set("bias", config.bias);
     node.set("corda_config", nullptr);
     node.set("eva_config", nullptr);
     node.set("init_lora_weights", true);
     node.set("layer_replication", nullptr);
-    node.set("layers_pattern", list_or_null(config.layers_pattern));
-    node.set("layers_to_transform", config.layers_to_transform.empty() ? Node() : list_of(config.layers_to_transform));
     node.set("loftq_config", Node::map());
     node.set("lora_alpha", whole_or_real(config.alpha));
     node.set("lora_bias", false);
@@ -215,9 +254,7 @@ Node lora_keys(const AdapterConfig& config) {
     node.set("megatron_core", "megatron.core");
     node.set("peft_type", "LORA");
     node.set("qalora_group_size", 16);
-    node.set("r", config.rank);
-    node.set("rank_pattern", std::move(ranks));
-    node.set("target_parameters", nullptr);
+    node.set("target_parameters", list_or_null(config.target_parameters));
     node.set("trainable_token_indices", token_indices(config));
     node.set("use_dora", config.use_dora);
     node.set("use_qalora", false);
@@ -225,26 +262,76 @@ Node lora_keys(const AdapterConfig& config) {
     return node;
 }
 
+Node lycoris_keys(const AdapterConfig& config) {
+    Node node = patterned_keys(config);
+    node.set("alpha", whole_or_real(config.alpha));
+    node.set("init_weights", true);
+    node.set("module_dropout", 0.0);
+    node.set("peft_type", std::string(adapter_type_name(config.type)));
+    node.set("rank_dropout", 0.0);
+    node.set("use_effective_conv2d", false);
+    if (config.type == AdapterType::loha) return node;
+    node.set("decompose_both", config.decompose_both);
+    node.set("decompose_factor", config.decompose_factor);
+    node.set("rank_dropout_scale", false);
+    return node;
+}
+
+Node vera_keys(const AdapterConfig& config) {
+    Node node = layered_keys(config);
+    node.set("bias", "none");
+    node.set("d_initial", config.d_initial);
+    node.set("fan_in_fan_out", config.fan_in_fan_out);
+    node.set("init_weights", true);
+    node.set("peft_type", "VERA");
+    node.set("projection_prng_key", 0);
+    node.set("r", config.rank);
+    node.set("save_projection", true);
+    node.set("vera_dropout", config.dropout);
+    return node;
+}
+
 Node ia3_keys(const AdapterConfig& config) {
     Node node = Node::map();
     Node feedforward = modules(config.feedforward, config.feedforward_regex);
     if (feedforward.is_null()) feedforward = Node::list();   // null would mean PEFT's own choice
+    node.set("fan_in_fan_out", config.fan_in_fan_out);
     node.set("feedforward_modules", std::move(feedforward));
     node.set("init_ia3_weights", true);
     node.set("peft_type", "IA3");
     return node;
 }
 
+Node keys_of_type(const AdapterConfig& config) {
+    switch (config.type) {
+        case AdapterType::lora:
+            return lora_keys(config);
+        case AdapterType::loha:
+        case AdapterType::lokr:
+            return lycoris_keys(config);
+        case AdapterType::vera:
+            return vera_keys(config);
+        case AdapterType::ia3:
+            break;
+    }
+    return ia3_keys(config);
+}
+
 }   // namespace
+
+std::string_view adapter_type_name(AdapterType type) {
+    for (const auto& [name, one] : types)
+        if (one == type) return name;
+    return "";
+}
 
 std::string adapter_config_text(const AdapterConfig& config) {
     check(config.targets.empty() != config.target_regex.empty(),
           "adapter config: exactly one of targets and target_regex must be set");
-    Node node = config.type == AdapterType::lora ? lora_keys(config) : ia3_keys(config);
+    Node node = keys_of_type(config);
     node.set("auto_mapping", nullptr);
     node.set("base_model_name_or_path", text_or_null(config.base_model));
     node.set("exclude_modules", modules(config.exclude, config.exclude_regex));
-    node.set("fan_in_fan_out", config.fan_in_fan_out);
     node.set("inference_mode", true);
     node.set("modules_to_save", list_or_null(config.modules_to_save));
     node.set("revision", text_or_null(config.revision));
@@ -258,17 +345,26 @@ AdapterConfig parse_adapter_config(const Node& document, const std::string& wher
     const Reader reader{document, where};
     check_supported(reader);
     AdapterConfig config;
-    config.type = reader.text("peft_type") == "LORA" ? AdapterType::lora : AdapterType::ia3;
+    config.type = *type_named(reader.text("peft_type"));
     config.base_model = reader.text("base_model_name_or_path");
     config.revision = reader.text("revision");
     config.task_type = reader.text("task_type");
     config.rank = reader.integer("r", 8);
     require(config.rank > 0, Exit::bad_data, "{}: r: expected a positive integer, found {}", where, config.rank);
-    config.alpha = reader.number("lora_alpha", 8);
-    config.dropout = reader.number("lora_dropout", 0);
+    config.alpha = reader.number(config.type == AdapterType::lora ? "lora_alpha" : "alpha", 8);
+    config.dropout = reader.number(config.type == AdapterType::vera ? "vera_dropout" : "lora_dropout", 0);
+    config.decompose_both = reader.flag("decompose_both");
+    config.decompose_factor = reader.integer("decompose_factor", -1);
+    require(config.decompose_factor >= -1, Exit::bad_data, "{}: decompose_factor: expected at least -1, found {}",
+            where, config.decompose_factor);
+    config.d_initial = reader.number("d_initial", 0.1);
     reader.modules("target_modules", config.targets, config.target_regex);
     require(!config.targets.empty() || !config.target_regex.empty(), Exit::bad_data, "{}: target_modules is missing",
             where);
+    config.target_parameters = reader.texts("target_parameters");
+    for (const char* key : {"rank_dropout", "module_dropout"})
+        if (reader.number(key, 0) != 0)
+            notes.push_back(format("{}: {} is not supported: further training drops nothing", where, key));
     reader.modules("exclude_modules", config.exclude, config.exclude_regex);
     config.modules_to_save = reader.texts("modules_to_save");
     for (const auto& entry : reader.map("rank_pattern")) {

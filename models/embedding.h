@@ -15,8 +15,8 @@
 
 namespace trainer {
 
-// Token embedding (V, C) with slots for a low-rank adapter and for trained rows; as_head() gives the same weight as a
-// tied output layer, which has the trained rows too, but not the adapter nor a replacement, as in PEFT.
+// Token embedding (V, C) with slots for low-rank adapters and for trained rows; as_head() gives the same weight as a
+// tied output layer, which has the trained rows too, but not the adapters nor a replacement, as in PEFT.
 class Embedding {
 public:
     // x += scale · (columns of A picked by the ids)ᵀ Bᵀ, with A (r, V) and B (C, r).
@@ -46,18 +46,20 @@ public:
         if (Parameter* other = parameter_.replacement)
             replaced_ =
                 std::make_unique<DenseWeight>(std::vector<Parameter*>{other}, other->trained_dtype, compute, place);
-        if (!adapter) return;
-        for (Parameter* part : {adapter->a, adapter->b})
-            part->value = Tensor::empty(part->shape, part->trained_dtype, place);
+        for (const LowRankRows& adapter : adapters)
+            for (Parameter* part : {adapter.a, adapter.b})
+                part->value = Tensor::empty(part->shape, part->trained_dtype, place);
     }
 
     // x (N, C) of ids (N)
     Tensor operator()(const Tensor& ids, const ForwardContext& context) const {
         if (!context.adapters) return embedding(ids, *weight_, &parameter_, compute_);
-        const Tensor x = replaced_ ? embedding(ids, *replaced_, parameter_.replacement, compute_)
-                                   : embedding(ids, *weight_, &parameter_, compute_);
+        Tensor x = replaced_ ? embedding(ids, *replaced_, parameter_.replacement, compute_)
+                             : embedding(ids, *weight_, &parameter_, compute_);
         if (replaced_rows) return replace_rows(x, ids, *replaced_rows);
-        return adapter ? embedding_low_rank(x, ids, *adapter->a, *adapter->b, adapter->scale) : x;
+        for (const LowRankRows& adapter : adapters)
+            x = embedding_low_rank(x, ids, *adapter.a, *adapter.b, adapter.scale);
+        return x;
     }
     const LinearTerms& as_head(const ForwardContext& context) const {
         return context.adapters ? head_with_rows_ : head_;
@@ -72,8 +74,8 @@ public:
     Parameter& weight() const { return parameter_; }
 
     const std::string name;
-    std::optional<LowRankRows> adapter;
-    std::optional<ReplacedRows> replaced_rows;   // not together with an adapter
+    std::vector<LowRankRows> adapters;           // their updates add up
+    std::optional<ReplacedRows> replaced_rows;   // not together with adapters
 
 private:
     Parameter& parameter_;

@@ -1,5 +1,7 @@
 #include "models/group.h"
 
+#include <algorithm>
+
 #include "autograd/ops/concat_columns.h"
 #include "autograd/ops/scale_columns.h"
 #include "autograd/quant/dense.h"
@@ -16,9 +18,20 @@ Parameter* in_use(Parameter* parameter) {
     return parameter && parameter->replacement ? parameter->replacement : parameter;
 }
 
-void append_low_rank(const LowRank& form, std::int64_t begin, std::int64_t end, std::vector<LowRankTerm>& terms) {
-    terms.push_back({begin, end, form.a, form.b, form.scale, form.dropout, form.site});
-    if (form.initial_a) terms.push_back({begin, end, form.initial_a, form.initial_b, -form.scale, 0, 0});
+// Those of the forms that are low-rank.
+void append_low_rank(const std::vector<AdapterForm>& forms, std::int64_t begin, std::int64_t end,
+                     std::vector<LowRankTerm>& terms) {
+    for (const AdapterForm& form : forms) {
+        const auto* low = std::get_if<LowRank>(&form);
+        if (!low) continue;
+        terms.push_back({begin, end, low->a, low->b, low->scale, low->dropout, low->site});
+        if (low->initial_a) terms.push_back({begin, end, low->initial_a, low->initial_b, -low->scale, 0, 0});
+    }
+}
+
+bool all_low_rank(const std::vector<AdapterForm>& forms) {
+    return std::all_of(forms.begin(), forms.end(),
+                       [](const AdapterForm& form) { return std::holds_alternative<LowRank>(form); });
 }
 
 }   // namespace
@@ -49,9 +62,7 @@ void LinearGroup::prepare(Place place, DType compute) {
         fused_ = prepare_member(member, place, compute) && fused_;
         bare_.dense.push_back({row, end, linear.weight, linear.bias});
         with_adapters_.dense.push_back({row, end, linear.weight, in_use(linear.bias)});
-        if (member.form)
-            if (const auto* low = std::get_if<LowRank>(&*member.form))
-                append_low_rank(*low, row, end, with_adapters_.low_rank);
+        append_low_rank(member.forms, row, end, with_adapters_.low_rank);
         row = end;
     }
     if (fused_ && members_.front().replaced) with_adapters_ = members_.front().terms;   // the only member
@@ -69,21 +80,21 @@ bool LinearGroup::prepare_member(Member& member, Place place, DType compute) {
             std::make_unique<DenseWeight>(std::vector<Parameter*>{other}, other->trained_dtype, compute, place);
     member.terms = {member.replaced ? member.replaced.get() : linear.rows.get(), {}, {}};
     member.terms.dense.push_back({0, linear.out_features, in_use(linear.weight), in_use(linear.bias)});
-    member.form.reset();
     if (auto& replaced = linear.replaced_rows) {
-        check(members_.size() == 1 && !linear.adapter, "{}: replaced rows beside others", linear.name);
+        check(members_.size() == 1 && linear.adapters.empty(), "{}: replaced rows beside others", linear.name);
         replaced->rows->value = Tensor::empty(replaced->rows->shape, DType::f32, place);
         member.terms.replaced = {*replaced};
         with_adapters_.replaced = {*replaced};
     }
-    if (linear.adapter) {
-        linear.adapter->prepare(place);
-        member.form = linear.adapter->form();
-        if (const auto* low = std::get_if<LowRank>(&*member.form))
-            append_low_rank(*low, 0, linear.out_features, member.terms.low_rank);
+    member.forms.clear();
+    for (const auto& adapter : linear.adapters) {
+        adapter->prepare(place);
+        member.forms.push_back(adapter->form());
+        check(linear.adapters.size() == 1 || !std::holds_alternative<General>(member.forms.back()),
+              "{}: an adapter of a general form beside others", linear.name);
     }
-    return (!member.form || std::holds_alternative<LowRank>(*member.form)) &&
-           (!member.replaced || members_.size() == 1);
+    append_low_rank(member.forms, 0, linear.out_features, member.terms.low_rank);
+    return all_low_rank(member.forms) && (!member.replaced || members_.size() == 1);
 }
 
 Tensor LinearGroup::operator()(const Tensor& x, const ForwardContext& context) const {
@@ -98,12 +109,16 @@ const LinearTerms& LinearGroup::terms(const ForwardContext& context) const {
 }
 
 Tensor LinearGroup::run(const Member& member, const Tensor& x, const ForwardContext& context) const {
-    const auto plain = [&](const Tensor& in) { return linear(in, member.terms, context.layout, context.training); };
-    if (!member.form) return plain(x);
-    if (const auto* form = std::get_if<InputTransform>(&*member.form)) return plain(form->apply(x, context));
-    if (const auto* form = std::get_if<OutputScale>(&*member.form)) return scale_columns(plain(x), *form->scale);
-    if (const auto* form = std::get_if<General>(&*member.form)) return form->apply(x, member.terms, context);
-    return plain(x);
+    if (member.forms.size() == 1)
+        if (const auto* form = std::get_if<General>(&member.forms.front()))
+            return form->apply(x, member.terms, context);
+    Tensor input = x;
+    for (const AdapterForm& form : member.forms)
+        if (const auto* transform = std::get_if<InputTransform>(&form)) input = transform->apply(input, context);
+    Tensor y = linear(input, member.terms, context.layout, context.training);
+    for (const AdapterForm& form : member.forms)
+        if (const auto* output = std::get_if<OutputScale>(&form)) y = scale_columns(y, *output->scale);
+    return y;
 }
 
 Tensor LinearGroup::member_by_member(const Tensor& x, const ForwardContext& context) const {

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,12 +37,12 @@ public:
     const LinearTerms& terms(const ForwardContext& context) const;
 
 private:
-    // One member with its adapter, and what it multiplies by when adapters are on.
+    // One member with its adapters, and what it multiplies by when adapters are on.
     struct Member {
         std::unique_ptr<Linear> linear;
         std::unique_ptr<Weight> replaced;   // of a replacement of its weight; or null
-        LinearTerms terms;                  // low-rank adapter included
-        std::optional<AdapterForm> form;
+        LinearTerms terms;                  // low-rank adapters included
+        std::vector<AdapterForm> forms;
     };
     bool prepare_member(Member& member, Place place, DType compute);   // whether it can be fused
     Tensor run(const Member& member, const Tensor& x, const ForwardContext& context) const;

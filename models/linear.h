@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "autograd/ops/linear.h"
 #include "models/context.h"
@@ -42,7 +43,9 @@ struct General {
 
 using AdapterForm = std::variant<LowRank, InputTransform, OutputScale, General>;
 
-// What sits in the adapter slot of a Linear (peft/). The form is asked for by LinearGroup::prepare.
+// What sits in an adapter slot of a Linear (peft/). The form is asked for by LinearGroup::prepare. Several act
+// together: inputs are changed one after the other, low-rank updates add up, outputs are scaled one after the other; a
+// General one must be alone.
 class Adapter {
 public:
     virtual ~Adapter() = default;
@@ -74,8 +77,8 @@ public:
     const std::int64_t out_features;
     Parameter* const weight;
     Parameter* bias = nullptr;
-    std::unique_ptr<Adapter> adapter;
-    std::optional<ReplacedRows> replaced_rows;   // of an output layer, alone in its group and without an adapter
+    std::vector<std::unique_ptr<Adapter>> adapters;
+    std::optional<ReplacedRows> replaced_rows;   // of an output layer, alone in its group and without adapters
     std::unique_ptr<Weight> rows;   // its rows of the group's weight, without adapters; there after the group's prepare
 };
 

@@ -29,6 +29,15 @@ constexpr std::pair<std::string_view, std::string_view> file_keys[] = {
     {"alpha", "lora_alpha"},       {"dropout", "lora_dropout"},    {"init", "init_lora_weights"},
     {"rslora", "use_rslora"},      {"dora", "use_dora"},           {"feedforward", "feedforward_modules"}};
 
+// What `targets` alone selected.
+Selection without_parameters(const AdapterOptions& options, Selection selected) {
+    std::erase_if(selected.linears, [&](const Linear* linear) {
+        return std::any_of(options.target_parameters.begin(), options.target_parameters.end(),
+                           [&](const std::string& entry) { return is_path_end(linear->weight->name, entry); });
+    });
+    return selected;
+}
+
 template <typename Number>
 void drop_idle(PatternMap<Number>& patterns, const std::vector<std::string>& modules, std::vector<std::string>& idle) {
     PatternMap<Number> kept;
@@ -74,10 +83,11 @@ AdapterConfig adapter_config(const AdapterOptions& options, const Selection& sel
     config.alpha = options.alpha;
     config.dropout = options.dropout;
     if (options.targets.names.empty() && options.targets.pattern == TargetOption().pattern)
-        config.targets = target_suffixes(selected);
+        config.targets = target_suffixes(without_parameters(options, selected));
     else
         set_modules(options.targets, config.targets, config.target_regex);
     if (options.exclude) set_modules(*options.exclude, config.exclude, config.exclude_regex);
+    config.target_parameters = options.target_parameters;
     config.modules_to_save = options.modules_to_save;
     config.rank_pattern = options.rank_pattern.entries;
     config.alpha_pattern = options.alpha_pattern.entries;
@@ -86,6 +96,8 @@ AdapterConfig adapter_config(const AdapterOptions& options, const Selection& sel
     config.bias = enum_name(options.bias);
     config.use_rslora = options.rslora;
     config.use_dora = options.dora;
+    config.decompose_both = options.decompose_both;
+    config.decompose_factor = options.decompose_factor;
     config.token_indices = options.trainable_token_indices.ids;
     config.token_indices_by_module = options.trainable_token_indices.by_module;
     return config;
@@ -101,8 +113,9 @@ AdapterOptions adapter_options(const AdapterConfig& config) {
         options.feedforward = config.feedforward;
         return options;
     }
+    options.target_parameters = config.target_parameters;
     options.rank = config.rank;
-    options.alpha = config.alpha;
+    if (config.type != AdapterType::vera) options.alpha = config.alpha;
     options.dropout = config.dropout;
     options.rank_pattern.entries = config.rank_pattern;
     options.alpha_pattern.entries = config.alpha_pattern;
@@ -111,10 +124,19 @@ AdapterOptions adapter_options(const AdapterConfig& config) {
     options.bias = bias_of(config.bias);
     options.rslora = config.use_rslora;
     options.dora = config.use_dora;
+    options.d_initial = config.d_initial;
+    options.decompose_both = config.decompose_both;
+    options.decompose_factor = config.decompose_factor;
     options.trainable_token_indices = {config.token_indices, config.token_indices_by_module};
     return options;
 }
 
-std::string adapter_method(const AdapterConfig& config) { return config.type == AdapterType::ia3 ? "ia3" : "lora"; }
+// As PEFT calls them, in small letters.
+std::string adapter_method(const AdapterConfig& config) {
+    std::string name(adapter_type_name(config.type));
+    for (char& c : name)
+        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    return name;
+}
 
 }   // namespace trainer

@@ -52,15 +52,14 @@ public:
 
     void attach(Declarations& model) override {
         selected_ = select_targets(model, options_);
-        require(selected_.embeddings.empty(), Exit::bad_recipe,
-                "peft.targets: ia3 scales linear layers; leave the embedding out");
+        refuse_embeddings(selected_, "ia3");
         refuse_head(selected_, "peft.method");
         find_feedforward();
         for (const auto& parameter : model.parameters.all()) parameter->trainable = false;
         for (Linear* linear : selected_.linears) {
             auto adapter = std::make_unique<Ia3Adapter>(*linear, scales_input(*linear), model.parameters);
             factors_.push_back(&adapter->factors());
-            linear->adapter = std::move(adapter);
+            linear->adapters.push_back(std::move(adapter));
         }
         copies_.attach(model, options_, selected_);
         trained_ = factors_;

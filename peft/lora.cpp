@@ -1,5 +1,7 @@
 #include "peft/lora.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -22,8 +24,8 @@ public:
 
     void attach(Declarations& model) override {
         selected_ = select_targets(model, options_);
-        check_patterns(options_.rank_pattern, module_names(selected_), "peft.rank_pattern");
-        check_patterns(options_.alpha_pattern, module_names(selected_), "peft.alpha_pattern");
+        add_target_parameters(model, options_, selected_);
+        check_patterns(options_, selected_);
         check_combination();
         for (const auto& parameter : model.parameters.all()) parameter->trainable = false;
         for (Linear* linear : selected_.linears) attach(*linear, model.parameters);
@@ -35,12 +37,10 @@ public:
     }
 
     void initialise(std::uint64_t seed) override {
-        parallel_each(
-            static_cast<std::int64_t>(adapters_.size()),
-            [&](std::int64_t i) { adapters_[static_cast<std::size_t>(i)]->initialise(seed); }, takes_from_weight());
+        initialise_adapters(seed);
         for (const Embedding* embedding : selected_.embeddings) {
-            fill(*embedding->adapter->a, 0);
-            fill_normal(*embedding->adapter->b, 1, seed);
+            fill(*embedding->adapters.back().a, 0);   // its own stands behind those that act beside it
+            fill_normal(*embedding->adapters.back().b, 1, seed);
         }
         copies_.initialise();
         tokens_.initialise();
@@ -72,6 +72,33 @@ public:
     }
 
 private:
+    // Decompositions run side by side, as many as fit into `most`, but one at least. What they hold beside tensors is
+    // counted by one of that size.
+    void initialise_adapters(std::uint64_t seed) {
+        constexpr std::size_t most = std::size_t{256} << 20;
+        std::size_t largest = 0;
+        for (const LowRankAdapter* adapter : adapters_) largest = std::max(largest, adapter->initial_workspace());
+        const auto run = [&](std::int64_t i) { adapters_[static_cast<std::size_t>(i)]->initialise(seed); };
+        const auto count = static_cast<std::int64_t>(adapters_.size());
+        if (largest == 0) return parallel_each(count, run, false);
+        const PurposeScope purpose(Purpose::workspace);
+        const auto together = std::clamp<std::int64_t>(static_cast<std::int64_t>(most / largest), 1,
+                                                       std::min<std::int64_t>(count, omp_get_max_threads()));
+        const Place place = adapters_.front()->a().value.place();
+        const Tensor counted =
+            Tensor::empty(together * static_cast<std::int64_t>(largest / sizeof(double)), DType::u64, place);
+        std::vector<Tensor> planned;   // the weights of all that run at once; elsewhere each run makes its own
+        for (std::int64_t i = 0; place.is_meta() && i < together; ++i)
+            for (const LowRankAdapter* adapter : adapters_)
+                if (adapter->initial_workspace() == largest) {
+                    planned.push_back(adapter->layer_weight());
+                    break;
+                }
+        for (std::int64_t begin = 0; begin < count; begin += together)
+            parallel_each(
+                std::min(together, count - begin), [&](std::int64_t i) { run(begin + i); }, together > 1);
+    }
+
     bool takes_from_weight() const {
         return options_.init == LowRankInit::pissa || options_.init == LowRankInit::olora;
     }
@@ -95,7 +122,7 @@ private:
         adapters_.push_back(adapter.get());
         const std::vector<Parameter*> trained = adapter->trained();
         trained_.insert(trained_.end(), trained.begin(), trained.end());
-        linear.adapter = std::move(adapter);
+        linear.adapters.push_back(std::move(adapter));
     }
 
     void attach(Embedding& embedding, ParameterSet& parameters) {
@@ -105,7 +132,7 @@ private:
         Parameter& b = declare_trained(parameters, adapter_parameter_name(embedding.name, "lora_embedding_B"),
                                        Shape(embedding.shape().columns(), options.rank));
         trained_.insert(trained_.end(), {&a, &b});
-        embedding.adapter = Embedding::LowRankRows{&a, &b, options.scale};
+        embedding.adapters.push_back({&a, &b, options.scale});
     }
 
     void check_combination() const {

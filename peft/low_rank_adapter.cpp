@@ -1,6 +1,7 @@
 #include "peft/low_rank_adapter.h"
 
 #include <cmath>
+#include <numeric>
 
 #include "autograd/random.h"
 #include "hub/adapter.h"
@@ -47,9 +48,25 @@ void LowRankAdapter::merge_weight(Tensor& weight) const {
     if (initial_a_) add_product(weight, initial_b_->value, initial_a_->value, -options_.scale);
 }
 
+std::size_t LowRankAdapter::initial_workspace() const {
+    if (!initial_a_) return 0;
+    return decomposition_bytes(options_.init, linear_.out_features, linear_.in_features, options_.rank);
+}
+
+Tensor LowRankAdapter::layer_weight() const {
+    const PurposeScope purpose(Purpose::workspace);
+    const Place place = linear_.rows->place();
+    Tensor ids = Tensor::empty(linear_.out_features, DType::i32, place);
+    on(place, [&](Cpu) { std::iota(ids.data<std::int32_t>(), ids.data<std::int32_t>() + ids.elements(), 0); });
+    Tensor weight = Tensor::empty({linear_.out_features, linear_.in_features}, DType::f32, place);
+    linear_.rows->rows(ids, weight);
+    return weight;
+}
+
 void LowRankAdapter::initialise(std::uint64_t seed) {
     if (initial_a_) {
-        fill_from_weight(linear_.rows->dense(DType::f32), options_.init, options_.scale, a_, b_);
+        const Tensor weight = layer_weight();
+        on(weight.place(), [&](Cpu) { fill_from_weight(weight, options_.init, options_.scale, a_, b_); });
         copy(a_.value, initial_a_->value);
         copy(b_.value, initial_b_->value);
         initial_a_->changed();

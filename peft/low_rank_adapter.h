@@ -24,6 +24,10 @@ public:
     void prepare(Place place) override;
     void merge_weight(Tensor& weight) const override;
     virtual void initialise(std::uint64_t seed);
+    // Bytes that `initialise` holds beside tensors while it runs: those of its decomposition.
+    std::size_t initial_workspace() const;
+    // W (out, in) f32, of this layer alone.
+    Tensor layer_weight() const;
     virtual std::vector<Parameter*> trained() const { return {&a_, &b_}; }
 
     LowRank low_rank() const;

@@ -67,18 +67,25 @@ void fill_from_weight(const Tensor& weight, LowRankInit init, float scale, Param
     require(rank <= std::min(rows, columns), Exit::bad_recipe,
             "peft.rank: {} is more than the {}x{} weight of {} has, from which init {} takes it", rank, rows, columns,
             a.name, enum_name(init));
-    const std::vector<float> values = weight.to_vector<float>();
+    const auto* values = weight.data<float>();
     if (init == LowRankInit::olora) {
-        const LeadingQr parts = leading_qr(values.data(), rows, columns, rank);
+        const LeadingQr parts = leading_qr(values, rows, columns, rank);
         store(parts.r, {}, true, a);
         store(parts.q, {}, false, b);
         return;
     }
-    const SingularVectors parts = largest_singular_vectors(values.data(), rows, columns, rank);
+    const SingularVectors parts = largest_singular_vectors(values, rows, columns, rank);
     std::vector<double> roots;
     for (const double value : parts.values) roots.push_back(std::sqrt(value / static_cast<double>(scale)));
     store(parts.right, roots, true, a);
     store(parts.left, roots, false, b);
+}
+
+std::size_t decomposition_bytes(LowRankInit init, std::int64_t out, std::int64_t in, std::int64_t rank) {
+    const std::int64_t small = std::min(out, in), vectors = 4 * rank * (out + in);
+    // PiSSA: the matrix, the Gram matrix of its smaller side, its copy and its reflectors
+    const std::int64_t numbers = init == LowRankInit::pissa ? out * in + 3 * small * small + vectors : vectors;
+    return static_cast<std::size_t>(numbers) * sizeof(double);
 }
 
 void add_product(Tensor& weight, const Tensor& b, const Tensor& a, float scale) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "autograd/parameter.h"
@@ -17,6 +18,9 @@ void fill(Parameter& parameter, float value);
 // PiSSA (Meng et al., 2024): scale · B A is the best approximation of the weight (out, in) of A's rank, shared out
 // evenly between both. OLoRA (Büyükakyüz, 2024): B and A are the leading columns of Q and rows of R of weight = Q R.
 void fill_from_weight(const Tensor& weight, LowRankInit init, float scale, Parameter& a, Parameter& b);
+
+// Bytes that this holds beside its arguments, from above.
+std::size_t decomposition_bytes(LowRankInit init, std::int64_t out, std::int64_t in, std::int64_t rank);
 
 // weight (out, in) += scale · B A.
 void add_product(Tensor& weight, const Tensor& b, const Tensor& a, float scale);

@@ -41,18 +41,18 @@ MergedModel::MergedModel(Declarations& model, const SavedAdapter& adapter, const
     for (Linear* linear : model.linears) {
         linears_[linear->weight->name] = linear;
         if (linear->bias) linears_[linear->bias->name] = linear;
-        if (linear->adapter) linear->adapter->prepare(Place::cpu());
+        for (const auto& one : linear->adapters) one->prepare(Place::cpu());
         allocate(linear->replaced_rows);
     }
     for (Embedding* embedding : model.embeddings) {
         embeddings_[embedding->name + ".weight"] = embedding;
         allocate(embedding->replaced_rows);
-        if (!embedding->adapter) continue;
-        for (Parameter* part : {embedding->adapter->a, embedding->adapter->b})
-            part->value = Tensor::empty(part->shape, DType::f32);
+        for (const Embedding::LowRankRows& rows : embedding->adapters)
+            for (Parameter* part : {rows.a, rows.b}) part->value = Tensor::empty(part->shape, DType::f32);
     }
-    for (const Parameter* parameter : adapter.parameters())
-        if (parameter->value.defined()) adapter.read(*parameter, parameter->value.data<float>());
+    for (const auto& some : {adapter.parameters(), adapter.frozen()})
+        for (const Parameter* parameter : some)
+            if (parameter->value.defined()) adapter.read(*parameter, parameter->value.data<float>());
 }
 
 bool MergedModel::needs_untying() const {
@@ -60,7 +60,7 @@ bool MergedModel::needs_untying() const {
                                       [](const Linear* linear) { return linear->name == head_name; });
     if (own_head) return false;
     return std::any_of(embeddings_.begin(), embeddings_.end(), [&](const auto& one) {
-        return one.second->adapter || model_.parameters.find(one.first)->replacement;
+        return !one.second->adapters.empty() || model_.parameters.find(one.first)->replacement;
     });
 }
 
@@ -73,11 +73,7 @@ Tensor MergedModel::original(const Parameter& parameter) const {
 void MergedModel::merge(const Linear& linear, const Parameter& parameter, Tensor& values) {
     const bool is_weight = &parameter == linear.weight;
     if (is_weight && linear.replaced_rows) put_rows(values, *linear.replaced_rows);
-    if (!linear.adapter) return;
-    if (is_weight)
-        linear.adapter->merge_weight(values);
-    else
-        linear.adapter->merge_bias(values);
+    for (const auto& adapter : linear.adapters) is_weight ? adapter->merge_weight(values) : adapter->merge_bias(values);
 }
 
 Tensor MergedModel::merged(const Parameter& parameter) const {
@@ -89,7 +85,7 @@ Tensor MergedModel::merged(const Parameter& parameter) const {
         values = original(parameter);
     }
     if (const auto embedding = embeddings_.find(parameter.name); embedding != embeddings_.end()) {
-        if (embedding->second->adapter) add_rows(values, *embedding->second->adapter);
+        for (const Embedding::LowRankRows& rows : embedding->second->adapters) add_rows(values, rows);
         if (embedding->second->replaced_rows) put_rows(values, *embedding->second->replaced_rows);
     } else if (const auto found = linears_.find(parameter.name); found != linears_.end()) {
         merge(*found->second, parameter, values);

@@ -6,6 +6,8 @@ std::vector<AdapterTensor> PeftMethod::tensors(const std::function<const float*(
     std::vector<AdapterTensor> all;
     for (const Parameter* parameter : parameters())
         all.push_back({parameter->name, parameter->shape.sizes(), values(*parameter), {}});
+    for (const Parameter* parameter : frozen())
+        all.push_back({parameter->name, parameter->shape.sizes(), parameter->value.data<float>(), {}});
     return all;
 }
 

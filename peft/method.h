@@ -22,6 +22,8 @@ public:
 
     // What is trained, in the order of declaration.
     virtual const std::vector<Parameter*>& parameters() const = 0;
+    // What belongs to the adapter and is saved with it, but not trained.
+    virtual std::vector<Parameter*> frozen() const { return {}; }
     // The adapter as PEFT opens it: its configuration without the base's name, and its tensors. `values` gives the f32
     // numbers of a parameter that is trained, which must outlive the result.
     virtual AdapterConfig config() const = 0;

@@ -120,6 +120,35 @@ private:
     }
 };
 
+// Saved adapters that act, frozen, while another is trained: folders by name.
+struct AdaptersBeside {
+    std::vector<std::pair<std::string, std::string>> folders;
+};
+
+template <>
+struct FieldType<AdaptersBeside> {
+    static void read(const Node& node, AdaptersBeside& out, const Where& where) {
+        if (!node.is_map()) return where.expected(node, expects({}));
+        for (const Node::Entry& entry : node.as_map()) {
+            out.folders.emplace_back(entry.key, "");
+            FieldType<std::string>::read(entry.value, out.folders.back().second,
+                                         {where.complaints, where.path + "." + entry.key, not_empty()});
+        }
+    }
+    static Node write(const AdaptersBeside& value) {
+        Node map = Node::map();
+        for (const auto& [name, folder] : value.folders) map.set(name, folder);
+        return map;
+    }
+    static Node schema(const Limits&) {
+        Node map = Node::map();
+        map.set("type", "object");
+        map.set("additionalProperties", FieldType<std::string>::schema(not_empty()));
+        return map;
+    }
+    static std::string expects(const Limits&) { return "a map of names to folders of saved adapters"; }
+};
+
 enum class TrainedBias { none, all, lora_only };
 enum class LowRankInit { standard, gaussian, pissa, olora };
 
@@ -149,14 +178,20 @@ struct AdapterOptions {
     PatternMap<std::int64_t> rank_pattern;
     PatternMap<double> alpha_pattern;
     TrainedBias bias = TrainedBias::none;
+    std::vector<std::string> target_parameters;
     std::vector<std::string> modules_to_save;
     TokenIndices trainable_token_indices;
     LowRankInit init = LowRankInit::standard;
     bool rslora = false;
     bool dora = false;
     double loraplus_lr_ratio = 1;
+    double d_initial = 0.1;
+    bool decompose_both = false;
+    std::int64_t decompose_factor = -1;
     std::vector<std::string> feedforward = {"down_proj"};
     std::optional<std::string> continue_from;
+    std::string name = "default";
+    AdaptersBeside beside;
 
     template <typename Visitor>
     void fields(Visitor& field) {
@@ -173,6 +208,8 @@ struct AdapterOptions {
               "other ranks by regex of the end of a module's path; the first match counts", between(1, 65536));
         field("alpha_pattern", alpha_pattern, "other alphas in the same way", above(0));
         field("bias", bias, "biases that are trained too: none, all of the model, or those of adapted layers");
+        field("target_parameters", target_parameters,
+              "matrices to adapt by the end of their own names, beside targets: [down_proj.weight]");
         field("modules_to_save", modules_to_save,
               "modules trained whole beside the adapter, by the end of their path: [embed_tokens, lm_head]");
         field("trainable_token_indices", trainable_token_indices,
@@ -183,10 +220,18 @@ struct AdapterOptions {
         field("rslora", rslora, "scale by alpha / sqrt(rank), so that high ranks do not learn more slowly");
         field("dora", dora, "train the length of each row of the weight apart from its direction");
         field("loraplus_lr_ratio", loraplus_lr_ratio, "LoRA+: B's learning rate as a multiple of A's", above(0));
+        field("d_initial", d_initial, "vera: first value of the trained factors between both random matrices");
+        field("decompose_both", decompose_both, "lokr: the smaller matrix of the product is of low rank too");
+        field("decompose_factor", decompose_factor,
+              "lokr: the smaller part of each side of a weight, where it divides it; -1: near the square root",
+              at_least(-1));
         field("feedforward", feedforward, "ia3: targets whose input is scaled instead of their output");
         field("continue_from", continue_from,
               "a saved adapter to go on with: its configuration counts, keys that contradict it are refused",
               not_empty());
+        field("name", name, "of the adapter; another than default is saved in a folder of that name below the output",
+              not_empty());
+        field("beside", beside, "saved adapters that act, frozen, beside the one that is trained: {name: folder}");
     }
 };
 

@@ -2,6 +2,8 @@
 
 #include "peft/ia3.h"
 #include "peft/lora.h"
+#include "peft/lycoris.h"
+#include "peft/vera.h"
 
 namespace trainer {
 
@@ -33,7 +35,26 @@ constexpr std::string_view about_ia3 =
     "numbers in all. Wants a higher learning rate than LoRA (3e-3 and more); [k_proj, v_proj, down_proj] are the usual "
     "targets.";
 
-const std::vector<std::string_view> only_ia3 = {"feedforward"};
+constexpr std::string_view about_loha =
+    "Adds the product, element by element, of two low-rank matrices to the weight of each adapted layer: an update of "
+    "up "
+    "to rank squared for twice the numbers of LoRA. The update is made as a whole matrix in each pass, which costs "
+    "time "
+    "and, for one layer at a time, memory. Saved as PEFT's LOHA.";
+
+constexpr std::string_view about_lokr =
+    "Adds the Kronecker product of two small matrices to the weight of each adapted layer: sqrt(in) by sqrt(out) "
+    "numbers "
+    "or so for each of them, the larger of low rank where `rank` is less than half its side. The update is made as a "
+    "whole matrix in each pass. Saved as PEFT's LOKR.";
+constexpr std::string_view about_vera =
+    "LoRA whose A and B are random, shared by all layers and never trained; each layer trains one factor for each of "
+    "the "
+    "`rank` numbers between them and one for each of its outputs. A tenth of LoRA's numbers and less, at ranks of 256 "
+    "and "
+    "more; wants a higher learning rate (1e-2). The random matrices are saved with the adapter. Saved as PEFT's VERA.";
+
+const std::vector<std::string_view> only_ia3 = {"feedforward", "d_initial", "decompose_both", "decompose_factor"};
 const std::vector<std::string_view> only_lora = {"rank",
                                                  "alpha",
                                                  "dropout",
@@ -46,7 +67,39 @@ const std::vector<std::string_view> only_lora = {"rank",
                                                  "bias",
                                                  "layers_to_transform",
                                                  "layers_pattern",
-                                                 "trainable_token_indices"};
+                                                 "trainable_token_indices",
+                                                 "target_parameters",
+                                                 "d_initial",
+                                                 "decompose_both",
+                                                 "decompose_factor"};
+const std::vector<std::string_view> not_loha = {"dropout",
+                                                "init",
+                                                "rslora",
+                                                "dora",
+                                                "loraplus_lr_ratio",
+                                                "bias",
+                                                "trainable_token_indices",
+                                                "target_parameters",
+                                                "feedforward",
+                                                "d_initial",
+                                                "decompose_both",
+                                                "decompose_factor"};
+const std::vector<std::string_view> not_lokr = {
+    "dropout",           "init",        "rslora",   "dora", "loraplus_lr_ratio", "bias", "trainable_token_indices",
+    "target_parameters", "feedforward", "d_initial"};
+const std::vector<std::string_view> not_vera = {"alpha",
+                                                "rank_pattern",
+                                                "alpha_pattern",
+                                                "init",
+                                                "rslora",
+                                                "dora",
+                                                "loraplus_lr_ratio",
+                                                "bias",
+                                                "trainable_token_indices",
+                                                "target_parameters",
+                                                "feedforward",
+                                                "decompose_both",
+                                                "decompose_factor"};
 
 }   // namespace
 
@@ -59,6 +112,9 @@ const Registry<PeftMethodEntry>& peft_methods() {
             {"dora", "LoRA with trained lengths of the weight's rows", {make_dora, only_ia3, about_dora}},
             {"pissa", "LoRA that starts at the largest singular vectors", {make_pissa, only_ia3, about_pissa}},
             {"olora", "LoRA that starts at the QR decomposition", {make_olora, only_ia3, about_olora}},
+            {"loha", "element-wise product of two low-rank updates", {make_loha, not_loha, about_loha}},
+            {"lokr", "Kronecker product of two small matrices", {make_lokr, not_lokr, about_lokr}},
+            {"vera", "trained factors around shared random matrices", {make_vera, not_vera, about_vera}},
             {"ia3", "trained factors of inputs or outputs", {make_ia3, only_lora, about_ia3}},
         });
     return table;

@@ -18,6 +18,7 @@ namespace {
 AdapterOptions options_of(const AdapterFile& file, const std::string& folder, std::vector<std::string>& notes) {
     AdapterOptions options = adapter_options(file.config());
     options.targets = {};
+    options.target_parameters.clear();
     options.exclude.reset();
     options.layers_to_transform.clear();
     options.layers_pattern.clear();
@@ -46,11 +47,12 @@ const Layer* find(const std::vector<Layer*>& layers, const std::string& name) {
 
 }   // namespace
 
-SavedAdapter::SavedAdapter(const std::filesystem::path& folder)
-    : folder_(folder.string()),
-      file_(folder),
-      notes_(file_.notes()),
-      method_(peft_methods().at(adapter_method(file_.config())).make(options_of(file_, folder_, notes_))) {}
+SavedAdapter::SavedAdapter(const std::filesystem::path& folder, const std::string& name)
+    : folder_(folder.string()), prefix_(name.empty() ? "" : name + ": "), file_(folder), notes_(file_.notes()) {
+    AdapterOptions options = options_of(file_, folder_, notes_);
+    if (!name.empty()) options.dropout = 0;
+    method_ = peft_methods().at(adapter_method(file_.config())).make(options);
+}
 
 void SavedAdapter::check_modules(const Declarations& model) const {
     for (const AdapterModule& module : file_.modules()) {
@@ -62,7 +64,7 @@ void SavedAdapter::check_modules(const Declarations& model) const {
         const std::int64_t in = module.embedding ? embedding->shape().rows() : linear->in_features;
         const std::int64_t out = module.embedding ? embedding->shape().columns() : linear->out_features;
         const bool fits = module.rank > 0
-                              ? module.in == in && module.out == out
+                              ? (module.in == in || module.in == 0) && module.out == out
                               : (module.in == in && module.out == 1) || (module.out == out && module.in == 1);
         require(fits, Exit::bad_data,
                 "{}: {} is {} → {} in the adapter, {} → {} in the model; it belongs to another base ({})", folder_,
@@ -72,22 +74,38 @@ void SavedAdapter::check_modules(const Declarations& model) const {
 
 void SavedAdapter::attach(Declarations& model) {
     check_modules(model);
+    const ParameterSet::NamesBegin names(model.parameters, prefix_);
     with_options_of(folder_, [&] { method_->attach(model); });
-    for (const Parameter* parameter : method_->parameters()) {
-        const FileTensor* tensor = file_.find(parameter->name);
+    for (const Parameter* parameter : own()) {
+        const FileTensor* tensor = file_.find(saved_name(*parameter));
         require(tensor != nullptr, Exit::bad_data, "{}: there is no tensor {}, which its configuration asks for",
-                folder_, parameter->name);
+                folder_, saved_name(*parameter));
         require(tensor->shape == parameter->shape.sizes(), Exit::bad_data,
                 "{}: tensor {} has shape {}, its configuration and the model ask for {}", folder_, tensor->name,
                 shape_text(tensor->shape), shape_text(parameter->shape.sizes()));
     }
     attach_replacements(model);
+    if (!prefix_.empty())
+        for (Parameter* parameter : method_->parameters()) parameter->trainable = false;
+}
+
+std::vector<Parameter*> SavedAdapter::own() const {
+    std::vector<Parameter*> all = method_->parameters();
+    const std::vector<Parameter*> frozen = method_->frozen();
+    all.insert(all.end(), frozen.begin(), frozen.end());
+    return all;
+}
+
+std::vector<Parameter*> SavedAdapter::frozen() const {
+    std::vector<Parameter*> all = method_->frozen();
+    all.insert(all.end(), replacements_.begin(), replacements_.end());
+    return all;
 }
 
 // PEFT writes embeddings and output layer whole when they are adapted or were resized.
 void SavedAdapter::attach_replacements(Declarations& model) {
     std::set<std::string> known;
-    for (const Parameter* parameter : method_->parameters()) known.insert(parameter->name);
+    for (const Parameter* parameter : own()) known.insert(saved_name(*parameter));
     constexpr std::string_view wrapped = ".base_layer.weight";
     for (const FileTensor& tensor : file_.tensors()) {
         if (known.count(tensor.name) > 0) continue;
@@ -105,14 +123,14 @@ void SavedAdapter::attach_replacements(Declarations& model) {
         require(tensor.shape == original->shape.sizes(), Exit::bad_data,
                 "{}: tensor {} has shape {}, the model {}; adapters of a resized vocabulary are not supported", folder_,
                 tensor.name, shape_text(tensor.shape), shape_text(original->shape.sizes()));
-        frozen_.push_back(&WholeCopies::replace(model, *original, tensor.name, false));
+        replacements_.push_back(&WholeCopies::replace(model, *original, tensor.name, false));
     }
 }
 
 std::vector<AdapterTensor> SavedAdapter::tensors(const std::function<const float*(const Parameter&)>& values) const {
     std::vector<AdapterTensor> all = method_->tensors(values);
-    for (const Parameter* parameter : frozen_)
-        all.push_back({parameter->name, parameter->shape.sizes(), parameter->value.data<float>(), {}});
+    for (const Parameter* parameter : replacements_)
+        all.push_back({saved_name(*parameter), parameter->shape.sizes(), parameter->value.data<float>(), {}});
     return all;
 }
 
@@ -120,8 +138,8 @@ void SavedAdapter::initialise(std::uint64_t) {
     const auto read = [this](Parameter* parameter) {
         parameter->set([&](float* values) { this->read(*parameter, values); });
     };
-    std::for_each(method_->parameters().begin(), method_->parameters().end(), read);
-    std::for_each(frozen_.begin(), frozen_.end(), read);
+    for (Parameter* parameter : own()) read(parameter);
+    std::for_each(replacements_.begin(), replacements_.end(), read);
 }
 
 }   // namespace trainer

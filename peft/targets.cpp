@@ -101,12 +101,63 @@ void check_layers(const Names& names, const AdapterOptions& options) {
             count == 0 ? "no path of the model has such a list of layers" : format("the model has 0 to {}", count - 1));
 }
 
+// What other adapters, attached before, do not allow.
+void check_free(const Declarations& model, const Selection& selected) {
+    const auto check_whole = [&](const std::string& module) {
+        require(!model.parameters.find(module + ".weight")->replacement, Exit::bad_recipe,
+                "peft.targets: {} is replaced as a whole by another adapter (modules_to_save); leave it out", module);
+    };
+    for (const Linear* linear : selected.linears) {
+        check_whole(linear->name);
+        require(!linear->replaced_rows, Exit::bad_recipe,
+                "peft.targets: another adapter brings tokens of {}; leave it out", linear->name);
+    }
+    for (const Embedding* embedding : selected.embeddings) {
+        check_whole(embedding->name);
+        require(!embedding->replaced_rows, Exit::bad_recipe,
+                "peft.targets: another adapter brings tokens of {}; leave it out", embedding->name);
+    }
+}
+
 }   // namespace
 
 void refuse_missing_head(const std::vector<std::string>& modules, const std::string& key) {
     require(is_end_of_any(modules, std::string(head_name)), Exit::bad_recipe,
             "{}: the model has no {} of its own: its output layer is the embedding, whose weights are used twice", key,
             head_name);
+}
+
+void add_target_parameters(const Declarations& model, const AdapterOptions& options, Selection& selected) {
+    constexpr const char* key = "peft.target_parameters";
+    std::vector<Linear*> wanted;
+    for (const std::string& entry : options.target_parameters) {
+        const std::size_t before = wanted.size();
+        for (Linear* linear : model.linears) {
+            if (!is_path_end(linear->weight->name, entry)) continue;
+            require(std::find(selected.linears.begin(), selected.linears.end(), linear) == selected.linears.end(),
+                    Exit::bad_recipe, "{}: {} is adapted by targets already; name it in one of them", key,
+                    linear->weight->name);
+            if (std::find(wanted.begin(), wanted.end(), linear) == wanted.end()) wanted.push_back(linear);
+        }
+        if (wanted.size() > before) continue;
+        Names names;
+        for (const Linear* linear : model.linears) names.push_back(last_part(linear->name) + ".weight");
+        std::sort(names.begin(), names.end());
+        names.erase(std::unique(names.begin(), names.end()), names.end());
+        fail(Exit::bad_recipe,
+             "{}: \"{}\" is no weight of a linear layer of the model; {}it has {}. Weights that hold the matrices of "
+             "several experts are not supported, nor are models that have them",
+             key, entry, did_you_mean(entry, names), join(names));
+    }
+    require(wanted.empty() || (options.dropout == 0 && !options.dora && options.bias != TrainedBias::lora_only),
+            Exit::bad_recipe, "{}: dropout, dora and bias lora_only do not go with it, in PEFT neither", key);
+    for (Linear* linear : model.linears)   // in the model's order
+        if (std::find(wanted.begin(), wanted.end(), linear) != wanted.end()) selected.linears.push_back(linear);
+}
+
+void refuse_embeddings(const Selection& selected, std::string_view method) {
+    require(selected.embeddings.empty(), Exit::bad_recipe,
+            "peft.targets: {} changes linear layers; leave the embedding out", method);
 }
 
 void refuse_head(const Selection& selected, const std::string& key) {
@@ -160,6 +211,7 @@ Selection select_targets(const Declarations& model, const AdapterOptions& option
         if (chosen(linear->name)) selected.linears.push_back(linear);
     for (Embedding* embedding : model.embeddings)
         if (chosen(embedding->name)) selected.embeddings.push_back(embedding);
+    check_free(model, selected);
     require(!selected.linears.empty() || !selected.embeddings.empty(), Exit::bad_recipe,
             "peft.targets: nothing is left to adapt after exclude, modules_to_save and layers_to_transform");
     return selected;
@@ -195,6 +247,11 @@ template std::int64_t by_pattern(const PatternMap<std::int64_t>&, const std::str
 template double by_pattern(const PatternMap<double>&, const std::string&, double);
 template void check_patterns(const PatternMap<std::int64_t>&, const Names&, const std::string&);
 template void check_patterns(const PatternMap<double>&, const Names&, const std::string&);
+
+void check_patterns(const AdapterOptions& options, const Selection& selected) {
+    check_patterns(options.rank_pattern, module_names(selected), "peft.rank_pattern");
+    check_patterns(options.alpha_pattern, module_names(selected), "peft.alpha_pattern");
+}
 
 std::vector<std::string> module_names(const Selection& selected) {
     Names names;

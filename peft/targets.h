@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -31,6 +32,13 @@ std::vector<std::string> matching_names(const std::vector<std::string>& names, c
 // The same question for one path, when it is known that something matches.
 bool is_match(const std::string& name, const TargetOption& targets);
 
+// Adds the layers of `target_parameters`, by PEFT's rule: a name that equals a parameter's or a suffix of it after a
+// dot. Error(bad_recipe) when an entry matches no weight of a linear layer, or one that is adapted already.
+void add_target_parameters(const Declarations& model, const AdapterOptions& options, Selection& selected);
+
+// Error(bad_recipe) when an embedding is among them, of which `method` knows nothing.
+void refuse_embeddings(const Selection& selected, std::string_view method);
+
 // Error(bad_recipe) when none of the modules is an output layer, because it is the embedding.
 void refuse_missing_head(const std::vector<std::string>& modules, const std::string& key);
 
@@ -49,6 +57,9 @@ Number by_pattern(const PatternMap<Number>& patterns, const std::string& module,
 template <typename Number>
 void check_patterns(const PatternMap<Number>& patterns, const std::vector<std::string>& modules,
                     const std::string& key);
+
+// Both kinds of patterns of the options.
+void check_patterns(const AdapterOptions& options, const Selection& selected);
 
 // What adapter_config.json lists for such a choice: for all-linear the last path components, sorted.
 std::vector<std::string> target_suffixes(const Selection& selected);

@@ -14,7 +14,8 @@ namespace {
 
 constexpr const char* key = "peft.trainable_token_indices";
 
-void check_free(const std::string& module, bool adapted, const Parameter& weight) {
+void check_free(const std::string& module, bool adapted, bool replaced, const Parameter& weight) {
+    require(!replaced, Exit::bad_recipe, "{}: another adapter brings tokens of {} too; only one can", key, module);
     require(!adapted, Exit::bad_recipe, "{}: {} is adapted as a whole; leave it out of targets, or its tokens out", key,
             module);
     require(!weight.replacement, Exit::bad_recipe,
@@ -52,7 +53,8 @@ Layer* find(const std::vector<Layer*>& layers, const std::string& name) {
 
 void TrainedTokens::attach(Declarations& model, Embedding& embedding, const Ids& ids) {
     const std::string weight = embedding.name + ".weight";
-    check_free(embedding.name, embedding.adapter.has_value(), *model.parameters.find(weight));
+    check_free(embedding.name, !embedding.adapters.empty(), embedding.replaced_rows.has_value(),
+               *model.parameters.find(weight));
     embedding.replaced_rows = declare(model.parameters, embedding.name, embedding.shape(), ids);
     rows_.push_back(embedding.replaced_rows->rows);
     originals_.push_back([&embedding] {
@@ -62,7 +64,7 @@ void TrainedTokens::attach(Declarations& model, Embedding& embedding, const Ids&
 }
 
 void TrainedTokens::attach(Declarations& model, Linear& head, const Ids& ids) {
-    check_free(head.name, head.adapter != nullptr, *head.weight);
+    check_free(head.name, !head.adapters.empty(), head.replaced_rows.has_value(), *head.weight);
     head.replaced_rows = declare(model.parameters, head.name, head.weight->shape, ids);
     rows_.push_back(head.replaced_rows->rows);
     originals_.push_back([&head] {

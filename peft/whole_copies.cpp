@@ -39,10 +39,18 @@ Parameter& WholeCopies::replace(Declarations& model, Parameter& original, const 
 }
 
 void WholeCopies::add(Declarations& model, Parameter& original, const std::string& name) {
-    copies_.push_back(&replace(model, original, name, true));
-    originals_.push_back(&original);
     const auto owner = std::find_if(model.linears.begin(), model.linears.end(),
                                     [&](const Linear* linear) { return linear->weight == &original; });
+    const auto embedding = std::find_if(model.embeddings.begin(), model.embeddings.end(),
+                                        [&](const Embedding* one) { return one->name + ".weight" == original.name; });
+    const bool adapted =
+        (owner != model.linears.end() && (!(*owner)->adapters.empty() || (*owner)->replaced_rows)) ||
+        (embedding != model.embeddings.end() && (!(*embedding)->adapters.empty() || (*embedding)->replaced_rows));
+    require(!original.replacement && !adapted, Exit::bad_recipe,
+            "peft.modules_to_save: another adapter {} {}; only one of them can", adapted ? "adapts" : "replaces",
+            original.name);
+    copies_.push_back(&replace(model, original, name, true));
+    originals_.push_back(&original);
     linears_.push_back(owner == model.linears.end() ? nullptr : *owner);
 }
 

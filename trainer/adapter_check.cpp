@@ -24,13 +24,18 @@ void check_unused(const PeftOptions& peft, const Node& section, Complaints& comp
                     *written, format("{} does not read this key; leave it out", peft.method));
 }
 
+bool is_lora(const std::string& method) {
+    constexpr std::string_view names[] = {"lora", "rslora", "dora", "pissa", "olora"};
+    return std::find(std::begin(names), std::end(names), method) != std::end(names);
+}
+
 // A method that is LoRA with an option, as LoRA with that option.
 PeftOptions as_lora(PeftOptions peft) {
     if (peft.method == "rslora") peft.adapter.rslora = true;
     if (peft.method == "dora") peft.adapter.dora = true;
     if (peft.method == "pissa") peft.adapter.init = LowRankInit::pissa;
     if (peft.method == "olora") peft.adapter.init = LowRankInit::olora;
-    if (peft.method != "ia3") peft.method = "lora";
+    if (is_lora(peft.method)) peft.method = "lora";
     return peft;
 }
 
@@ -40,6 +45,8 @@ void adopt_saved(PeftOptions& peft, const Node& section, Complaints& complaints)
     PeftOptions saved{adapter_method(config), adapter_options(config)};
     saved.adapter.continue_from = folder;
     saved.adapter.loraplus_lr_ratio = peft.adapter.loraplus_lr_ratio;
+    saved.adapter.name = peft.adapter.name;
+    saved.adapter.beside = peft.adapter.beside;
     const PeftOptions asked = as_lora(peft);
     const Node found = write_fields(asked), expected = write_fields(saved);
     const Node implied = write_fields(as_lora({peft.method, {}})), standard = write_fields(PeftOptions());
@@ -61,12 +68,38 @@ void adopt_saved(PeftOptions& peft, const Node& section, Complaints& complaints)
     peft = saved;
 }
 
+// Names of folders as PEFT's modules may be called.
+void check_name(const std::string& name, const Node& node, const Where& where) {
+    const bool plain = !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+    });
+    if (!plain || name.starts_with("checkpoint-"))
+        where.complain(node, format("\"{}\" is no name of an adapter: expected letters, digits, - and _, and not what "
+                                    "checkpoints are called",
+                                    name));
+}
+
+void check_names(const PeftOptions& peft, const Node& section, Complaints& complaints) {
+    if (const Node* name = section.find("name")) check_name(peft.adapter.name, *name, {complaints, "peft.name"});
+    const Node* beside = section.find("beside");
+    if (!beside || !beside->is_map()) return;
+    for (const Node::Entry& entry : beside->as_map()) {
+        const Where where{complaints, "peft.beside." + entry.key};
+        check_name(entry.key, entry.value, where);
+        if (entry.key == peft.adapter.name)
+            where.complain(entry.value,
+                           "the adapter that is trained has this name too; call one of them otherwise "
+                           "(peft.name)");
+    }
+}
+
 }   // namespace
 
 void check_adapter(Recipe& recipe, const Node& document, Complaints& complaints) {
     const Node* section = document.find("peft");
     if (!recipe.peft || !section || !section->is_map()) return;
     check_unused(*recipe.peft, *section, complaints);
+    check_names(*recipe.peft, *section, complaints);
     const Node* training = document.find("training");
     const Node* unfrozen = training ? training->find("unfrozen_parameters") : nullptr;
     if (unfrozen && !recipe.training.unfrozen_parameters.empty())
@@ -75,6 +108,8 @@ void check_adapter(Recipe& recipe, const Node& document, Complaints& complaints)
             "with peft the base is frozen; name modules to train beside the adapter in peft.modules_to_save");
     // An adapter that cannot be read ends everything, so mistakes of the recipe itself come first.
     if (recipe.peft->adapter.continue_from && complaints.size() == 0) adopt_saved(*recipe.peft, *section, complaints);
+    if (complaints.size() == 0)
+        for (const auto& [name, folder] : recipe.peft->adapter.beside.folders) AdapterFile{folder};
 }
 
 }   // namespace trainer

@@ -26,6 +26,7 @@ constexpr std::string_view harmless[] = {"device",
                                          "data.valid.*.path",
                                          "data.template",
                                          "peft.continue_from",
+                                         "peft.beside",
                                          "training.recompute",
                                          "training.offload",
                                          "training.sharding",
@@ -65,8 +66,11 @@ Values values_of(const Node& recipe) {
     Values values;
     collect(recipe, "", values);
     Complaints unread;
-    Node without_files = recipe;   // an adapter that it went on from may lie elsewhere now
-    if (Node* peft = without_files.find("peft"); peft && peft->is_map()) peft->erase("continue_from");
+    Node without_files = recipe;   // adapters that it began with may lie elsewhere now
+    if (Node* peft = without_files.find("peft"); peft && peft->is_map()) {
+        peft->erase("continue_from");
+        peft->erase("beside");
+    }
     const Recipe read = read_recipe(without_files, unread);
     values["training.determinism"] = enum_name(determinism(read));   // what auto stands for
     // Early stopping decides the last step, a plateau the learning rate.
@@ -109,9 +113,13 @@ std::string data_digest(const Inputs& inputs) {
 std::string base_digest(const BaseModel& base, const std::optional<PeftOptions>& peft) {
     Sha256 all;
     for (const std::string& digest : sha256_of_files(base.snapshot.files)) all.update(digest);
-    if (peft && peft->adapter.continue_from)
+    std::vector<std::filesystem::path> adapters;
+    if (peft && peft->adapter.continue_from) adapters.push_back(*peft->adapter.continue_from);
+    if (peft)
+        for (const auto& [name, folder] : peft->adapter.beside.folders) adapters.push_back(folder);
+    for (const std::filesystem::path& folder : adapters)
         for (const char* name : {"adapter_config.json", "adapter_model.safetensors"})
-            all.update(sha256_of_file(std::filesystem::path(*peft->adapter.continue_from) / name));
+            all.update(sha256_of_file(folder / name));
     return all.finish();
 }
 

@@ -13,6 +13,7 @@
 #include "hub/load.h"
 #include "models/registry.h"
 #include "optim/schedule.h"
+#include "peft/adapters_beside.h"
 #include "peft/learning_rates.h"
 #include "peft/registry.h"
 #include "peft/saved_adapter.h"
@@ -198,6 +199,11 @@ DeclaredModel declare_model(const Recipe& recipe, const Snapshot& snapshot) {
             out.peft = std::make_unique<SavedAdapter>(*options.continue_from);
         else
             out.peft = peft_methods().at(recipe.peft->method).make(options);
+        if (!options.beside.folders.empty()) {
+            std::vector<NamedAdapter> others;
+            for (const auto& [name, folder] : options.beside.folders) others.push_back({name, folder});
+            out.peft = beside_others(std::move(out.peft), options.name, others);
+        }
         out.peft->attach(out.model->declarations());
         scale_learning_rates(out.peft->parameters(), options.loraplus_lr_ratio);
     } else {

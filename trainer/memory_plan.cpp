@@ -118,6 +118,7 @@ MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks) {
         DeclaredModel declared = declare_model(recipe, inputs.base.snapshot);
         CausalLm& model = *declared.model;
         model.prepare(Place::meta(), compute_dtype(recipe), longest_document(inputs));
+        if (declared.peft) declared.peft->initialise(0);
         plan.parameters = model.parameters().elements(false);
         plan.trainable = model.parameters().elements(true);
         const auto objective = objectives().at(enum_name(recipe.task))();

@@ -10,6 +10,7 @@
 #include "hub/card.h"
 #include "hub/export.h"
 #include "hub/output_file.h"
+#include "peft/adapter_config.h"
 #include "trainer/version.h"
 
 namespace trainer {
@@ -17,6 +18,11 @@ namespace trainer {
 namespace {
 
 std::string base_name(const Inputs& inputs) { return inputs.recipe.model.hub_id.value_or(inputs.base.snapshot.base); }
+
+// Where PEFT keeps an adapter of that name.
+std::filesystem::path adapter_place(const std::string& name) {
+    return name == AdapterOptions().name ? std::filesystem::path() : std::filesystem::path(name);
+}
 
 using Values = std::function<Tensor(const Parameter&)>;
 
@@ -99,13 +105,20 @@ void save_own_format(const std::filesystem::path& folder, const Inputs& inputs) 
     }
 }
 
-std::string card(const Inputs& inputs, bool adapter) {
+std::string card(const Inputs& inputs, const PeftMethod* peft) {
+    const bool adapter = peft != nullptr;
     const Recipe& recipe = inputs.recipe;
     ModelCard card;
     card.title = std::filesystem::path(recipe.output).filename().string();
     if (inputs.base.snapshot.is_hub_id || recipe.model.hub_id) card.base_model = base_name(inputs);
     card.adapter = adapter;
-    if (adapter) card.method = recipe.peft->method == "ia3" ? "ia3" : "lora";
+    if (adapter) card.method = adapter_method(peft->config());
+    if (adapter && !recipe.peft->adapter.beside.folders.empty()) {
+        card.description = "Trained while these adapters acted with it, frozen; it is meant to be used with them:";
+        for (const auto& [name, place] : recipe.peft->adapter.beside.folders)
+            card.description += format(" {} ({}),", name, std::filesystem::path(place).filename().string());
+        card.description.back() = '.';
+    }
     card.hyperparameters = {{"steps", std::to_string(inputs.total_steps)},
                             {"batch", std::to_string(recipe.training.batch)},
                             {"learning rate", format("{}", recipe.optimizer.lr)},
@@ -146,7 +159,7 @@ void ModelOutput::write(const std::filesystem::path& folder) const {
         write_whole_model(folder, inputs, model, values);
     }
     save_own_format(folder, inputs);
-    write_file(folder / "README.md", card(inputs, peft != nullptr));
+    write_file(folder / "README.md", card(inputs, peft));
 }
 
 }   // namespace trainer

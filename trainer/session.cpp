@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 
 #include "configs/error.h"
 #include "configs/json.h"
@@ -28,18 +29,28 @@ std::string end_of_text_of(const std::filesystem::path& adapter) {
     return token->is_map() ? token->at("content").as_string() : token->as_string();
 }
 
+// The first answer of an adapter that is not the usual one.
+std::string first_own(const std::vector<NamedAdapter>& adapters,
+                      const std::function<std::string(const std::filesystem::path&)>& ask, const std::string& usual) {
+    for (const NamedAdapter& adapter : adapters)
+        if (std::string own = ask(adapter.folder); own != usual) return own;
+    return usual;
+}
+
 }   // namespace
 
 BaseModel open_base_model(const std::string& model, const std::string& revision, const std::string& adapter) {
     return open_base_model(model, revision, Node(), template_of(adapter), end_of_text_of(adapter));
 }
 
-Session::Session(const std::string& model, const std::string& revision, const std::string& adapter)
-    : base_(open_base_model(model, revision, adapter)), model_(make_causal_lm(base_.snapshot.config)) {
-    if (adapter.empty()) return;
-    adapter_.emplace(adapter);
-    adapter_->attach(model_->declarations());
-    base_.warnings.insert(base_.warnings.end(), adapter_->notes().begin(), adapter_->notes().end());
+Session::Session(const std::string& model, const std::string& revision, const std::vector<NamedAdapter>& adapters)
+    : base_(open_base_model(model, revision, Node(), first_own(adapters, template_of, "tokenizer"),
+                            first_own(adapters, end_of_text_of, ""))),
+      model_(make_causal_lm(base_.snapshot.config)),
+      adapters_(adapters) {
+    adapters_.attach(model_->declarations());
+    const std::vector<std::string> notes = adapters_.notes();
+    base_.warnings.insert(base_.warnings.end(), notes.begin(), notes.end());
 }
 
 std::vector<std::int32_t> Session::prompt_ids(const std::string& text) const { return tokenizer().ids(text, true); }
@@ -68,7 +79,7 @@ void Session::load(std::int64_t capacity) {
     const DType compute = stored_dtype(base_.snapshot.config) == DType::bf16 ? DType::bf16 : DType::f32;
     model_->prepare(Place::cpu(), compute, capacity);
     load_parameters(model_->parameters(), *base_.snapshot.weights, base_.snapshot.base);
-    if (adapter_) adapter_->initialise();
+    adapters_.initialise();
     generator_ = std::make_unique<Generator>(*model_, stop_ids(), capacity);
 }
 

@@ -2,11 +2,10 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "peft/saved_adapter.h"
+#include "peft/adapters_beside.h"
 #include "trainer/generator.h"
 #include "trainer/inputs.h"
 
@@ -16,11 +15,11 @@ namespace trainer {
 // the base alone.
 BaseModel open_base_model(const std::string& model, const std::string& revision, const std::string& adapter);
 
-// A model with its tokenizer and weights, and perhaps a saved adapter, ready to be asked.
+// A model with its tokenizer and weights, and perhaps saved adapters that act together, ready to be asked.
 class Session {
 public:
-    // Reads everything but the weights. `adapter` "": none.
-    Session(const std::string& model, const std::string& revision, const std::string& adapter);
+    // Reads everything but the weights. Chat template and end of text are those of the first adapter that has its own.
+    Session(const std::string& model, const std::string& revision, const std::vector<NamedAdapter>& adapters);
 
     const Tokenizer& tokenizer() const { return *base_.tokenizer; }
     std::vector<std::int32_t> prompt_ids(const std::string& text) const;   // through the post-processor
@@ -38,7 +37,7 @@ private:
 
     BaseModel base_;
     std::unique_ptr<CausalLm> model_;
-    std::optional<SavedAdapter> adapter_;
+    FrozenAdapters adapters_;
     std::unique_ptr<Generator> generator_;
 };
 

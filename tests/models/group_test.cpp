@@ -88,17 +88,17 @@ public:
             auto adapter = std::make_unique<ComposedAdapter>(16, 11);
             one_a = &adapter->a;
             one_b = &adapter->b;
-            model.linears[0]->adapter = std::move(adapter);
+            model.linears[0]->adapters.push_back(std::move(adapter));
         } else {
             auto adapter = std::make_unique<LowRankAdapter>(16, 0.5f, 11);
             one_a = &adapter->a;
             one_b = &adapter->b;
-            model.linears[0]->adapter = std::move(adapter);
+            model.linears[0]->adapters.push_back(std::move(adapter));
         }
         auto second = std::make_unique<LowRankAdapter>(8, 2.0f, 12);
         two_a = &second->a;
         two_b = &second->b;
-        model.linears[1]->adapter = std::move(second);
+        model.linears[1]->adapters.push_back(std::move(second));
         for (const auto& parameter : model.parameters.all()) parameter->trainable = train_weights;
         poison_new_memory(true);
         group.prepare(Place::cpu(), DType::f32);

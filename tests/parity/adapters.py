@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 import torch
-from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
+from peft import IA3Config, LoHaConfig, LoKrConfig, LoraConfig, PeftModel, VeraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, get_scheduler
 
@@ -79,6 +79,27 @@ CASES = {
     "tokens_tied": ("tied", lora(trainable_token_indices=TOKENS), {**LORA, "trainable_token_indices": TOKENS}),
     "tokens_head": ("untied", lora(trainable_token_indices={"embed_tokens": TOKENS, "lm_head": TOKENS[:3]}),
                     {**LORA, "trainable_token_indices": {"embed_tokens": TOKENS, "lm_head": TOKENS[:3]}}),
+    "parameters": ("untied", lora(target_modules=["q_proj"], target_parameters=["mlp.down_proj.weight", "1.self_attn.v_proj.weight"]),
+                   {**LORA, "targets": ["q_proj"], "target_parameters": ["mlp.down_proj.weight", "1.self_attn.v_proj.weight"]}),
+    "beside": ("tied", lora(), LORA),
+    "beside_tokens": ("untied", lora(trainable_token_indices=TOKENS), {**LORA, "trainable_token_indices": TOKENS}),
+    "beside_ia3": ("tied", ia3(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"]),
+                   {"method": "ia3", "targets": ["k_proj", "v_proj", "down_proj"]}),
+    "loha": ("tied", LoHaConfig(r=4, alpha=6, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM"),
+             {**LORA, "method": "loha"}),
+    "loha_patterns": ("biased", LoHaConfig(r=4, alpha=6, target_modules=["q_proj", "o_proj", "up_proj"], task_type="CAUSAL_LM",
+                                           rank_pattern={"o_proj": 2}, alpha_pattern={"up_proj": 9},
+                                           modules_to_save=["embed_tokens"]),
+                      {**LORA, "method": "loha", "targets": ["q_proj", "o_proj", "up_proj"], "rank_pattern": {"o_proj": 2},
+                       "alpha_pattern": {"up_proj": 9}, "modules_to_save": ["embed_tokens"]}),
+    "lokr": ("tied", LoKrConfig(r=2, alpha=3, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM"),
+             {**LORA, "method": "lokr", "rank": 2, "alpha": 3}),
+    "lokr_both": ("untied", LoKrConfig(r=1, alpha=3, target_modules=["k_proj", "up_proj"], task_type="CAUSAL_LM", decompose_both=True,
+                                       decompose_factor=5, rank_pattern={"up_proj": 2}),
+                  {**LORA, "method": "lokr", "rank": 1, "alpha": 3, "targets": ["k_proj", "up_proj"], "decompose_both": True,
+                   "decompose_factor": 5, "rank_pattern": {"up_proj": 2}}),
+    "vera": ("tied", VeraConfig(r=16, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM"),
+             {"method": "vera", "rank": 16, "targets": ["q_proj", "v_proj", "down_proj"]}),
     "loraplus": ("tied", lora(), {**LORA, "loraplus_lr_ratio": 8}),
     "dora": ("untied", lora(use_dora=True), {**LORA, "method": "dora"}),
     "dora_bias": ("biased", lora(use_dora=True, use_rslora=True, bias="all"),
@@ -95,6 +116,38 @@ CASES = {
                        {**LORA, "init": "pissa", "rank_pattern": {"v_proj": 2}}),
     "olora": ("untied", lora(init_lora_weights="olora"), {**LORA, "method": "olora"}),
 }
+
+
+# Those that act frozen beside the trained one; PEFT's configuration of each.
+BESIDE = {
+    "beside": {"style": lora(r=3, target_modules=["v_proj", "k_proj", "up_proj"]),
+               "tone": lora(lora_alpha=9, target_modules=["q_proj", "v_proj"], modules_to_save=["o_proj"])},
+    "beside_tokens": {"style": lora(target_modules=["q_proj", "lm_head"], use_rslora=True)},
+    "beside_ia3": {"style": ia3(target_modules=["v_proj", "down_proj"], feedforward_modules=["down_proj"])},
+}
+
+
+def make_beside(label, folder, base):
+    """Adapters that PEFT saved, by name."""
+    folders = {}
+    for i, (name, config) in enumerate(BESIDE.get(label, {}).items()):
+        other = get_peft_model(reference(base), config)
+        perturb(other, 20 + i)
+        folders[name] = os.path.join(folder, f"{label}-{name}")
+        other.save_pretrained(folders[name])
+    return folders
+
+
+def put_beside(model, folders):
+    """Loads them into PEFT's model, active and frozen beside its own adapter."""
+    if not folders:
+        return model
+    for name, path in folders.items():
+        model.load_adapter(path, name)
+    model.base_model.set_adapter(["default", *folders])
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(".default" in name)
+    return model
 
 
 def write_recipe(path, base, data, section):
@@ -121,8 +174,8 @@ def trained(model):
     return [(saved_name(name), p) for name, p in model.named_parameters() if p.requires_grad]
 
 
-def perturb(model):
-    torch.manual_seed(9)
+def perturb(model, seed=9):
+    torch.manual_seed(seed)
     for _, parameter in trained(model):
         parameter.data.add_(0.02 * torch.randn_like(parameter))
 
@@ -183,7 +236,8 @@ def train(label, recipe, model, ratio):
     judge(f"{label}: grad_norm over {STEPS} steps (worst)", norm_error, 1e-4)
 
 
-def compare_logits(label, args, folder, base, adapter, model):
+def compare_logits(label, args, folder, base, adapter, model, others=()):
+    adapter = ",".join([adapter, *others])
     generator = random.Random(11)
     sequences = [[generator.randrange(49152) for _ in range(n)] for n in (1, 7, 64)]
     model = model.eval().double()
@@ -194,11 +248,11 @@ def compare_logits(label, args, folder, base, adapter, model):
     judge(f"{label}: logits (largest difference)", worst, 1e-4)
 
 
-def loads_in_peft(label, args, folder, base, adapter):
+def loads_in_peft(label, args, folder, base, adapter, beside):
     loaded = PeftModel.from_pretrained(reference(base), adapter)
     state = loaded.state_dict()
     # the wrappers hold the original beside the copy
-    expected = {saved_name(n) for n in state if any(w in n for w in ("lora_", "ia3_l", "trainable_tokens_delta", ".modules_to_save."))}
+    expected = {saved_name(n) for n in state if any(w in n for w in ("lora_", "ia3_l", "hada_", "lokr_", "vera_", "trainable_tokens_delta", ".modules_to_save."))}
     if loaded.config.tie_word_embeddings:   # the head's trained rows are the embedding's, which PEFT saves alone
         expected.discard("base_model.model.lm_head.token_adapter.trainable_tokens_delta")
     config = loaded.peft_config["default"]
@@ -212,7 +266,7 @@ def loads_in_peft(label, args, folder, base, adapter):
     for name in sorted(expected ^ found):
         print(f"     {'PEFT misses' if name in expected else 'PEFT does not know'} {name}")
     judge(f"{label}: missing or unexpected tensors of our adapter in PEFT", len(expected ^ found), 0)
-    compare_logits(f"{label}: our adapter", args, folder, base, adapter, loaded)
+    compare_logits(f"{label}: our adapter", args, folder, base, adapter, put_beside(loaded, beside), beside.values())
 
 
 def fresh_names(label, args, recipe, model):
@@ -231,6 +285,8 @@ def compare(label, args, folder, data):
     base_name, config, section = CASES[label]
     base = os.path.join(folder, base_name)
     ratio = section.get("loraplus_lr_ratio", 1)
+    beside = make_beside(label, folder, base)
+    section = {**section, **({"beside": beside} if beside else {})}
     model = get_peft_model(reference(base), config)
     fresh = os.path.join(folder, label + "-fresh.yaml")
     write_recipe(fresh, base, data, section)
@@ -242,12 +298,13 @@ def compare(label, args, folder, data):
         perturb(model)
         given = os.path.join(folder, label + "-given")
         model.save_pretrained(given)
-        compare_logits(f"{label}: PEFT's adapter", args, folder, base, given, model)
-        model = PeftModel.from_pretrained(reference(base), given, is_trainable=True)
+        compare_logits(f"{label}: PEFT's adapter", args, folder, base, given, put_beside(model, beside), beside.values())
+        model = put_beside(PeftModel.from_pretrained(reference(base), given, is_trainable=True), beside)
         run(args.trainer, "run", fresh)
-        loads_in_peft(f"{label}, fresh", args, folder, base, fresh + ".run")
+        loads_in_peft(f"{label}, fresh", args, folder, base, fresh + ".run", beside)
         recipe = os.path.join(folder, label + ".yaml")
-        write_recipe(recipe, base, data, {"continue_from": given, **({"loraplus_lr_ratio": ratio} if ratio != 1 else {})})
+        write_recipe(recipe, base, data, {"continue_from": given, **({"loraplus_lr_ratio": ratio} if ratio != 1 else {}),
+                                          **({"beside": beside} if beside else {})})
     run(args.driver, "plan", recipe, recipe + ".plan")
     loss = float(run(args.driver, "gradients", recipe, "-", recipe + ".grad"))
     step = json.load(open(recipe + ".plan"))[0]
@@ -259,8 +316,8 @@ def compare(label, args, folder, data):
     model.zero_grad()
     run(args.trainer, "run", recipe)
     train(label, recipe, model, ratio)
-    compare_logits(f"{label}: after {STEPS} steps", args, folder, base, recipe + ".run", model)
-    loads_in_peft(label, args, folder, base, recipe + ".run")
+    compare_logits(f"{label}: after {STEPS} steps", args, folder, base, recipe + ".run", model, beside.values())
+    loads_in_peft(label, args, folder, base, recipe + ".run", beside)
 
 
 def main():

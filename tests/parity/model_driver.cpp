@@ -3,9 +3,10 @@
 //   model_driver plan RECIPE OUT.json                   steps → leaves → documents {ids, labels}, in the plan's order
 //   model_driver gradients RECIPE ADAPTER|- OUT         first step: values and gradients of all trained parameters
 //                                                       (safetensors: value.NAME, gradient.NAME), loss on stdout
-//   model_driver logits MODEL ADAPTER|- IDS.json OUT    f32 logits of each id list (safetensors: 0, 1, …)
+//   model_driver logits MODEL ADAPTER[,ADAPTER …]|- IDS.json OUT   f32 logits of each id list (safetensors: 0, 1, …)
 #include <cstdio>
 #include <cstring>
+#include <sstream>
 
 #include "autograd/ops/linear.h"
 #include "autograd/ops/linear_cross_entropy.h"
@@ -16,7 +17,7 @@
 #include "hub/output_file.h"
 #include "hub/safetensors.h"
 #include "models/registry.h"
-#include "peft/saved_adapter.h"
+#include "peft/adapters_beside.h"
 #include "trainer/base_format.h"
 #include "trainer/inputs.h"
 #include "trainer/objectives/registry.h"
@@ -122,18 +123,19 @@ void gradients(const char* recipe, const std::string& adapter, const char* out) 
 void logits(const std::string& base, const std::string& adapter, const char* ids_file, const char* out) {
     BaseModel opened = open_base_model(base, "main", Node(), "tokenizer", "");
     const auto model = make_causal_lm(opened.snapshot.config);
-    std::unique_ptr<SavedAdapter> saved;
-    if (adapter != "-") {
-        saved = std::make_unique<SavedAdapter>(adapter);
-        saved->attach(model->declarations());
-    }
+    std::vector<NamedAdapter> adapters;   // named by their places
+    std::istringstream folders(adapter == "-" ? "" : adapter);
+    for (std::string folder; std::getline(folders, folder, ',');)
+        adapters.push_back({std::to_string(adapters.size()), folder});
+    FrozenAdapters saved(adapters);
+    saved.attach(model->declarations());
     const Node sequences = read_json(ids_file);
     std::int64_t longest = 1;
     for (const Node& sequence : sequences.as_list())
         longest = std::max(longest, static_cast<std::int64_t>(sequence.size()));
     model->prepare(Place::cpu(), DType::f32, longest);
     load_parameters(model->parameters(), *opened.snapshot.weights, base);
-    if (saved) saved->initialise();
+    saved.initialise();
 
     std::vector<Tensor> results;
     std::vector<TensorToWrite> tensors;

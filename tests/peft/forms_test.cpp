@@ -179,7 +179,8 @@ TEST_P(Forms, ThreadsChangeNoBit) {
 const auto plain = ::testing::Values(
     Method{"lora"}, Method{"lora", {"one", "three"}, {}, 0.25, TrainedBias::lora_only}, Method{"rslora"},
     Method{"dora"}, Method{"dora", {"one", "three"}, {}, 0.25, TrainedBias::lora_only}, Method{"pissa"},
-    Method{"pissa", {"one"}, {}, 0.25}, Method{"olora"}, Method{"ia3"}, Method{"ia3", {"one", "two"}, {"two"}});
+    Method{"pissa", {"one"}, {}, 0.25}, Method{"olora"}, Method{"ia3"}, Method{"ia3", {"one", "two"}, {"two"}},
+    Method{"loha"}, Method{"loha", {"one", "three"}, {}, 0, TrainedBias::none, {}});
 INSTANTIATE_TEST_SUITE_P(Methods, Forms, plain);
 INSTANTIATE_TEST_SUITE_P(Methods, OneByOne, plain);
 INSTANTIATE_TEST_SUITE_P(WithACopy, Forms,
@@ -190,7 +191,7 @@ INSTANTIATE_TEST_SUITE_P(WithACopy, Forms,
 TEST(Init, TakesTheLeadingPartOfTheWeight) {
     for (const char* name : {"pissa", "olora"}) {
         World world({name, {"one"}}, members);
-        const LowRank low = std::get<LowRank>(world.model.linears[0]->adapter->form());
+        const LowRank low = std::get<LowRank>(world.model.linears[0]->adapters.front()->form());
         EXPECT_EQ(low.initial_a->value.to_vector<float>(), low.a->value.to_vector<float>());
         double length = 0;
         for (const float value : low.a->value.to_vector<float>()) length += static_cast<double>(value) * value;
@@ -279,11 +280,12 @@ TEST(Combinations, ThatCannotWorkAreRefusedWithTheReason) {
                   o.rank_pattern.entries = {{"(one", 2}};
               })).substr(0, 50),
               "peft.rank_pattern: \"(one\" is no regular expression");
-    EXPECT_EQ(refusal(with([](O& o) {
-                  o.alpha_pattern.entries = {{"layer.oen", 2}};
-              })),
-              "peft.alpha_pattern: \"layer.oen\" matches none of the adapted layers as a whole or as the end of a path, "
-              "such as layer.one; did you mean \"one\"? they are one");
+    EXPECT_EQ(
+        refusal(with([](O& o) {
+            o.alpha_pattern.entries = {{"layer.oen", 2}};
+        })),
+        "peft.alpha_pattern: \"layer.oen\" matches none of the adapted layers as a whole or as the end of a path, "
+        "such as layer.one; did you mean \"one\"? they are one");
     const auto tokens = [&](const TokenIndices& indices, std::vector<std::string> targets = {"one"},
                             std::vector<std::string> saved = {}) {
         return refusal(with([&](O& o) {
@@ -299,9 +301,10 @@ TEST(Combinations, ThatCannotWorkAreRefusedWithTheReason) {
     EXPECT_EQ(tokens({{}, {{"emb_tokens", {1}}}}),
               "peft.trainable_token_indices: \"emb_tokens\" has no rows of tokens; did you mean \"embed_tokens\"? "
               "expected embed_tokens or lm_head");
-    EXPECT_EQ(tokens({{1}, {}}, {"one", "embed_tokens"}),
-              "peft.trainable_token_indices: embed_tokens is adapted as a whole; leave it out of targets, or its tokens "
-              "out");
+    EXPECT_EQ(
+        tokens({{1}, {}}, {"one", "embed_tokens"}),
+        "peft.trainable_token_indices: embed_tokens is adapted as a whole; leave it out of targets, or its tokens "
+        "out");
     EXPECT_EQ(tokens({{}, {{"lm_head", {1}}}}, {"one"}, {"lm_head"}),
               "peft.trainable_token_indices: lm_head is trained whole; leave it out of modules_to_save, or its tokens "
               "out");

@@ -103,17 +103,17 @@ TEST(Lora, TheFormSaysWhatIsComputed) {
     chosen.alpha = 6;
     chosen.dropout = 0.25;
     const World world(chosen);
-    const AdapterForm form = world.model.linears.front()->adapter->form();
+    const AdapterForm form = world.model.linears.front()->adapters.front()->form();
     const auto& low = std::get<LowRank>(form);
     EXPECT_EQ(low.scale, 1.5f);
     EXPECT_EQ(low.dropout, 0.25f);
     EXPECT_EQ(low.a->name, q_a);
     EXPECT_EQ(low.b->name, q_b);
-    EXPECT_EQ(world.model.linears[1]->adapter, nullptr);
+    EXPECT_TRUE(world.model.linears[1]->adapters.empty());
     // each module draws its own mask
     const World both(options({"q_proj", "v_proj"}));
-    EXPECT_NE(std::get<LowRank>(both.model.linears[0]->adapter->form()).site,
-              std::get<LowRank>(both.model.linears[1]->adapter->form()).site);
+    EXPECT_NE(std::get<LowRank>(both.model.linears[0]->adapters.front()->form()).site,
+              std::get<LowRank>(both.model.linears[1]->adapters.front()->form()).site);
 }
 
 TEST(Lora, StartsAsTheBaseModel) {

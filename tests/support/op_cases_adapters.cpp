@@ -1,5 +1,6 @@
 #include "tests/support/op_cases_adapters.h"
 
+#include "autograd/ops/composed_update.h"
 #include "autograd/ops/embedding_low_rank.h"
 #include "autograd/ops/linear.h"
 #include "autograd/ops/replaced_rows.h"
@@ -123,6 +124,84 @@ Case linear_with_replaced_rows_case(std::int64_t tokens, Shape table, std::int64
                 },
             .bf16 = {4e-3, 8e-3},
             .flops = 2.0 * static_cast<double>(tokens * table.rows() * table.columns())};
+}
+
+Case elementwise_update_case(std::int64_t tokens, std::int64_t in, std::int64_t out, std::int64_t rank) {
+    constexpr float scale = 0.75f;
+    return {.op = "composed_update",
+            .label = format("composed_update elementwise {}x{} to {} rank {}", tokens, in, out, rank),
+            .inputs = {{"base", {tokens, out}},
+                       {"x", {tokens, in}},
+                       {"a1", {out, rank}, true},
+                       {"b1", {rank, in}, true},
+                       {"a2", {out, rank}, true},
+                       {"b2", {rank, in}, true}},
+            .build = [=](const World& world) -> Run {
+                ComposedMatrix matrix;
+                matrix.first = {nullptr, &world.parameter(0), &world.parameter(1)};
+                matrix.second = {nullptr, &world.parameter(2), &world.parameter(3)};
+                matrix.scale = scale;
+                return [=](const std::vector<Tensor>& x) {
+                    return std::vector<Tensor>{composed_update(x[0], x[1], matrix)};
+                };
+            },
+            .reference =
+                [=](const std::vector<Matrix>& given) {
+                    Matrix change(out, in);
+                    for (std::int64_t o = 0; o < out; ++o)
+                        for (std::int64_t i = 0; i < in; ++i) {
+                            double first = 0, second = 0;
+                            for (std::int64_t k = 0; k < rank; ++k) {
+                                first += given[2](o, k) * given[3](k, i);
+                                second += given[4](o, k) * given[5](k, i);
+                            }
+                            change(o, i) = static_cast<double>(scale) * first * second;
+                        }
+                    Matrix y = times_transposed(given[1], change);
+                    for (std::size_t i = 0; i < y.numbers.size(); ++i) y.numbers[i] += given[0].numbers[i];
+                    return std::vector<Matrix>{y};
+                },
+            .bf16 = {4e-3, 8e-3},
+            .flops = 2.0 * static_cast<double>(tokens * in * out)};
+}
+
+Case kronecker_update_case(std::int64_t tokens, Shape first, Shape second, std::int64_t rank) {
+    constexpr float scale = 1.25f;
+    const std::int64_t out = first.rows() * second.rows(), in = first.columns() * second.columns();
+    return {.op = "composed_update",
+            .label = format("composed_update kronecker {}x{} to {} rank {}", tokens, in, out, rank),
+            .inputs = {{"base", {tokens, out}},
+                       {"x", {tokens, in}},
+                       {"first", first, true},
+                       {"a of second", {second.rows(), rank}, true},
+                       {"b of second", {rank, second.columns()}, true}},
+            .build = [=](const World& world) -> Run {
+                ComposedMatrix matrix;
+                matrix.how = Composition::kronecker;
+                matrix.first.whole = &world.parameter(0);
+                matrix.second = {nullptr, &world.parameter(1), &world.parameter(2)};
+                matrix.scale = scale;
+                return [=](const std::vector<Tensor>& x) {
+                    return std::vector<Tensor>{composed_update(x[0], x[1], matrix)};
+                };
+            },
+            .reference =
+                [=](const std::vector<Matrix>& given) {
+                    Matrix change(out, in);
+                    for (std::int64_t o = 0; o < out; ++o)
+                        for (std::int64_t i = 0; i < in; ++i) {
+                            double inner = 0;
+                            for (std::int64_t k = 0; k < rank; ++k)
+                                inner += given[3](o % second.rows(), k) * given[4](k, i % second.columns());
+                            change(o, i) =
+                                static_cast<double>(scale) * given[2](o / second.rows(), i / second.columns()) * inner;
+                        }
+                    Matrix y = times_transposed(given[1], change);
+                    for (std::size_t i = 0; i < y.numbers.size(); ++i) y.numbers[i] += given[0].numbers[i];
+                    return std::vector<Matrix>{y};
+                },
+            .bf16 = {4e-3, 8e-3},
+            .flops = 2.0 * static_cast<double>(tokens * in * out)};
 }
 
 Case embedding_low_rank_case(std::int64_t tokens, Shape table, std::int64_t rank) {

@@ -41,7 +41,10 @@ const Words sections = {"method: rslora, rank: 4, modules_to_save: [norm]",
                         "method: olora, rank: 4",
                         "method: ia3",
                         "method: lora, targets: [embed_tokens, v_proj], init: gaussian, loraplus_lr_ratio: 4",
-                        "method: lora, rank: 4, targets: [v_proj], trainable_token_indices: [35, 14, 2]"};
+                        "method: lora, rank: 4, targets: [v_proj], trainable_token_indices: [35, 14, 2]",
+                        "method: loha, rank: 4",
+                        "method: lokr, rank: 2, decompose_both: true",
+                        "method: vera, rank: 32, d_initial: 0.5"};
 
 TEST(Adapters, EveryMethodLearnsAndRecomputesToTheSameBits) {
     TinyProject project;
@@ -107,6 +110,112 @@ TEST(Adapters, KeysThatContradictTheSavedOneAreRefused) {
     EXPECT_EQ(refusal(project, {"peft={continue_from: nowhere}"}).code(), Exit::no_input);
     std::filesystem::rename(saved + "/adapter_model.safetensors", saved + "/adapter_model.bin");
     EXPECT_EQ(refusal(project, {"peft={continue_from: " + saved + "}"}).code(), Exit::refused);
+}
+
+// A new LoRA changes nothing at first, so that a run beside a saved one begins where that one ended.
+TEST(Adapters, OthersActBesideTheTrainedOne) {
+    TinyProject project;
+    for (const char* targets : {"[v_proj, down_proj]", "[embed_tokens, q_proj]"}) {
+        const FinishedRun first = project.run(method(std::string("rank: 4, targets: ") + targets));
+        const std::string style = project.last_output().string();
+        const std::string before = get_text(style + "/adapter_model.safetensors");
+        const Words section = method("rank: 2, targets: [v_proj, k_proj], name: tone, beside: {style: " + style + "}");
+        const FinishedRun second = project.run(section);
+        const std::filesystem::path tone = project.last_output() / "tone";
+        EXPECT_NEAR(eval_loss(second, 0), eval_loss(first, 1), 1e-5 * eval_loss(first, 1));
+        EXPECT_LT(eval_loss(second, 1), eval_loss(second, 0));
+        EXPECT_EQ(get_text(style + "/adapter_model.safetensors"), before);
+        const AdapterFile saved(tone);
+        EXPECT_EQ(saved.config().targets, (std::vector<std::string>{"k_proj", "v_proj"}));
+        for (const AdapterModule& module : saved.modules()) EXPECT_EQ(module.rank, 2) << module.name;
+        EXPECT_NE(get_text(project.last_output() / "README.md").find("style ("), std::string::npos);
+        EXPECT_FALSE(std::filesystem::exists(project.last_output() / "adapter_config.json"));
+        Words again = section;
+        again.push_back("training.recompute=block");
+        expect_equal_bits(second, project.run(again));
+    }
+}
+
+TEST(Adapters, ThatCannotActTogetherAreRefused) {
+    TinyProject project;
+    const auto saved = [&](const std::string& section) {
+        project.run(method(section, {"training.steps=1"}));
+        return project.last_output().string();
+    };
+    const auto beside = [&](const std::string& style, const std::string& keys) {
+        return refusal(project, {"peft={beside: {style: " + style + "}, " + keys + "}"});
+    };
+    const std::string lora = saved("rank: 4, targets: [q_proj], modules_to_save: [o_proj]");
+    const std::string tokens = saved("rank: 4, targets: [q_proj], trainable_token_indices: [5]");
+    const std::string ia3 = saved("method: ia3");
+    const std::string dora = saved("method: dora, rank: 2, targets: [q_proj]");
+    EXPECT_EQ(beside(lora, "rank: 2, targets: [q_proj]").code(), Exit::done);
+    const std::pair<Error, std::string> cases[] = {
+        {beside(ia3, "rank: 2"),
+         "peft.beside: style is of the type IA3, default of the type LORA; only adapters of one type can act together"},
+        {beside(dora, "rank: 2"),
+         "peft.beside: style is a DoRA, which scales the rows of the weight by norms that hold for it alone; it cannot "
+         "act together with others"},
+        {beside(lora, "rank: 2, targets: [q_proj], modules_to_save: [o_proj]"),
+         "peft.modules_to_save: another adapter replaces model.layers.0.self_attn.o_proj.weight; only one of them can"},
+        {beside(lora, "rank: 2, targets: [o_proj]"),
+         "peft.targets: model.layers.0.self_attn.o_proj is replaced as a whole by another adapter (modules_to_save); "
+         "leave it out"},
+        {beside(lora, "rank: 2, targets: [v_proj], modules_to_save: [q_proj]"),
+         "peft.modules_to_save: another adapter adapts model.layers.0.self_attn.q_proj.weight; only one of them can"},
+        {beside(tokens, "rank: 2, targets: [v_proj], trainable_token_indices: [6]"),
+         "peft.trainable_token_indices: another adapter brings tokens of model.embed_tokens too; only one can"}};
+    for (const auto& [error, message] : cases) {
+        EXPECT_EQ(error.code(), Exit::bad_recipe) << error.what();
+        EXPECT_EQ(std::string(error.what()), message);
+    }
+    EXPECT_EQ(beside("nowhere", "rank: 2").code(), Exit::no_input);
+}
+
+TEST(Adapters, ParametersAreAdaptedAsTheirLayers) {
+    TinyProject project;
+    const FinishedRun one = project.run(method("rank: 4, targets: [q_proj], target_parameters: [down_proj.weight]"));
+    const AdapterConfig config = AdapterFile(project.last_output()).config();
+    EXPECT_EQ(config.targets, std::vector<std::string>{"q_proj"});
+    EXPECT_EQ(config.target_parameters, std::vector<std::string>{"down_proj.weight"});
+    expect_equal_bits(one, project.run(method("rank: 4, targets: [q_proj, down_proj]")));
+    const auto message = [&](const std::string& keys) {
+        return std::string(refusal(project, {"peft={rank: 4, " + keys + "}"}).what());
+    };
+    EXPECT_EQ(
+        message("targets: [q_proj], target_parameters: [q_proj.weight]"),
+        "peft.target_parameters: model.layers.0.self_attn.q_proj.weight is adapted by targets already; name it in "
+        "one of them");
+    EXPECT_EQ(message("targets: [q_proj], target_parameters: [experts.gate_up_proj]"),
+              "peft.target_parameters: \"experts.gate_up_proj\" is no weight of a linear layer of the model; it has "
+              "down_proj.weight, gate_proj.weight, k_proj.weight, o_proj.weight, q_proj.weight, up_proj.weight, "
+              "v_proj.weight. Weights that hold the matrices of several experts are not supported, nor are models that "
+              "have them");
+}
+
+TEST(Adapters, AMistakeInASavedOneIsOneOfItsFile) {
+    TinyProject project;
+    project.run(method("rank: 4, targets: [q_proj]", {"training.steps=1"}));
+    const std::string saved = project.last_output().string(), config = saved + "/adapter_config.json";
+    const std::string text = get_text(config);
+    const auto with = [&](const std::string& from, const std::string& to) {
+        std::string other = text;
+        other.replace(other.find(from), from.size(), to);
+        put_text(config, other);
+        const Error error = refusal(project, {"peft={continue_from: " + saved + "}"});
+        EXPECT_TRUE(error.code() == Exit::bad_data || error.code() == Exit::done) << error.what();
+        return std::string(error.what());
+    };
+    EXPECT_EQ(with("\"modules_to_save\": null", "\"modules_to_save\": [\"lm_head\"]"),
+              config +
+                  ": modules_to_save: the model has no lm_head of its own: its output layer is the embedding, whose "
+                  "weights are used twice");
+    EXPECT_EQ(with("\"trainable_token_indices\": null", "\"trainable_token_indices\": [100000]")
+                  .substr(0, config.size() + 49),
+              config + ": trainable_token_indices: there is no token 100000");
+    EXPECT_EQ(with("\"rank_pattern\": {}", "\"rank_pattern\": {\"(q\": 4}").substr(0, config.size() + 56),
+              config + ": rank_pattern or alpha_pattern is no regular expression");
+    EXPECT_EQ(with("\"rank_pattern\": {}", "\"rank_pattern\": {\"v_proj\": 8}"), "");   // PEFT does not mind
 }
 
 TEST(Adapters, OfAnotherBaseAreRefused) {

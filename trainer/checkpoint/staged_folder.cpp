@@ -59,7 +59,7 @@ fs::path exchange_folders(const fs::path& from, const fs::path& to, const std::s
 
 // The entries of a folder in the order in which they are moved.
 std::vector<std::string> moving_order(const fs::path& folder, const std::vector<std::string>& last) {
-    std::vector<std::string> names = names_in(folder);
+    std::vector<std::string> names = files_under(folder);
     for (const std::string& name : last) {
         const auto found = std::find(names.begin(), names.end(), name);
         check(found != names.end(), "{}: has no {} to be moved last", folder.string(), name);
@@ -142,12 +142,20 @@ void StagedFolder::move_into_parent(const std::vector<std::string>& last) {
     flush_folders();
     std::vector<fs::path> made;
     try {
+        for (const std::string& name : folders_under(path_)) {
+            std::error_code error;
+            for (fs::path folder = name; !folder.empty(); folder = folder.parent_path())
+                if (!fs::exists(parent_ / folder, error)) made.push_back(parent_ / folder);
+            fs::create_directories(parent_ / name, error);
+            if (error) fail(Exit::io, "{}: cannot be made: {}", (parent_ / name).string(), error.message());
+        }
         for (const std::string& name : moving_order(path_, last)) {
             std::error_code error;
             const bool is_new = fs::symlink_status(parent_ / name, error).type() == fs::file_type::not_found;
             rename_path(path_ / name, parent_ / name);
             if (is_new) made.push_back(parent_ / name);
         }
+        for (const std::string& name : folders_under(path_)) sync_folder(parent_ / name);
         sync_folder(parent_);
     } catch (const Error&) {
         std::error_code error;

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <limits>
 #include <memory>
@@ -24,7 +25,7 @@ namespace {
 struct GenerateOptions {
     std::string model;
     std::string revision = "main";
-    std::string adapter;
+    std::vector<std::string> adapters;   // FOLDER or NAME=FOLDER
     std::string prompt;
     std::string message;
     std::string system;
@@ -140,6 +141,26 @@ int chat(Session& session, const GenerateOptions& options) {
     return InterruptGuard::requested() ? static_cast<int>(Exit::interrupted) : 0;
 }
 
+// One alone needs no name; of several each has its own or is called as its folder.
+std::vector<NamedAdapter> named_adapters(const std::vector<std::string>& words) {
+    if (words.size() == 1 && std::filesystem::exists(words.front())) return {{"", words.front()}};
+    std::vector<NamedAdapter> adapters;
+    for (const std::string& word : words) {
+        const std::size_t sign = word.find('=');
+        const bool named = sign != std::string::npos && !std::filesystem::exists(word);
+        NamedAdapter adapter{named ? word.substr(0, sign) : "", named ? word.substr(sign + 1) : word};
+        require(!adapter.folder.empty() && (!named || !adapter.name.empty()), Exit::usage,
+                "--adapter: expected FOLDER or NAME=FOLDER, found \"{}\"", word);
+        if (!named) adapter.name = std::filesystem::absolute(adapter.folder).lexically_normal().filename().string();
+        for (const NamedAdapter& other : adapters)
+            require(other.name != adapter.name, Exit::usage,
+                    "--adapter: two adapters are called \"{}\"; give them names: --adapter NAME=FOLDER", adapter.name);
+        adapters.push_back(std::move(adapter));
+    }
+    if (adapters.size() == 1) adapters.front().name.clear();
+    return adapters;
+}
+
 int generate(const GenerateOptions& options) {
     const int asked = !options.prompt.empty() + !options.message.empty() + options.chat;
     require(asked == 1, Exit::usage, "generate: give one of --prompt, --message, --chat");
@@ -150,7 +171,7 @@ int generate(const GenerateOptions& options) {
                                      std::pair("--system", options.system)})
         require(first_invalid_utf8(text) == text.size(), Exit::usage, "generate: {} is not valid UTF-8", name);
     const InterruptGuard guard;
-    Session session(options.model, options.revision, options.adapter);
+    Session session(options.model, options.revision, named_adapters(options.adapters));
     for (const std::string& warning : session.warnings()) log_warning(warning);
     return options.chat ? chat(session, options) : answer_once(session, options);
 }
@@ -164,7 +185,10 @@ std::function<int()> define_generate(CLI::App& app) {
         ->check(not_blank("a hub id, model folder or .gguf file"));
     app.add_option("--revision", options->revision, "branch, tag or commit of a hub id")
         ->check(not_blank("a branch, tag or commit"));
-    app.add_option("--adapter", options->adapter, "folder of a PEFT adapter")
+    app.add_option("--adapter", options->adapters,
+                   "folder of a PEFT adapter; several act together: --adapter NAME=FOLDER --adapter NAME=FOLDER")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
         ->check(not_blank("the folder of an adapter"));
     app.add_option("--prompt", options->prompt, "text to continue")->check(not_blank("a text to continue"));
     app.add_option("--message", options->message, "what the user says, through the chat template")

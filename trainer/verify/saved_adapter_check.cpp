@@ -14,9 +14,12 @@ namespace trainer {
 
 namespace {
 
-// What each adapted module multiplies into the change: B, A of an embedding, the factors of IA3.
+// What each adapted module multiplies into the change and begins with nothing.
 bool is_deciding(const std::string& name) {
-    return name.ends_with(".lora_B.weight") || name.ends_with(".lora_embedding_A") || name.ends_with(".ia3_l");
+    for (const char* end :
+         {".lora_B.weight", ".lora_embedding_A", ".hada_w2_b", ".lokr_w1", ".lokr_w1_a", ".vera_lambda_b", ".ia3_l"})
+        if (name.ends_with(end)) return true;
+    return false;
 }
 
 // Names of those tensors that leave their module as it is.

@@ -105,8 +105,9 @@ RunResult PromiseProject::result(const std::string& output) const {
     RunResult result;
     for (const std::string& line : metrics_lines(run)) result["metrics"] += line + "\n";
     result["trainer_state"] = lasting_part(read_json(run / "trainer_state.json"));
-    const bool adapter = fs::exists(run / "adapter_model.safetensors");
-    const char* weights = adapter ? "adapter_model.safetensors" : "model.safetensors";
+    std::string weights = "model.safetensors";
+    for (const char* adapter : {"adapter_model.safetensors", "tone/adapter_model.safetensors"})
+        if (fs::exists(run / adapter)) weights = adapter;
     result["weights"] = get_text(run / weights);
     const auto checkpoints = list_checkpoints(run);
     if (checkpoints.empty()) return result;

@@ -38,7 +38,7 @@ public:
     // `trainer run recipe.yaml output=OUTPUT …`, with one thread unless the environment says more.
     Program start(const std::string& output, const Words& more = {}, const Words& environment = {}) const;
     ProgramResult run(const std::string& output, const Words& more = {}, const Words& environment = {}) const;
-    // Of a run that has come to its end.
+    // Of a run that has come to its end. An adapter has no name or is called tone.
     RunResult result(const std::string& output) const;
     // Runs to the end and gives the result.
     RunResult finish(const std::string& output, const Words& more = {}, const Words& environment = {}) const;
