@@ -91,15 +91,20 @@ TEST(Adapter, RefusesBadWeights) {
          ": tensor m.lora_A.weight: expected a name that begins with base_model.model."},
         {R"("base_model.model.m.lora_A.weight":{"dtype":"I32","shape":[2,1],"data_offsets":[0,8]})",
          ": tensor base_model.model.m.lora_A.weight has dtype I32, expected F32, BF16 or F16"},
-        {R"("base_model.model.m.token_adapter.trainable_tokens_delta":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})",
-         ": tensor base_model.model.m.token_adapter.trainable_tokens_delta is of a kind of adapter that is not "
-         "supported"},
+        {R"("base_model.model.m.lora_B.bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})",
+         ": tensor base_model.model.m.lora_B.bias is of a kind of adapter that is not supported"},
+        {R"("base_model.model.m.hada_w1_a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]})",
+         ": module m has no hada_w1_b"},
+        {R"("base_model.model.m.lokr_w1_a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]})",
+         ": module m has no lokr_w1_b"},
+        {R"("base_model.model.m.vera_lambda_b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})",
+         ": module m has no vera_lambda_d"},
         {R"("base_model.model.m.ia3_l":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]})",
          ": module m is not of the type that adapter_config.json says"},
         {R"("base_model.model.m.ia3_l":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})",
          ": tensor base_model.model.m.ia3_l has shape [2], expected [out, 1] or [1, in]"},
         {R"("base_model.model.lm_head.weight":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})",
-         ": holds no LoRA tensors"},
+         ": holds no LORA tensors"},
     };
     for (const auto& [header, message] : cases) {
         const TemporaryFolder folder;

@@ -82,7 +82,6 @@ CASES = {
     "parameters": ("untied", lora(target_modules=["q_proj"], target_parameters=["mlp.down_proj.weight", "1.self_attn.v_proj.weight"]),
                    {**LORA, "targets": ["q_proj"], "target_parameters": ["mlp.down_proj.weight", "1.self_attn.v_proj.weight"]}),
     "beside": ("tied", lora(), LORA),
-    "beside_tokens": ("untied", lora(trainable_token_indices=TOKENS), {**LORA, "trainable_token_indices": TOKENS}),
     "beside_ia3": ("tied", ia3(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"]),
                    {"method": "ia3", "targets": ["k_proj", "v_proj", "down_proj"]}),
     "loha": ("tied", LoHaConfig(r=4, alpha=6, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM"),
@@ -122,7 +121,6 @@ CASES = {
 BESIDE = {
     "beside": {"style": lora(r=3, target_modules=["v_proj", "k_proj", "up_proj"]),
                "tone": lora(lora_alpha=9, target_modules=["q_proj", "v_proj"], modules_to_save=["o_proj"])},
-    "beside_tokens": {"style": lora(target_modules=["q_proj", "lm_head"], use_rslora=True)},
     "beside_ia3": {"style": ia3(target_modules=["v_proj", "down_proj"], feedforward_modules=["down_proj"])},
 }
 
@@ -255,6 +253,7 @@ def loads_in_peft(label, args, folder, base, adapter, beside):
     expected = {saved_name(n) for n in state if any(w in n for w in ("lora_", "ia3_l", "hada_", "lokr_", "vera_", "trainable_tokens_delta", ".modules_to_save."))}
     if loaded.config.tie_word_embeddings:   # the head's trained rows are the embedding's, which PEFT saves alone
         expected.discard("base_model.model.lm_head.token_adapter.trainable_tokens_delta")
+    expected = {n for n in expected if "layers" not in n or not n.endswith((".vera_A", ".vera_B"))}   # shared, saved once
     config = loaded.peft_config["default"]
     if getattr(config, "bias", "none") == "all":
         expected |= {saved_name(n) for n in state if n.endswith(".bias")}

@@ -90,6 +90,32 @@ TEST(StagedFolder, MovesFilesIntoTheParent) {
     EXPECT_THAT(names_in(staged.path()), IsEmpty());
 }
 
+// A kill in the middle may have left the folder with a part of its files.
+TEST(StagedFolder, MovesWhatLiesInFoldersIntoThoseOfTheParent) {
+    const ScratchFolder run;
+    put_text(run / "tone/config.json", "old");
+    StagedFolder staged(run.path(), "final", "abc");
+    put_text(staged.path() / "tone/config.json", "new");
+    put_text(staged.path() / "other/deep/weights", "w");
+    write_file(staged.path() / "finished", "finished");
+    staged.move_into_parent({"finished"});
+    EXPECT_EQ(get_text(run / "tone/config.json"), "new");
+    EXPECT_EQ(get_text(run / "other/deep/weights"), "w");
+    EXPECT_EQ(get_text(run / "finished"), "finished");
+}
+
+TEST(StagedFolder, AFailedMoveTakesItsFoldersBack) {
+    const ScratchFolder run;
+    put_text(run / "model.safetensors/in the way", "x");
+    {
+        StagedFolder staged(run.path(), "final", "abc");
+        put_text(staged.path() / "tone/config.json", "new");
+        put_text(staged.path() / "model.safetensors", "m");
+        EXPECT_EQ(error_of([&] { staged.move_into_parent({"model.safetensors"}); }).code(), Exit::io);
+    }
+    EXPECT_THAT(names_in(run.path()), ElementsAre("model.safetensors"));
+}
+
 TEST(StagedFolder, AFailedMoveIsTakenBack) {
     const ScratchFolder run;
     put_text(run / "model.safetensors/in the way", "x");

@@ -92,6 +92,31 @@ TEST(Mistakes, Recipe) {
          },
          78,
          "error: optimizer.in_backward: a step has one leaf, which one rank computes; start one rank instead of 2"},
+        {"a pattern of ranks that matches nothing", run_recipe, edited("rank: 4", "rank: 4, rank_pattern: {q_porj: 8}"),
+         78,
+         "error: peft.rank_pattern: \"q_porj\" matches none of the adapted layers as a whole or as the end of a path, "
+         "such as model.layers.0.self_attn.q_proj; did you mean \"q_proj\"? they are down_proj, gate_proj, k_proj, "
+         "o_proj, q_proj, up_proj, v_proj"},
+        {"a token twice", run_recipe, edited("rank: 4", "rank: 4, trainable_token_indices: [7, 8, 7]"), 78,
+         "error: recipe.yaml:6:43: peft.trainable_token_indices: token 7 is named twice"},
+        {"no token", run_recipe, edited("rank: 4", "rank: 4, trainable_token_indices: [7, -1]"), 78,
+         "error: recipe.yaml:6:47: peft.trainable_token_indices.1: expected an integer of at least 0, found the "
+         "integer -1"},
+        {"a token outside the vocabulary", run_recipe, edited("rank: 4", "rank: 4, trainable_token_indices: [99999]"),
+         78,
+         "error: peft.trainable_token_indices: there is no token 99999: model.embed_tokens has rows for the tokens 0 "
+         "to "},
+        {"a name that is a path", run_recipe, edited("rank: 4", "rank: 4, name: a/b"), 78,
+         "error: recipe.yaml:6:24: peft.name: \"a/b\" is no name of an adapter: expected letters, digits, - and _, and "
+         "not what checkpoints are called"},
+        {"two adapters of one name", run_recipe, edited("rank: 4", "rank: 4, beside: {default: adapter}"), 78,
+         "error: recipe.yaml:6:36: peft.beside.default: the adapter that is trained has this name too; call one of "
+         "them "
+         "otherwise (peft.name)"},
+        {"an adapter beside that is missing", run_recipe, edited("rank: 4", "rank: 4, beside: {style: nowhere}"), 66,
+         "error: nowhere: no such adapter folder"},
+        {"a key of another method", run_recipe, edited("rank: 4", "rank: 4, method: vera, rank_pattern: {q_proj: 2}"),
+         78, ""},
         {"not available yet", run_recipe, edited("precision: f32", "precision: f16"), 78,
          "error: recipe.yaml:7:59: training.precision: f16 is not available in this version; expected f32 or bf16"},
     });
