@@ -7,6 +7,7 @@
 
 #include "configs/error.h"
 #include "configs/json.h"
+#include "hub/config_reader.h"
 
 namespace trainer {
 
@@ -34,78 +35,6 @@ Node whole_or_real(double value) {
     if (value == std::floor(value) && std::abs(value) < 1e15) return Node(static_cast<std::int64_t>(value));
     return Node(value);
 }
-
-struct Reader {
-    const Node& document;
-    const std::string& where;
-
-    // Absent and null mean the default.
-    const Node* find(std::string_view key) const { return document.find_value(key); }
-    [[noreturn]] void mismatch(std::string_view key, std::string_view expected) const {
-        fail(Exit::bad_data, "{}: {}: expected {}, found {}", where, key, expected, document.at(key).describe());
-    }
-    std::string text(std::string_view key) const {
-        const Node* node = find(key);
-        if (!node) return "";
-        if (!node->is_string()) mismatch(key, "a string");
-        return node->as_string();
-    }
-    bool flag(std::string_view key) const {
-        const Node* node = find(key);
-        if (!node) return false;
-        if (!node->is_bool()) mismatch(key, "true or false");
-        return node->as_bool();
-    }
-    std::int64_t integer(std::string_view key, std::int64_t otherwise) const {
-        const Node* node = find(key);
-        if (!node) return otherwise;
-        if (!node->is_integer()) mismatch(key, "an integer");
-        return node->as_integer();
-    }
-    double number(std::string_view key, double otherwise) const {
-        const Node* node = find(key);
-        if (!node) return otherwise;
-        if (!node->is_number()) mismatch(key, "a number");
-        return node->as_number();
-    }
-    std::vector<std::int64_t> integers(std::string_view key, const Node& list) const {
-        std::vector<std::int64_t> result;
-        if (!list.is_list()) mismatch(key, "a list of integers");
-        for (const Node& item : list.as_list()) {
-            if (!item.is_integer()) mismatch(key, "a list of integers");
-            result.push_back(item.as_integer());
-        }
-        return result;
-    }
-    std::vector<std::string> texts(std::string_view key) const {
-        std::vector<std::string> result;
-        const Node* node = find(key);
-        if (!node) return result;
-        if (node->is_string()) return {node->as_string()};
-        if (!node->is_list()) mismatch(key, "a list of strings");
-        for (const Node& item : node->as_list()) {
-            if (!item.is_string()) mismatch(key, "a list of strings");
-            result.push_back(item.as_string());
-        }
-        return result;
-    }
-    // A string is a regex, a list holds suffixes.
-    void modules(std::string_view key, std::vector<std::string>& suffixes, std::string& regex) const {
-        const Node* node = find(key);
-        if (node && node->is_string()) {
-            regex = node->as_string();
-        } else {
-            suffixes = texts(key);
-        }
-    }
-    const Node::Map& map(std::string_view key) const {
-        static const Node::Map none;
-        const Node* node = find(key);
-        if (!node) return none;
-        if (!node->is_map()) mismatch(key, "a map");
-        return node->as_map();
-    }
-};
 
 constexpr std::pair<std::string_view, AdapterType> types[] = {{"LORA", AdapterType::lora},
                                                               {"LOHA", AdapterType::loha},
@@ -183,7 +112,7 @@ bool is_default(const Node& node) {
     return (node.is_list() || node.is_map()) && node.size() == 0;
 }
 
-void check_supported(const Reader& reader) {
+void check_supported(const ConfigReader& reader) {
     const std::string type = reader.text("peft_type");
     require(!type.empty(), Exit::bad_data, "{}: key \"peft_type\" is missing", reader.where);
     std::vector<std::string> known;
@@ -342,7 +271,7 @@ std::string adapter_config_text(const AdapterConfig& config) {
 
 AdapterConfig parse_adapter_config(const Node& document, const std::string& where, std::vector<std::string>& notes) {
     require(document.is_map(), Exit::bad_data, "{}: expected a map, found {}", where, document.describe());
-    const Reader reader{document, where};
+    const ConfigReader reader{document, where};
     check_supported(reader);
     AdapterConfig config;
     config.type = *type_named(reader.text("peft_type"));

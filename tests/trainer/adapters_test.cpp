@@ -211,7 +211,7 @@ TEST(Adapters, AMistakeInASavedOneIsOneOfItsFile) {
                   ": modules_to_save: the model has no lm_head of its own: its output layer is the embedding, whose "
                   "weights are used twice");
     EXPECT_EQ(with("\"trainable_token_indices\": null", "\"trainable_token_indices\": [100000]")
-                  .substr(0, config.size() + 49),
+                  .substr(0, config.size() + 51),
               config + ": trainable_token_indices: there is no token 100000");
     EXPECT_EQ(with("\"rank_pattern\": {}", "\"rank_pattern\": {\"(q\": 4}").substr(0, config.size() + 56),
               config + ": rank_pattern or alpha_pattern is no regular expression");

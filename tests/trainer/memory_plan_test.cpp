@@ -112,6 +112,22 @@ TEST(MemoryPlan, HoldsForAMediumModel) {
         expect_true_plan(project, {"training.steps=4", "checkpoint.every=null", extra});
 }
 
+// Decompositions of the weights need more than the short rows of the training that follows.
+TEST(MemoryPlan, HoldsForStartsFromTheWeights) {
+    TinyShape shape;
+    shape.hidden = 128;
+    shape.layers = 3;
+    shape.heads = 4;
+    shape.intermediate = 1024;
+    TinyProject project(4, shape);
+    for (const char* method : {"pissa", "olora"})
+        for (const char* precision : {"training.precision=f32", "training.precision=bf16"})
+            expect_true_plan(project,
+                             {std::string("peft={method: ") + method + ", rank: 8}", "training.batch=1",
+                              "training.micro_batch=1", "training.steps=2", "checkpoint.every=null", precision},
+                             1.5);
+}
+
 // N parameters, P ranks, 4 bytes each: optimizer 2 N, or 2 N / P when it is shared out; gradients N, or N / P and the
 // largest block when they are.
 TEST(MemoryPlan, ShardingFollowsTheFormulas) {

@@ -211,6 +211,34 @@ TEST(Run, TheAdapterAnswersWhatItLearned) {
     EXPECT_EQ(out.at("output_ids").as_list().back().as_integer(), 260);   // <|im_end|>
 }
 
+TEST(Run, SeveralAdaptersAnswerTogether) {
+    TinyProject project;
+    const auto trained = [&](const std::string& targets) {
+        project.run({"peft={rank: 4, targets: " + targets + "}", "optimizer.lr=5e-2", "data.valid=null"});
+        return project.last_output().string();
+    };
+    const std::string style = trained("[q_proj, v_proj]"), tone = trained("[v_proj, down_proj]");
+    const auto answer = [&](std::vector<std::string> adapters) {
+        std::vector<std::string> words = {"generate", "model", "--prompt", "the cat", "--json", "--max-tokens", "40"};
+        for (std::string& adapter : adapters) words.insert(words.end(), {"--adapter", std::move(adapter)});
+        const ProgramResult result = run_program(words, project.path());
+        EXPECT_EQ(result.code, 0) << result.err;
+        return result.out;
+    };
+    const std::string together = answer({"style=" + style, "tone=" + tone});
+    EXPECT_EQ(answer({tone, style}), together);   // called as their folders
+    EXPECT_NE(answer({style}), together);
+    EXPECT_NE(answer({"tone=" + tone}), together);
+    project.run({"peft={method: ia3}", "training.steps=1"});
+    const ProgramResult refused = run_program({"generate", "model", "--prompt", "a", "--adapter", style, "--adapter",
+                                               "other=" + project.last_output().string()},
+                                              project.path());
+    EXPECT_EQ(refused.code, 65);
+    EXPECT_EQ(refused.err,
+              "error: adapters: run1 is of the type LORA, other of the type IA3; only adapters of one type "
+              "can act together\n");
+}
+
 TEST(Run, MetricsAndStateHaveTheirKeys) {
     TinyProject project;
     const FinishedRun run = project.run({"eval.every=3"});

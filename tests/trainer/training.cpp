@@ -48,7 +48,9 @@ FinishedRun TinyProject::run(const std::vector<std::string>& overrides) {
     }
     for (Node& line : json_lines(get_text(output.path() / "metrics.jsonl")))
         (line.contains("loss") ? finished.steps : finished.evaluations).push_back(std::move(line));
-    finished.weights = get_text(output.path() / (made.recipe.peft ? "adapter_model.safetensors" : "model.safetensors"));
+    const std::string name = made.recipe.peft ? made.recipe.peft->adapter.name : "default";
+    finished.weights = get_text(output.path() / (name == "default" ? "" : name) /
+                                (made.recipe.peft ? "adapter_model.safetensors" : "model.safetensors"));
     EXPECT_FALSE(finished.weights.empty());
     return finished;
 }

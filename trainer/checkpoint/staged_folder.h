@@ -42,9 +42,9 @@ public:
     Manifest commit(Manifest manifest);
 
     // Moves its files into the parent one by one, those in `last` at the end in that order, the others before by
-    // name; folders are made where they are missing; each rename replaces an older file. When a move fails, those that replaced nothing are taken back. Returns
-    // after the parent is flushed. A kill in the middle leaves a part, so the last of `last` should be the file that
-    // says that the others are there.
+    // name; folders are made where they are missing; each rename replaces an older file. When a move fails, those that
+    // replaced nothing are taken back. Returns after the parent is flushed. A kill in the middle leaves a part, so the
+    // last of `last` should be the file that says that the others are there.
     void move_into_parent(const std::vector<std::string>& last);
 
 private:

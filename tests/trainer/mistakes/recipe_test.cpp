@@ -98,25 +98,26 @@ TEST(Mistakes, Recipe) {
          "such as model.layers.0.self_attn.q_proj; did you mean \"q_proj\"? they are down_proj, gate_proj, k_proj, "
          "o_proj, q_proj, up_proj, v_proj"},
         {"a token twice", run_recipe, edited("rank: 4", "rank: 4, trainable_token_indices: [7, 8, 7]"), 78,
-         "error: recipe.yaml:6:43: peft.trainable_token_indices: token 7 is named twice"},
+         "error: recipe.yaml:6:56: peft.trainable_token_indices: token 7 is named twice"},
         {"no token", run_recipe, edited("rank: 4", "rank: 4, trainable_token_indices: [7, -1]"), 78,
-         "error: recipe.yaml:6:47: peft.trainable_token_indices.1: expected an integer of at least 0, found the "
+         "error: recipe.yaml:6:60: peft.trainable_token_indices.1: expected an integer of at least 0, found the "
          "integer -1"},
         {"a token outside the vocabulary", run_recipe, edited("rank: 4", "rank: 4, trainable_token_indices: [99999]"),
          78,
          "error: peft.trainable_token_indices: there is no token 99999: model.embed_tokens has rows for the tokens 0 "
          "to "},
         {"a name that is a path", run_recipe, edited("rank: 4", "rank: 4, name: a/b"), 78,
-         "error: recipe.yaml:6:24: peft.name: \"a/b\" is no name of an adapter: expected letters, digits, - and _, and "
+         "error: recipe.yaml:6:37: peft.name: \"a/b\" is no name of an adapter: expected letters, digits, - and _, and "
          "not what checkpoints are called"},
         {"two adapters of one name", run_recipe, edited("rank: 4", "rank: 4, beside: {default: adapter}"), 78,
-         "error: recipe.yaml:6:36: peft.beside.default: the adapter that is trained has this name too; call one of "
+         "error: recipe.yaml:6:49: peft.beside.default: the adapter that is trained has this name too; call one of "
          "them "
          "otherwise (peft.name)"},
         {"an adapter beside that is missing", run_recipe, edited("rank: 4", "rank: 4, beside: {style: nowhere}"), 66,
          "error: nowhere: no such adapter folder"},
-        {"a key of another method", run_recipe, edited("rank: 4", "rank: 4, method: vera, rank_pattern: {q_proj: 2}"),
-         78, ""},
+        {"a key of another method", run_recipe,
+         edited("method: lora, rank: 4", "method: vera, rank: 4, rank_pattern: {q_proj: 2}"), 78,
+         "error: recipe.yaml:6:45: peft.rank_pattern: vera does not read this key; leave it out"},
         {"not available yet", run_recipe, edited("precision: f32", "precision: f16"), 78,
          "error: recipe.yaml:7:59: training.precision: f16 is not available in this version; expected f32 or bf16"},
     });
