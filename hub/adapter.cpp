@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <set>
 #include <string_view>
 
 #include "configs/error.h"
@@ -37,8 +38,19 @@ std::span<const std::byte> f32_bytes(const float* values, std::int64_t count) {
     return std::as_bytes(std::span(values, static_cast<std::size_t>(count)));
 }
 
+// An adapter with a name lies in a folder of that name.
+std::string hint_of_place(const fs::path& folder) {
+    std::error_code ignored;
+    std::set<std::string> inside;
+    for (const auto& entry : fs::directory_iterator(folder, ignored))
+        if (fs::exists(entry.path() / config_name, ignored) &&
+            !entry.path().filename().string().starts_with("checkpoint-"))
+            inside.insert(entry.path().string());
+    return inside.empty() ? "is it an adapter folder?" : format("did you mean {}?", *inside.begin());
+}
+
 AdapterConfig read_config(const fs::path& path, std::vector<std::string>& notes) {
-    require(fs::exists(path), Exit::no_input, "{}: no such file; is it an adapter folder?", path.string());
+    require(fs::exists(path), Exit::no_input, "{}: no such file; {}", path.string(), hint_of_place(path.parent_path()));
     return parse_adapter_config(read_json(path), path.string(), notes);
 }
 

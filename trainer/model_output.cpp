@@ -39,6 +39,7 @@ void write_adapter_files(const std::filesystem::path& folder, const Inputs& inpu
     AdapterConfig config = peft.config();
     config.base_model = base_name(inputs);
     config.revision = inputs.base.snapshot.revision;
+<<<<<<< HEAD
     std::map<const Parameter*, std::vector<float>> widened;
     const auto in_f32 = [&](const Parameter& parameter) -> const float* {
         const Tensor value = values(parameter);
@@ -61,6 +62,9 @@ TensorToWrite tensor_of(const Parameter& parameter, const Tensor& value, FileDTy
         tensor_from_f32(name, shape, values.data(), dtype).produce(sink);
     };
     return tensor;
+=======
+    write_adapter(folder, config, peft.tensors(values));
+>>>>>>> 40188a3 (peft: a named adapter lies with its tokenizer in its own folder; resuming names adapters that changed)
 }
 
 // A frozen parameter as the base's files have it, read when its turn comes.
@@ -152,13 +156,16 @@ std::uint64_t ModelOutput::bytes() const {
 }
 
 void ModelOutput::write(const std::filesystem::path& folder) const {
+    std::filesystem::path own = folder;   // where the tokenizer is looked for
     if (peft) {
-        write_adapter_files(folder, inputs, *peft, values);
-        export_tokenizer(folder, inputs.base.snapshot);
+        own /= adapter_place(inputs.recipe.peft->adapter.name);
+        std::filesystem::create_directories(own);
+        write_adapter_files(own, inputs, *peft, values);
+        export_tokenizer(own, inputs.base.snapshot);
     } else {
         write_whole_model(folder, inputs, model, values);
     }
-    save_own_format(folder, inputs);
+    save_own_format(own, inputs);
     write_file(folder / "README.md", card(inputs, peft));
 }
 

@@ -119,8 +119,12 @@ void check_resumable(const ResumePoint& point, const Inputs& inputs, const std::
     require(changes.empty(), Exit::incompatible_resume,
             "{}: the recipe would give another result:{}\ntake the changes back, or start a new run in another output",
             point.folder.string(), changes);
+    const AdapterOptions* adapter = inputs.recipe.peft ? &inputs.recipe.peft->adapter : nullptr;
+    const bool others = adapter && (adapter->continue_from || !adapter->beside.folders.empty());
     for (const auto& [name, what] :
-         {std::pair("data", "the rows of the data, as tokens,"), std::pair("base", "the base model's files")}) {
+         {std::pair("data", "the rows of the data, as tokens,"),
+          std::pair("base", others ? "the files of the base model or of an adapter (peft.continue_from, peft.beside)"
+                                   : "the base model's files")}) {
         const std::string& before = point.digest(name);
         require(before == identity.at(name), Exit::incompatible_resume,
                 "{}: {} are not those the run began with (SHA-256 {} before, {} now)", point.folder.string(), what,

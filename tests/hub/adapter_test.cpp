@@ -52,6 +52,15 @@ TEST(Adapter, ReadsWhatItWrote) {
     EXPECT_EQ(b, std::vector<float>(6, 0.25f));
 }
 
+TEST(Adapter, OneWithANameIsFoundBelow) {
+    const TemporaryFolder folder;
+    std::filesystem::create_directory(folder / "tone");
+    put(folder / "tone/adapter_config.json", "{}");
+    const Refusal found = refusal(folder);
+    EXPECT_EQ(found.code, Exit::no_input);
+    EXPECT_EQ(found.message, "/adapter_config.json: no such file; did you mean " + (folder / "tone").string() + "?");
+}
+
 TEST(Adapter, RefusesBadConfigs) {
     const std::pair<const char*, const char*> cases[] = {
         {R"({"r":2})", ": key \"peft_type\" is missing"},

@@ -219,7 +219,8 @@ TEST(Run, SeveralAdaptersAnswerTogether) {
     };
     const std::string style = trained("[q_proj, v_proj]"), tone = trained("[v_proj, down_proj]");
     const auto answer = [&](std::vector<std::string> adapters) {
-        std::vector<std::string> words = {"generate", "model", "--prompt", "the cat", "--json", "--max-tokens", "40"};
+        std::vector<std::string> words = {"generate",     "model", "--prompt",      "the cat", "--json",
+                                          "--max-tokens", "40",    "--temperature", "1"};
         for (std::string& adapter : adapters) words.insert(words.end(), {"--adapter", std::move(adapter)});
         const ProgramResult result = run_program(words, project.path());
         EXPECT_EQ(result.code, 0) << result.err;

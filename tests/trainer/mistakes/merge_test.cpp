@@ -75,8 +75,10 @@ TEST(Mistakes, Merge) {
          with_adapter,
          73,
          "error: --out: train.jsonl/merged cannot be created: Not a directory"},
-        {"a method that is not known", merge, and_then(with_key("adapter/adapter_config.json", "peft_type", "VERA")),
-         65, "error: adapter/adapter_config.json: peft_type \"VERA\" is not supported (supported: LORA, IA3)"},
+        {"a method that is not known", merge, and_then(with_key("adapter/adapter_config.json", "peft_type", "BOFT")),
+         65,
+         "error: adapter/adapter_config.json: peft_type \"BOFT\" is not supported (supported: LORA, LOHA, LOKR, VERA, "
+         "IA3)"},
         {"weights as pickle", merge, and_then([](const fs::path& folder) {
              fs::rename(folder / "adapter/adapter_model.safetensors", folder / "adapter/adapter_model.bin");
          }),

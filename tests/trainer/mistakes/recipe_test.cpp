@@ -105,7 +105,7 @@ TEST(Mistakes, Recipe) {
         {"a token outside the vocabulary", run_recipe, edited("rank: 4", "rank: 4, trainable_token_indices: [99999]"),
          78,
          "error: peft.trainable_token_indices: there is no token 99999: model.embed_tokens has rows for the tokens 0 "
-         "to "},
+         "to 263"},
         {"a name that is a path", run_recipe, edited("rank: 4", "rank: 4, name: a/b"), 78,
          "error: recipe.yaml:6:37: peft.name: \"a/b\" is no name of an adapter: expected letters, digits, - and _, and "
          "not what checkpoints are called"},
