@@ -32,6 +32,7 @@ constexpr std::array<std::string_view, 4> hadamard = {".hada_w1_a", ".hada_w1_b"
 // Either the first of three or the other two: a matrix, or its factors.
 constexpr std::array<std::string_view, 6> kronecker = {".lokr_w1", ".lokr_w1_a", ".lokr_w1_b",
                                                        ".lokr_w2", ".lokr_w2_a", ".lokr_w2_b"};
+constexpr std::string_view oft_rotations = ".oft_R.weight";
 constexpr std::array<std::string_view, 2> vera = {".vera_lambda_b", ".vera_lambda_d"};
 
 std::span<const std::byte> f32_bytes(const float* values, std::int64_t count) {
@@ -141,6 +142,15 @@ AdapterModule vera_module(const std::string& where, const std::string& name, con
     return {name, parts[1]->shape[0], 0, parts[0]->shape[0]};
 }
 
+// [blocks, b (b − 1) / 2]
+AdapterModule oft_module(const std::string& where, const std::string& name, const FileShape& shape) {
+    std::int64_t block = 2;
+    while (shape.size() == 2 && block * (block - 1) / 2 < shape[1]) ++block;
+    require(shape.size() == 2 && block * (block - 1) / 2 == shape[1], Exit::bad_data,
+            "{}: module {}: oft_R has shape {}, expected [blocks, b (b - 1) / 2]", where, name, shape_text(shape));
+    return {name, block, shape[0] * block, 0};
+}
+
 }   // namespace
 
 void write_adapter(const fs::path& folder, const AdapterConfig& config, const std::vector<AdapterTensor>& tensors) {
@@ -206,11 +216,23 @@ void AdapterFile::find_modules(const std::string& where) {
             modules_.push_back({stem(ia3_vector), 0, tensor.shape[1], tensor.shape[0]});
         }
     }
+    std::vector<AdapterModule> turned;
+    for (const FileTensor& tensor : file_->tensors())
+        if (tensor.name.ends_with(oft_rotations))
+            turned.push_back(
+                oft_module(where,
+                           tensor.name.substr(adapter_prefix.size(),
+                                              tensor.name.size() - adapter_prefix.size() - oft_rotations.size()),
+                           tensor.shape));
     const auto expect_type = [&](AdapterType type, const std::string& name) {
         require(config_.type == type, Exit::bad_data, "{}: module {} is not of the type that {} says", where, name,
                 config_name);
     };
     for (const AdapterModule& module : modules_) expect_type(AdapterType::ia3, module.name);
+    for (const AdapterModule& module : turned) {
+        modules_.push_back(module);
+        expect_type(AdapterType::oft, module.name);
+    }
     for (const auto& [name, pair] : pairs) {
         modules_.push_back(low_rank_module(where, name, pair, low_rank));
         expect_type(AdapterType::lora, name);
@@ -240,8 +262,10 @@ void AdapterFile::find_modules(const std::string& where) {
     std::sort(modules_.begin(), modules_.end(),
               [](const AdapterModule& a, const AdapterModule& b) { return a.name < b.name; });
     for (const AdapterModule& module : modules_)
-        require(module.rank == config_.rank || !config_.rank_pattern.empty() || module.rank == 0, Exit::bad_data,
-                "{}: module {} has rank {}, {} says {}", where, module.name, module.rank, config_name, config_.rank);
+        require(module.rank == config_.rank || !config_.rank_pattern.empty() || module.rank == 0 ||
+                    config_.type == AdapterType::oft,
+                Exit::bad_data, "{}: module {} has rank {}, {} says {}", where, module.name, module.rank, config_name,
+                config_.rank);
 }
 
 const FileTensor* AdapterFile::find(const std::string& name) const {

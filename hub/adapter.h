@@ -15,7 +15,7 @@ namespace trainer {
 
 // PEFT adapter folders: adapter_config.json, adapter_model.safetensors, README.md.
 
-enum class AdapterType { lora, loha, lokr, vera, ia3 };
+enum class AdapterType { lora, loha, lokr, vera, oft, ia3 };
 
 std::string_view adapter_type_name(AdapterType type);   // PEFT's: LORA, LOHA, …
 
@@ -50,6 +50,7 @@ struct AdapterConfig {
     bool decompose_both = false;          // lokr
     std::int64_t decompose_factor = -1;   // lokr
     double d_initial = 0.1;               // vera
+    std::int64_t oft_block_size = 32;
 
     std::vector<std::string> feedforward;   // suffixes; ia3: modules whose input is scaled
     std::string feedforward_regex;
@@ -62,7 +63,7 @@ inline constexpr std::string_view vera_a = "base_model.vera_A", vera_b = "base_m
 
 // One adapted module, e.g. "model.layers.0.self_attn.q_proj": A is (rank, in), B is (out, rank). An embedding has its
 // vocabulary as `in`. For ia3 the rank is 0 and in or out is 1; of a vera `in` is not known and 0; of a lokr without
-// factors the rank is that of the config.
+// factors the rank is that of the config. Of an oft `out` is 0 and the rank its block.
 struct AdapterModule {
     std::string name;
     std::int64_t rank = 0;

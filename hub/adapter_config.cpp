@@ -36,11 +36,9 @@ Node whole_or_real(double value) {
     return Node(value);
 }
 
-constexpr std::pair<std::string_view, AdapterType> types[] = {{"LORA", AdapterType::lora},
-                                                              {"LOHA", AdapterType::loha},
-                                                              {"LOKR", AdapterType::lokr},
-                                                              {"VERA", AdapterType::vera},
-                                                              {"IA3", AdapterType::ia3}};
+constexpr std::pair<std::string_view, AdapterType> types[] = {{"LORA", AdapterType::lora}, {"LOHA", AdapterType::loha},
+                                                              {"LOKR", AdapterType::lokr}, {"VERA", AdapterType::vera},
+                                                              {"OFT", AdapterType::oft},   {"IA3", AdapterType::ia3}};
 
 const AdapterType* type_named(const std::string& name) {
     for (const auto& [own, type] : types)
@@ -85,6 +83,12 @@ constexpr std::string_view known_keys[] = {"peft_type",
                                            "vera_dropout",
                                            "save_projection",
                                            "projection_prng_key",
+                                           "oft_block_size",
+                                           "coft",
+                                           "eps",
+                                           "block_share",
+                                           "use_cayley_neumann",
+                                           "num_cayley_neumann_terms",
                                            "feedforward_modules",
                                            "init_ia3_weights",
                                            "megatron_core",
@@ -220,6 +224,37 @@ Node vera_keys(const AdapterConfig& config) {
     return node;
 }
 
+Node oft_keys(const AdapterConfig& config) {
+    Node node = layered_keys(config);
+    node.set("bias", "none");
+    node.set("block_share", false);
+    node.set("coft", false);
+    node.set("eps", 6e-5);
+    node.set("fan_in_fan_out", config.fan_in_fan_out);
+    node.set("init_weights", true);
+    node.set("module_dropout", 0.0);
+    node.set("num_cayley_neumann_terms", 5);
+    node.set("oft_block_size", config.oft_block_size);
+    node.set("peft_type", "OFT");
+    node.set("r", 0);
+    node.set("use_cayley_neumann", true);
+    return node;
+}
+
+// Kinds of rotations that are computed otherwise.
+void check_oft(const ConfigReader& reader) {
+    for (const char* key : {"coft", "block_share"})
+        require(!reader.flag(key), Exit::bad_data, "{}: {} is not supported", reader.where, key);
+    const Node* neumann = reader.find("use_cayley_neumann");
+    require(!neumann || reader.flag("use_cayley_neumann"), Exit::bad_data,
+            "{}: use_cayley_neumann: false is not supported", reader.where);
+    const std::int64_t terms = reader.integer("num_cayley_neumann_terms", 5);
+    require(terms == 5, Exit::bad_data, "{}: num_cayley_neumann_terms: expected 5, found {}", reader.where, terms);
+    require(reader.integer("r", 0) == 0 && reader.integer("oft_block_size", 32) > 1, Exit::bad_data,
+            "{}: expected an oft_block_size of at least 2 and r 0, found {} and {}", reader.where,
+            reader.integer("oft_block_size", 32), reader.integer("r", 0));
+}
+
 Node ia3_keys(const AdapterConfig& config) {
     Node node = Node::map();
     Node feedforward = modules(config.feedforward, config.feedforward_regex);
@@ -240,6 +275,8 @@ Node keys_of_type(const AdapterConfig& config) {
             return lycoris_keys(config);
         case AdapterType::vera:
             return vera_keys(config);
+        case AdapterType::oft:
+            return oft_keys(config);
         case AdapterType::ia3:
             break;
     }
@@ -278,7 +315,11 @@ AdapterConfig parse_adapter_config(const Node& document, const std::string& wher
     config.base_model = reader.text("base_model_name_or_path");
     config.revision = reader.text("revision");
     config.task_type = reader.text("task_type");
-    config.rank = reader.integer("r", 8);
+    if (config.type == AdapterType::oft)
+        check_oft(reader);
+    else
+        config.rank = reader.integer("r", 8);
+    config.oft_block_size = reader.integer("oft_block_size", 32);
     require(config.rank > 0, Exit::bad_data, "{}: r: expected a positive integer, found {}", where, config.rank);
     config.alpha = reader.number(config.type == AdapterType::lora ? "lora_alpha" : "alpha", 8);
     config.dropout = reader.number(config.type == AdapterType::vera ? "vera_dropout" : "lora_dropout", 0);

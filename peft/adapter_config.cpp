@@ -98,6 +98,7 @@ AdapterConfig adapter_config(const AdapterOptions& options, const Selection& sel
     config.use_dora = options.dora;
     config.decompose_both = options.decompose_both;
     config.decompose_factor = options.decompose_factor;
+    config.oft_block_size = options.oft_block_size;
     config.token_indices = options.trainable_token_indices.ids;
     config.token_indices_by_module = options.trainable_token_indices.by_module;
     return config;
@@ -114,8 +115,8 @@ AdapterOptions adapter_options(const AdapterConfig& config) {
         return options;
     }
     options.target_parameters = config.target_parameters;
-    options.rank = config.rank;
-    if (config.type != AdapterType::vera) options.alpha = config.alpha;
+    if (config.type != AdapterType::oft) options.rank = config.rank;
+    if (config.type != AdapterType::vera && config.type != AdapterType::oft) options.alpha = config.alpha;
     options.dropout = config.dropout;
     options.rank_pattern.entries = config.rank_pattern;
     options.alpha_pattern.entries = config.alpha_pattern;
@@ -127,6 +128,7 @@ AdapterOptions adapter_options(const AdapterConfig& config) {
     options.d_initial = config.d_initial;
     options.decompose_both = config.decompose_both;
     options.decompose_factor = config.decompose_factor;
+    options.oft_block_size = config.oft_block_size;
     options.trainable_token_indices = {config.token_indices, config.token_indices_by_module};
     return options;
 }

@@ -188,6 +188,7 @@ struct AdapterOptions {
     double d_initial = 0.1;
     bool decompose_both = false;
     std::int64_t decompose_factor = -1;
+    std::int64_t oft_block_size = 32;
     std::vector<std::string> feedforward = {"down_proj"};
     std::optional<std::string> continue_from;
     std::string name = "default";
@@ -225,6 +226,9 @@ struct AdapterOptions {
         field("decompose_factor", decompose_factor,
               "lokr: the smaller part of each side of a weight, where it divides it; -1: near the square root",
               at_least(-1));
+        field("oft_block_size", oft_block_size,
+              "oft: inputs that are turned together; where it does not divide a layer's inputs, the nearest divisor",
+              between(2, 65536));
         field("feedforward", feedforward, "ia3: targets whose input is scaled instead of their output");
         field("continue_from", continue_from,
               "a saved adapter to go on with: its configuration counts, keys that contradict it are refused",

@@ -3,6 +3,7 @@
 #include "peft/ia3.h"
 #include "peft/lora.h"
 #include "peft/lycoris.h"
+#include "peft/oft.h"
 #include "peft/vera.h"
 
 namespace trainer {
@@ -54,7 +55,14 @@ constexpr std::string_view about_vera =
     "and "
     "more; wants a higher learning rate (1e-2). The random matrices are saved with the adapter. Saved as PEFT's VERA.";
 
-const std::vector<std::string_view> only_ia3 = {"feedforward", "d_initial", "decompose_both", "decompose_factor"};
+constexpr std::string_view about_oft =
+    "Turns the input of each adapted layer, `oft_block_size` numbers at a time, by a trained matrix that is nearly "
+    "orthogonal, so that lengths and angles of what it has learned stay. Starts at the identity; wants a higher "
+    "learning "
+    "rate than LoRA. Saved as PEFT's OFT.";
+
+const std::vector<std::string_view> only_ia3 = {"feedforward", "d_initial", "decompose_both", "decompose_factor",
+                                                "oft_block_size"};
 const std::vector<std::string_view> only_lora = {"rank",
                                                  "alpha",
                                                  "dropout",
@@ -71,7 +79,8 @@ const std::vector<std::string_view> only_lora = {"rank",
                                                  "target_parameters",
                                                  "d_initial",
                                                  "decompose_both",
-                                                 "decompose_factor"};
+                                                 "decompose_factor",
+                                                 "oft_block_size"};
 const std::vector<std::string_view> not_loha = {"dropout",
                                                 "init",
                                                 "rslora",
@@ -83,10 +92,19 @@ const std::vector<std::string_view> not_loha = {"dropout",
                                                 "feedforward",
                                                 "d_initial",
                                                 "decompose_both",
-                                                "decompose_factor"};
-const std::vector<std::string_view> not_lokr = {
-    "dropout",           "init",        "rslora",   "dora", "loraplus_lr_ratio", "bias", "trainable_token_indices",
-    "target_parameters", "feedforward", "d_initial"};
+                                                "decompose_factor",
+                                                "oft_block_size"};
+const std::vector<std::string_view> not_lokr = {"dropout",
+                                                "init",
+                                                "rslora",
+                                                "dora",
+                                                "loraplus_lr_ratio",
+                                                "bias",
+                                                "trainable_token_indices",
+                                                "target_parameters",
+                                                "feedforward",
+                                                "d_initial",
+                                                "oft_block_size"};
 const std::vector<std::string_view> not_vera = {"alpha",
                                                 "rank_pattern",
                                                 "alpha_pattern",
@@ -99,7 +117,24 @@ const std::vector<std::string_view> not_vera = {"alpha",
                                                 "target_parameters",
                                                 "feedforward",
                                                 "decompose_both",
-                                                "decompose_factor"};
+                                                "decompose_factor",
+                                                "oft_block_size"};
+const std::vector<std::string_view> not_oft = {"rank",
+                                               "alpha",
+                                               "dropout",
+                                               "rank_pattern",
+                                               "alpha_pattern",
+                                               "init",
+                                               "rslora",
+                                               "dora",
+                                               "loraplus_lr_ratio",
+                                               "bias",
+                                               "trainable_token_indices",
+                                               "target_parameters",
+                                               "feedforward",
+                                               "d_initial",
+                                               "decompose_both",
+                                               "decompose_factor"};
 
 }   // namespace
 
@@ -115,6 +150,7 @@ const Registry<PeftMethodEntry>& peft_methods() {
             {"loha", "element-wise product of two low-rank updates", {make_loha, not_loha, about_loha}},
             {"lokr", "Kronecker product of two small matrices", {make_lokr, not_lokr, about_lokr}},
             {"vera", "trained factors around shared random matrices", {make_vera, not_vera, about_vera}},
+            {"oft", "inputs turned by nearly orthogonal matrices", {make_oft, not_oft, about_oft}},
             {"ia3", "trained factors of inputs or outputs", {make_ia3, only_lora, about_ia3}},
         });
     return table;

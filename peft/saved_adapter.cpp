@@ -64,7 +64,7 @@ void SavedAdapter::check_modules(const Declarations& model) const {
         const std::int64_t in = module.embedding ? embedding->shape().rows() : linear->in_features;
         const std::int64_t out = module.embedding ? embedding->shape().columns() : linear->out_features;
         const bool fits = module.rank > 0
-                              ? (module.in == in || module.in == 0) && module.out == out
+                              ? (module.in == in || module.in == 0) && (module.out == out || module.out == 0)
                               : (module.in == in && module.out == 1) || (module.out == out && module.in == 1);
         require(fits, Exit::bad_data,
                 "{}: {} is {} → {} in the adapter, {} → {} in the model; it belongs to another base ({})", folder_,

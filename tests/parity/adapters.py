@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 import torch
-from peft import IA3Config, LoHaConfig, LoKrConfig, LoraConfig, PeftModel, VeraConfig, get_peft_model
+from peft import IA3Config, LoHaConfig, LoKrConfig, LoraConfig, OFTConfig, PeftModel, VeraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, get_scheduler
 
@@ -99,6 +99,11 @@ CASES = {
                    "decompose_factor": 5, "rank_pattern": {"up_proj": 2}}),
     "vera": ("tied", VeraConfig(r=16, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM"),
              {"method": "vera", "rank": 16, "targets": ["q_proj", "v_proj", "down_proj"]}),
+    "oft": ("tied", OFTConfig(oft_block_size=8, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM"),
+            {"method": "oft", "oft_block_size": 8, "targets": ["q_proj", "v_proj", "down_proj"]}),
+    "oft_adjusted": ("biased", OFTConfig(oft_block_size=9, target_modules=["o_proj", "down_proj"], task_type="CAUSAL_LM",
+                                         modules_to_save=["norm"]),
+                     {"method": "oft", "oft_block_size": 9, "targets": ["o_proj", "down_proj"], "modules_to_save": ["norm"]}),
     "loraplus": ("tied", lora(), {**LORA, "loraplus_lr_ratio": 8}),
     "dora": ("untied", lora(use_dora=True), {**LORA, "method": "dora"}),
     "dora_bias": ("biased", lora(use_dora=True, use_rslora=True, bias="all"),
@@ -250,7 +255,7 @@ def loads_in_peft(label, args, folder, base, adapter, beside):
     loaded = PeftModel.from_pretrained(reference(base), adapter)
     state = loaded.state_dict()
     # the wrappers hold the original beside the copy
-    expected = {saved_name(n) for n in state if any(w in n for w in ("lora_", "ia3_l", "hada_", "lokr_", "vera_", "trainable_tokens_delta", ".modules_to_save."))}
+    expected = {saved_name(n) for n in state if any(w in n for w in ("lora_", "ia3_l", "hada_", "lokr_", "vera_", "oft_", "trainable_tokens_delta", ".modules_to_save."))}
     if loaded.config.tie_word_embeddings:   # the head's trained rows are the embedding's, which PEFT saves alone
         expected.discard("base_model.model.lm_head.token_adapter.trainable_tokens_delta")
     expected = {n for n in expected if "layers" not in n or not n.endswith((".vera_A", ".vera_B"))}   # shared, saved once

@@ -180,7 +180,7 @@ const auto plain = ::testing::Values(
     Method{"lora"}, Method{"lora", {"one", "three"}, {}, 0.25, TrainedBias::lora_only}, Method{"rslora"},
     Method{"dora"}, Method{"dora", {"one", "three"}, {}, 0.25, TrainedBias::lora_only}, Method{"pissa"},
     Method{"pissa", {"one"}, {}, 0.25}, Method{"olora"}, Method{"ia3"}, Method{"ia3", {"one", "two"}, {"two"}},
-    Method{"loha"}, Method{"loha", {"one", "three"}, {}, 0, TrainedBias::none, {}});
+    Method{"loha"}, Method{"lokr"}, Method{"vera"}, Method{"vera", {"one", "three"}, {}, 0.25}, Method{"oft"});
 INSTANTIATE_TEST_SUITE_P(Methods, Forms, plain);
 INSTANTIATE_TEST_SUITE_P(Methods, OneByOne, plain);
 INSTANTIATE_TEST_SUITE_P(WithACopy, Forms,

@@ -1,5 +1,6 @@
 #include "tests/support/op_cases_adapters.h"
 
+#include "autograd/ops/block_rotation.h"
 #include "autograd/ops/composed_update.h"
 #include "autograd/ops/embedding_low_rank.h"
 #include "autograd/ops/linear.h"
@@ -202,6 +203,45 @@ Case kronecker_update_case(std::int64_t tokens, Shape first, Shape second, std::
                 },
             .bf16 = {4e-3, 8e-3},
             .flops = 2.0 * static_cast<double>(tokens * in * out)};
+}
+
+Case block_rotation_case(Shape shape, std::int64_t block) {
+    const std::int64_t blocks = shape.columns() / block;
+    return {.op = "block_rotation",
+            .label = format("block_rotation {}x{} in blocks of {}", shape[0], shape[1], block),
+            .inputs = {{"x", shape}, {"upper", {blocks, block * (block - 1) / 2}, true, 0.2f}},
+            .build = [=](const World& world) -> Run {
+                return [=, &upper = world.parameter(0)](const std::vector<Tensor>& x) {
+                    return std::vector<Tensor>{block_rotation(x[0], upper, block)};
+                };
+            },
+            .reference =
+                [=](const std::vector<Matrix>& in) {
+                    Matrix y(shape.rows(), shape.columns());
+                    for (std::int64_t k = 0; k < blocks; ++k) {
+                        Matrix q(block, block);
+                        std::int64_t at = 0;
+                        for (std::int64_t i = 0; i < block; ++i)
+                            for (std::int64_t j = i + 1; j < block; ++j, ++at) {
+                                q(i, j) = in[1](k, at);
+                                q(j, i) = -in[1](k, at);
+                            }
+                        Matrix x(shape.rows(), block);   // and x Q, x Q², …
+                        for (std::int64_t n = 0; n < shape.rows(); ++n)
+                            for (std::int64_t i = 0; i < block; ++i) x(n, i) = in[0](n, k * block + i);
+                        for (const double factor : {1.0, 2.0, 2.0, 2.0, 1.0}) {
+                            Matrix next(shape.rows(), block);
+                            for (std::int64_t n = 0; n < shape.rows(); ++n)
+                                for (std::int64_t j = 0; j < block; ++j) {
+                                    y(n, k * block + j) += factor * x(n, j);
+                                    for (std::int64_t i = 0; i < block; ++i) next(n, j) += x(n, i) * q(i, j);
+                                }
+                            x = next;
+                        }
+                    }
+                    return std::vector<Matrix>{y};
+                },
+            .bf16 = {4e-3, 8e-3}};
 }
 
 Case embedding_low_rank_case(std::int64_t tokens, Shape table, std::int64_t rank) {

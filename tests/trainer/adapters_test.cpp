@@ -44,7 +44,8 @@ const Words sections = {"method: rslora, rank: 4, modules_to_save: [norm]",
                         "method: lora, rank: 4, targets: [v_proj], trainable_token_indices: [35, 14, 2]",
                         "method: loha, rank: 4",
                         "method: lokr, rank: 2, decompose_both: true",
-                        "method: vera, rank: 32, d_initial: 0.5"};
+                        "method: vera, rank: 32, d_initial: 0.5",
+                        "method: oft, oft_block_size: 8"};
 
 TEST(Adapters, EveryMethodLearnsAndRecomputesToTheSameBits) {
     TinyProject project;
@@ -83,7 +84,8 @@ TEST(Adapters, ASavedOneGoesOnWhereItWas) {
         // the recipe of the run can be read again
         const Node peft = read_yaml(project.last_output() / "recipe.yaml").at("peft");
         const AdapterConfig read = AdapterFile(saved).config();
-        EXPECT_EQ(peft.at("rank").as_integer(), read.type == AdapterType::ia3 ? 16 : read.rank);
+        EXPECT_EQ(peft.at("rank").as_integer(),
+                  read.type == AdapterType::ia3 || read.type == AdapterType::oft ? 16 : read.rank);
         Complaints complaints;
         read_recipe(read_yaml(project.last_output() / "recipe.yaml"), complaints);
         complaints.raise();

@@ -156,7 +156,7 @@ TEST(RecipeMistakes, OneEach) {
          "4:18: logging.every: expected an integer of at least 1, found the integer 0"},
         {minimal + "peft: lora", "4:7: peft: expected a map, found the string \"lora\""},
         {minimal + "peft: {method: doar}",
-         "4:16: peft.method: expected lora, rslora, dora, pissa, olora, loha, lokr, vera or ia3, found the string "
+         "4:16: peft.method: expected lora, rslora, dora, pissa, olora, loha, lokr, vera, oft or ia3, found the string "
          "\"doar\"; did you mean "
          "dora?"},
         {minimal + "peft: {method: ia3, rank: 4}", "4:27: peft.rank: ia3 does not read this key; leave it out"},

@@ -78,7 +78,7 @@ TEST(Mistakes, Merge) {
         {"a method that is not known", merge, and_then(with_key("adapter/adapter_config.json", "peft_type", "BOFT")),
          65,
          "error: adapter/adapter_config.json: peft_type \"BOFT\" is not supported (supported: LORA, LOHA, LOKR, VERA, "
-         "IA3)"},
+         "OFT, IA3)"},
         {"weights as pickle", merge, and_then([](const fs::path& folder) {
              fs::rename(folder / "adapter/adapter_model.safetensors", folder / "adapter/adapter_model.bin");
          }),

@@ -39,6 +39,7 @@ const std::array<Axis, axis_count>& axes() {
           {"loha", {"peft={method: loha, rank: 4}"}},
           {"lokr", {"peft={method: lokr, rank: 2}"}},
           {"vera", {"peft={method: vera, rank: 32, d_initial: 0.5}"}},
+          {"oft", {"peft={method: oft, oft_block_size: 8}"}},
           {"tokens", {"peft={method: lora, rank: 4, trainable_token_indices: [35, 14, 2]}"}}}},
         {"base",
          {{"plain", {}},
