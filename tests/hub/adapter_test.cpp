@@ -64,7 +64,8 @@ TEST(Adapter, OneWithANameIsFoundBelow) {
 TEST(Adapter, RefusesBadConfigs) {
     const std::pair<const char*, const char*> cases[] = {
         {R"({"r":2})", ": key \"peft_type\" is missing"},
-        {R"({"peft_type":"BOFT"})", ": peft_type \"BOFT\" is not supported (supported: LORA, LOHA, LOKR, VERA, OFT, IA3)"},
+        {R"({"peft_type":"BOFT"})",
+         ": peft_type \"BOFT\" is not supported (supported: LORA, LOHA, LOKR, VERA, OFT, IA3)"},
         {R"({"peft_type":"LORA","r":2,"target_modules":["q_proj"],"lora_bias":true})", ": lora_bias is not supported"},
         {R"({"peft_type":"LORA","r":2,"target_modules":["q_proj"],"bias":"some"})",
          ": bias: expected none, all or lora_only, found \"some\""},

@@ -120,11 +120,11 @@ TEST(MemoryPlan, HoldsForStartsFromTheWeights) {
     shape.heads = 4;
     shape.intermediate = 1024;
     TinyProject project(4, shape);
-    for (const char* method : {"pissa", "olora"})
+    for (const char* options : {"{method: pissa, rank: 8}", "{method: pissa, rank: 8, targets: [down_proj]}"})
         for (const char* precision : {"training.precision=f32", "training.precision=bf16"})
             expect_true_plan(project,
-                             {std::string("peft={method: ") + method + ", rank: 8}", "training.batch=1",
-                              "training.micro_batch=1", "training.steps=2", "checkpoint.every=null", precision},
+                             {std::string("peft=") + options, "training.batch=1", "training.micro_batch=1",
+                              "training.steps=2", "checkpoint.every=null", precision},
                              1.5);
 }
 

@@ -16,8 +16,8 @@ namespace {
 
 // What each adapted module multiplies into the change and begins with nothing.
 bool is_deciding(const std::string& name) {
-    for (const char* end :
-         {".lora_B.weight", ".lora_embedding_A", ".hada_w2_b", ".lokr_w1", ".lokr_w1_a", ".vera_lambda_b", ".oft_R.weight", ".ia3_l"})
+    for (const char* end : {".lora_B.weight", ".lora_embedding_A", ".hada_w2_b", ".lokr_w1", ".lokr_w1_a",
+                            ".vera_lambda_b", ".oft_R.weight", ".ia3_l"})
         if (name.ends_with(end)) return true;
     return false;
 }
