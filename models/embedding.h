@@ -40,7 +40,10 @@ public:
         weight_ = make_weight({&parameter_}, storage, compute, place);
         head_.weight = weight_.get();
         head_.dense = {{0, parameter_.shape.rows(), &parameter_, nullptr}};
-        if (replaced_rows) replaced_rows->rows->value = Tensor::empty(replaced_rows->rows->shape, DType::f32, place);
+        if (replaced_rows) {
+            Parameter& rows = *replaced_rows->rows;
+            rows.value = Tensor::empty(rows.shape, rows.trained_dtype, place);
+        }
         head_with_rows_ = head_;
         if (replaced_rows) head_with_rows_.replaced = {*replaced_rows};
         if (Parameter* other = parameter_.replacement)

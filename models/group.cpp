@@ -82,7 +82,7 @@ bool LinearGroup::prepare_member(Member& member, Place place, DType compute) {
     member.terms.dense.push_back({0, linear.out_features, in_use(linear.weight), in_use(linear.bias)});
     if (auto& replaced = linear.replaced_rows) {
         check(members_.size() == 1 && linear.adapters.empty(), "{}: replaced rows beside others", linear.name);
-        replaced->rows->value = Tensor::empty(replaced->rows->shape, DType::f32, place);
+        replaced->rows->value = Tensor::empty(replaced->rows->shape, replaced->rows->trained_dtype, place);
         member.terms.replaced = {*replaced};
         with_adapters_.replaced = {*replaced};
     }

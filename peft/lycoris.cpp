@@ -38,7 +38,8 @@ public:
         }};
     }
     void prepare(Place place) override {
-        for (Parameter* part : parameters_of(matrix_)) part->value = Tensor::empty(part->shape, DType::f32, place);
+        for (Parameter* part : parameters_of(matrix_))
+            part->value = Tensor::empty(part->shape, part->trained_dtype, place);
     }
     void merge_weight(Tensor& weight) const override { add_rows(Cpu{}, weight, composed_value(matrix_, DType::f32)); }
     void initialise(std::uint64_t seed) {

@@ -24,7 +24,7 @@ public:
         return InputTransform{
             [this](const Tensor& x, const ForwardContext&) { return block_rotation(x, upper_, block_); }};
     }
-    void prepare(Place place) override { upper_.value = Tensor::empty(upper_.shape, DType::f32, place); }
+    void prepare(Place place) override { upper_.value = Tensor::empty(upper_.shape, upper_.trained_dtype, place); }
     void merge_weight(Tensor& weight) const override {   // W Rᵀ
         const Tensor rotations = block_rotations(upper_, block_);
         Tensor before = Tensor::empty(weight.shape(), DType::f32);

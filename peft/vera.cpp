@@ -96,7 +96,7 @@ public:
         for (Parameter* part : {shared_.a, shared_.b})   // by the first of the layers
             if (!part->value.defined() || part->value.place() != place)
                 part->value = Tensor::empty(part->shape, DType::f32, place);
-        for (Parameter* part : trained()) part->value = Tensor::empty(part->shape, DType::f32, place);
+        for (Parameter* part : trained()) part->value = Tensor::empty(part->shape, part->trained_dtype, place);
     }
     void merge_weight(Tensor& weight) const override {
         Tensor a = a_.dense(DType::f32), b = b_.dense(DType::f32);

@@ -39,7 +39,6 @@ void write_adapter_files(const std::filesystem::path& folder, const Inputs& inpu
     AdapterConfig config = peft.config();
     config.base_model = base_name(inputs);
     config.revision = inputs.base.snapshot.revision;
-<<<<<<< HEAD
     std::map<const Parameter*, std::vector<float>> widened;
     const auto in_f32 = [&](const Parameter& parameter) -> const float* {
         const Tensor value = values(parameter);
@@ -62,9 +61,6 @@ TensorToWrite tensor_of(const Parameter& parameter, const Tensor& value, FileDTy
         tensor_from_f32(name, shape, values.data(), dtype).produce(sink);
     };
     return tensor;
-=======
-    write_adapter(folder, config, peft.tensors(values));
->>>>>>> 40188a3 (peft: a named adapter lies with its tokenizer in its own folder; resuming names adapters that changed)
 }
 
 // A frozen parameter as the base's files have it, read when its turn comes.

@@ -99,9 +99,10 @@ void rotate(Cpu cpu, const Tensor& x, const Tensor& rotations, bool transpose, T
 
 }   // namespace
 
-Tensor block_rotations(const Parameter& upper, std::int64_t block) {
+Tensor block_rotations(Parameter& upper, std::int64_t block) {
+    const Tensor values = upper.in(DType::f32);
     Tensor out = Tensor::empty({upper.shape.rows() * block, block}, DType::f32, upper.value.place());
-    on(out.place(), [&](Cpu cpu) { make_rotations(cpu, upper.value, block, out); });
+    on(out.place(), [&](Cpu cpu) { make_rotations(cpu, values, block, out); });
     return out;
 }
 
@@ -133,7 +134,7 @@ Tensor block_rotation(const Tensor& x, Parameter& upper, std::int64_t block) {
                               gemm(cpu, part, input.column_range(begin, begin + block), true,
                                    exact.column_range(begin, begin + block), false, false);
                           }
-                          add_upper_gradient(cpu, upper.value, change, block, upper.gradient);
+                          add_upper_gradient(cpu, upper.in(DType::f32), change, block, upper.gradient);
                       });
                   }
                   if (!gradients.wants(x)) return;

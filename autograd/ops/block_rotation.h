@@ -10,7 +10,7 @@ namespace trainer {
 // above the diagonal, row by row; Q[j, i] = −Q[i, j].
 
 // All R under each other, (blocks · b, b) f32.
-Tensor block_rotations(const Parameter& upper, std::int64_t block);
+Tensor block_rotations(Parameter& upper, std::int64_t block);
 
 // y (N, C): each b columns of x times their R, computed in f32 and rounded to x's dtype. R is made anew in the backward
 // pass. `upper` receives the gradient when trainable.

@@ -18,9 +18,10 @@ std::int64_t columns_of(const FactoredMatrix& matrix) {
 }
 
 Tensor value_of(const FactoredMatrix& matrix) {
-    if (matrix.whole) return matrix.whole->value;
+    if (matrix.whole) return matrix.whole->in(DType::f32);
     Tensor out = Tensor::empty({rows_of(matrix), columns_of(matrix)}, DType::f32, matrix.a->value.place());
-    on(out.place(), [&](Cpu cpu) { gemm(cpu, out, matrix.a->value, false, matrix.b->value, false, false); });
+    on(out.place(),
+       [&](Cpu cpu) { gemm(cpu, out, matrix.a->in(DType::f32), false, matrix.b->in(DType::f32), false, false); });
     return out;
 }
 
@@ -36,8 +37,8 @@ void add_product(Parameter& parameter, const Tensor& a, bool transpose_a, const 
 
 void add_gradient(const FactoredMatrix& matrix, Tensor gradient) {
     if (matrix.whole) return matrix.whole->add_gradient(std::move(gradient));
-    add_product(*matrix.a, gradient, false, matrix.b->value, true);
-    add_product(*matrix.b, matrix.a->value, true, gradient, false);
+    add_product(*matrix.a, gradient, false, matrix.b->in(DType::f32), true);
+    add_product(*matrix.b, matrix.a->in(DType::f32), true, gradient, false);
 }
 
 // out (rows, columns) f32: element by element, and what a block of D has to do with its place in the other matrix.
