@@ -137,8 +137,8 @@ private:
 
 Ledger& ledger(Place place) {
     static Ledger* cpu = new Ledger;
-    static Ledger* meta = new Ledger;
-    return place.is_meta() ? *meta : *cpu;
+    static thread_local Ledger meta;
+    return place.is_meta() ? meta : *cpu;
 }
 
 }   // namespace

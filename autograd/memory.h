@@ -43,6 +43,7 @@ struct MemoryUse {
     std::size_t peak_offloaded() const { return peak_bytes[static_cast<std::size_t>(Purpose::offloaded)]; }
 };
 
+// On meta that of the calling thread: a plan is made by one.
 MemoryUse memory_use(Place place);
 void reset_memory_peak(Place place);   // the peak becomes what is in use now
 

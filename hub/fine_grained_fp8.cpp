@@ -144,10 +144,7 @@ std::unique_ptr<WeightSource> open_fp8_weights(std::unique_ptr<WeightSource> sto
 }
 
 std::vector<TensorToWrite> fp8_tensors(const std::string& name, Fp8Matrix& matrix) {
-    require(matrix.is_even(), Exit::usage,
-            "{}: {} is no whole number of blocks of {} x {}, which readers of such files want; use a smaller "
-            "--block-size, or --skip the layer",
-            name, matrix.shape().text(), matrix.block().rows, matrix.block().columns);
+    check(matrix.is_even(), "{}: {} is no whole number of blocks", name, matrix.shape().text());
     return {tensor_in_memory(name, FileDType::f8_e4m3, matrix.shape().sizes(), matrix.codes()),
             tensor_in_memory(name + std::string(scale_end), FileDType::f32,
                              {matrix.scale_rows(), matrix.scale_columns()}, matrix.scales())};

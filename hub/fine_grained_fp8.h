@@ -19,8 +19,8 @@ namespace trainer {
 std::unique_ptr<WeightSource> open_fp8_weights(std::unique_ptr<WeightSource> stored, const Node& quantisation,
                                                const std::string& folder);
 
-// The tensors of a compressed weight, which must live until they are written. `name`: "P.weight". Error(bad_recipe)
-// when its blocks are not all of one size: transformers cannot open that.
+// The tensors of a compressed weight in whole blocks (Fp8Matrix::is_even: transformers opens no others), which must
+// live until they are written. `name`: "P.weight".
 std::vector<TensorToWrite> fp8_tensors(const std::string& name, Fp8Matrix& matrix);
 
 // What config.json says of such weights; `skipped`: the modules that are not compressed.

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "autograd/quant/options.h"
@@ -17,6 +18,9 @@ namespace trainer {
 // Error(bad_data) for another library.
 std::unique_ptr<WeightSource> open_quantised_weights(std::unique_ptr<WeightSource> stored, const Node& config,
                                                      const std::string& folder);
+
+// The formats of autograd/quant/registry.cpp that a library reads, by what config.json calls it.
+std::vector<std::string> formats_of_library(std::string_view quant_method);
 
 // The tensors of a compressed weight in its library's form. They point into the matrix.
 std::vector<TensorToWrite> quantised_tensors(const std::string& name, PackedMatrix& matrix);

@@ -12,12 +12,6 @@ namespace trainer {
 
 namespace {
 
-constexpr std::string_view output_layer = "lm_head";
-
-bool is_named(const Linear& linear, const std::string& entry) {
-    return linear.name == entry || linear.name.ends_with("." + entry);
-}
-
 void check_skip(const Declarations& model, const std::vector<std::string>& skip) {
     std::vector<std::string> endings;
     for (const Linear* linear : model.linears) {
@@ -26,7 +20,7 @@ void check_skip(const Declarations& model, const std::vector<std::string>& skip)
     }
     for (const std::string& entry : skip)
         require(std::any_of(model.linears.begin(), model.linears.end(),
-                            [&](const Linear* linear) { return is_named(*linear, entry); }),
+                            [&](const Linear* linear) { return is_path_end(linear->name, entry); }),
                 Exit::bad_recipe, "model.quantize.skip: \"{}\" is no linear layer of the model; {}it has {}", entry,
                 did_you_mean(entry, endings), join(endings));
 }
@@ -61,7 +55,7 @@ void compress_embeddings(Declarations& model, const QuantizeOptions& quantize, D
     };
     for (Embedding* embedding : model.embeddings) compress(embedding->weight());
     for (Linear* linear : model.linears)
-        if (linear->name == output_layer) compress(*linear->weight);
+        if (linear->name == head_name) compress(*linear->weight);
 }
 
 }   // namespace
@@ -81,8 +75,8 @@ void choose_formats(Declarations& model, const ModelOptions& options, const Snap
     check_skip(model, quantize.skip);
     const auto make = quantisations().at(quantize.format).make;
     for (Linear* linear : model.linears) {
-        const auto skips = [&](const std::string& entry) { return is_named(*linear, entry); };
-        if (linear->weight->replacement || linear->name == output_layer ||
+        const auto skips = [&](const std::string& entry) { return is_path_end(linear->name, entry); };
+        if (linear->weight->replacement || linear->name == head_name ||
             std::any_of(quantize.skip.begin(), quantize.skip.end(), skips))
             continue;
         set_format(*linear->weight, make(linear->weight->shape, dtype, quantize));

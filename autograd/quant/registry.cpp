@@ -19,7 +19,6 @@ std::shared_ptr<PackedMatrix> make_fp8(Shape shape, DType dtype, const QuantizeO
     return std::make_shared<Fp8Matrix>(shape, dtype, fp8_block(options));
 }
 
-constexpr std::string_view bitsandbytes = "bitsandbytes";
 constexpr std::int64_t four_bit_block = 64, fp8_block_side = 128;
 
 }   // namespace
@@ -33,27 +32,18 @@ Fp8Block fp8_block(const QuantizeOptions& options) {
     return {.rows = side, .columns = side};
 }
 
-std::vector<std::string> quantisations_of(std::string_view quant_method) {
-    std::vector<std::string> names;
-    for (const auto& entry : quantisations().entries())
-        if (entry.value.quant_method == quant_method) names.emplace_back(entry.name);
-    return names;
-}
-
 const Registry<QuantisedFormat>& quantisations() {
     static const Registry<QuantisedFormat> table(
         "format of quantised weights",
         {
             {"nf4",
              "4 bits, 16 values spread like a normal distribution (QLoRA)",
-             {make_four_bit<FourBitCode::nf4>, bitsandbytes, four_bit_block, true}},
-            {"fp4",
-             "4 bits, a tiny floating-point number",
-             {make_four_bit<FourBitCode::fp4>, bitsandbytes, four_bit_block, true}},
-            {"int8", "8 bits, one scale a row (LLM.int8)", {make_int8, bitsandbytes, 0, false}},
+             {make_four_bit<FourBitCode::nf4>, four_bit_block, true}},
+            {"fp4", "4 bits, a tiny floating-point number", {make_four_bit<FourBitCode::fp4>, four_bit_block, true}},
+            {"int8", "8 bits, one scale a row (LLM.int8)", {make_int8, 0, false}},
             {"fp8",
              "8 bits, a floating-point number (E4M3), one scale a square of weights",
-             {make_fp8, "fp8", fp8_block_side, false}},
+             {make_fp8, fp8_block_side, false}},
         });
     return table;
 }

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <string_view>
 
 #include "autograd/quant/four_bit.h"
 #include "autograd/quant/fp8_blocks.h"
@@ -15,15 +14,11 @@ namespace trainer {
 struct QuantisedFormat {
     // `dtype` as in PackedMatrix
     std::shared_ptr<PackedMatrix> (*make)(Shape shape, DType dtype, const QuantizeOptions& options);
-    std::string_view quant_method;   // what config.json calls the library that reads it
-    std::int64_t block_size;         // by default; 0: it has no blocks to choose
-    bool double_quant;               // whether it knows double quantisation
+    std::int64_t block_size;   // by default; 0: it has no blocks to choose
+    bool double_quant;         // whether it knows double quantisation
 };
 
 const Registry<QuantisedFormat>& quantisations();
-
-// The names of those that a library reads.
-std::vector<std::string> quantisations_of(std::string_view quant_method);
 
 // block_size and double_quant as the matrices take them.
 FourBitOptions four_bit_options(const QuantizeOptions& options, FourBitCode code);

@@ -49,6 +49,18 @@ std::vector<TensorToWrite> tensors_of(const ParameterSet& parameters, const Weig
     return tensors;
 }
 
+// Readers of fp8 files want whole blocks.
+void check_blocks(const ParameterSet& parameters) {
+    for (const auto& parameter : parameters.all()) {
+        const auto* matrix = dynamic_cast<const Fp8Matrix*>(parameter->packed.get());
+        require(!matrix || matrix->is_even(), Exit::usage,
+                "{}: {} is no whole number of blocks of {} x {}, which readers of fp8 files want; give a smaller "
+                "--block-size, or --skip the layer",
+                parameter->name, parameter->shape.text(), matrix ? matrix->block().rows : 0,
+                matrix ? matrix->block().columns : 0);
+    }
+}
+
 int export_quantised(const ExportArguments& arguments) {
     const QuantizeOptions& quantize = arguments.model.quantize;
     const bool is_known = arguments.given == "--no-double-quant" ? quantize.has_double_quant() : quantize.has_blocks();
@@ -59,6 +71,7 @@ int export_quantised(const ExportArguments& arguments) {
     const auto model = make_causal_lm(snapshot.config);
     check_parameters(model->parameters(), *snapshot.weights, snapshot.base);
     choose_formats(model->declarations(), arguments.model, snapshot);
+    check_blocks(model->parameters());
     const NewFolder folder(arguments.out);
     const DType dtype = base_dtype(arguments.model, snapshot);
     std::size_t bytes = 0;
@@ -77,7 +90,7 @@ int export_quantised(const ExportArguments& arguments) {
     ExportOptions options;
     options.dtype = file_dtype(dtype);
     std::vector<std::string> skipped = quantize.skip;
-    skipped.insert(skipped.begin(), "lm_head");
+    skipped.insert(skipped.begin(), std::string(head_name));
     options.quantization_config = quantisation_config(quantize, dtype, skipped);
     export_model(staged.path(), snapshot, tensors_of(model->parameters(), *snapshot.weights, dtype), options);
     staged.move_into_parent({"config.json"});
@@ -104,7 +117,7 @@ std::shared_ptr<ExportArguments> define_form(CLI::App& app, const std::vector<st
 }
 
 std::function<int()> define_bitsandbytes(CLI::App& app) {
-    const std::vector<std::string> formats = quantisations_of("bitsandbytes");
+    const std::vector<std::string> formats = formats_of_library("bitsandbytes");
     const std::shared_ptr<ExportArguments> arguments = define_form(app, formats);
     QuantizeOptions& quantize = arguments->model.quantize;
     app.add_option("--type", quantize.format, join(formats))->check(CLI::IsMember(formats))->capture_default_str();
@@ -117,7 +130,7 @@ std::function<int()> define_bitsandbytes(CLI::App& app) {
 }
 
 std::function<int()> define_fp8(CLI::App& app) {
-    const std::shared_ptr<ExportArguments> arguments = define_form(app, quantisations_of("fp8"));
+    const std::shared_ptr<ExportArguments> arguments = define_form(app, formats_of_library("fp8"));
     return [arguments] { return export_quantised(*arguments); };
 }
 
