@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 #include <set>
 #include <string_view>
@@ -275,7 +276,16 @@ const FileTensor* AdapterFile::find(const std::string& name) const {
 }
 
 void AdapterFile::read(const std::string& name, float* values) const {
-    file_->read(file_->at(name), DType::f32, values);
+    const FileTensor& tensor = file_->at(name);
+    file_->read(tensor, DType::f32, values);
+    const float* const end = values + element_count(tensor.shape);
+    const float* const found =
+        std::find_if_not(static_cast<const float*>(values), end, [](float v) { return std::isfinite(v); });
+    require(
+        found == end, Exit::diverged,
+        "{}: tensor {} holds {} (element {}); such an adapter cannot be used. Its file is damaged, or it diverged when "
+        "it was trained",
+        file_->path().string(), name, *found, found - values);
 }
 
 }   // namespace trainer

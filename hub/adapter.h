@@ -101,7 +101,7 @@ public:
     const FileTensor* find(const std::string& name) const;             // null when absent
     const std::vector<std::string>& notes() const { return notes_; }   // unknown keys, for the log
 
-    // As many elements as the tensor of that name has.
+    // As many elements as the tensor of that name has. Error(diverged) when one is not finite.
     void read(const std::string& name, float* values) const;
 
 private:

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "configs/error.h"
 #include "hub/card.h"
 #include "tests/hub/files.h"
@@ -125,6 +127,29 @@ TEST(Adapter, RefusesBadWeights) {
         const Refusal found = refusal(folder);
         EXPECT_EQ(found.code, Exit::bad_data);
         EXPECT_EQ(found.message, "/adapter_model.safetensors" + std::string(message));
+    }
+}
+
+TEST(Adapter, NumbersThatAreNotFiniteAreRefusedWhenTheyAreRead) {
+    const TemporaryFolder folder;
+    const float a[8] = {}, b[6] = {0, 0, 0, 0, std::numeric_limits<float>::infinity(), 0};
+    AdapterConfig config;
+    config.targets = {"q_proj"};
+    config.rank = 2;
+    const std::string module = "base_model.model.layers.0.q_proj.";
+    write_adapter(folder.path(), config,
+                  {{module + "lora_A.weight", {2, 4}, a, {}}, {module + "lora_B.weight", {3, 2}, b, {}}});
+    const AdapterFile file(folder.path());
+    std::vector<float> values(8);
+    file.read(module + "lora_A.weight", values.data());
+    try {
+        file.read(module + "lora_B.weight", values.data());
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_EQ(error.code(), Exit::diverged);
+        EXPECT_EQ(error.what(), (folder / "adapter_model.safetensors").string() + ": tensor " + module +
+                                    "lora_B.weight holds inf (element 4); such an adapter cannot be used. Its file is "
+                                    "damaged, or it diverged when it was trained");
     }
 }
 

@@ -80,8 +80,12 @@ public:
 
 private:
     RunRecord record(int count, const std::string& sharding) const {
-        RunCommand command = plan_.command(
-            sharding.empty() ? std::vector<std::string>{} : std::vector<std::string>{"training.sharding=" + sharding});
+        std::vector<std::string> overrides;
+        if (!sharding.empty()) overrides.push_back("training.sharding=" + sharding);
+        // Sharded gradients are always summed strictly; what they are compared with then too.
+        if (determinism(plan_.inputs().recipe) == Determinism::strict)
+            overrides.push_back("training.determinism=strict");
+        RunCommand command = plan_.command(overrides);
         command.processes = count;
         return plan_.run(ranks_text(count) + (sharding.empty() ? "" : ", sharding " + sharding), command);
     }
