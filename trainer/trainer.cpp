@@ -224,7 +224,7 @@ void Trainer::end_spoiled(const std::string& what) {
         Exit::diverged,
         format("the run diverged: {}. A gradient turned out not finite when other weights had been updated already in "
                "the same backward pass (optimizer.in_backward): the weights in memory are spoiled, and nothing of them "
-               "is saved. {}, with a lower optimizer.lr or without in_backward",
+               "is saved. {} without optimizer.in_backward, which skips the step",
                what,
                checkpoints_->newest().empty() ? "There is no checkpoint to go on from: start anew"
                                               : "Go on from " + checkpoints_->newest() + " by --resume"));

@@ -87,8 +87,9 @@ protected:
                     letter * 32 + 32, 0);
         return step;
     }
+    // `words`: the command, the recipe and what counts more than the options.
     ProgramResult run(Overrides words) const {
-        for (const std::string& one : options) words.push_back(one);
+        words.insert(words.begin() + 2, options.begin(), options.end());
         return run_program(words, project.path());
     }
 };
@@ -100,7 +101,7 @@ TEST_F(SpoiledRun, EndsAndSaysWhereToGoOn) {
     const std::string message =
         "A gradient turned out not finite when other weights had been updated already in the same backward pass "
         "(optimizer.in_backward): the weights in memory are spoiled, and nothing of them is saved. Go on from "
-        "checkpoint-2 by --resume, with a lower optimizer.lr or without in_backward\n";
+        "checkpoint-2 by --resume without optimizer.in_backward, which skips the step\n";
     EXPECT_THAT(result.err, HasSubstr("error: the run diverged: step 3: loss "));
     EXPECT_THAT(result.err, HasSubstr(message));
     EXPECT_THAT(result.err, ::testing::Not(HasSubstr("loss nan")));
@@ -109,13 +110,22 @@ TEST_F(SpoiledRun, EndsAndSaysWhereToGoOn) {
     EXPECT_FALSE(fs::exists(out / "checkpoint-3"));
     EXPECT_FALSE(fs::exists(out / "model.safetensors"));
     EXPECT_EQ(run({"run", "recipe.yaml", "--resume"}).err, result.err);   // from weights that are good
+    const ProgramResult advised = run({"run", "recipe.yaml", "--resume", "optimizer.in_backward=false"});
+    EXPECT_EQ(advised.code, 0) << advised.err;
+    const std::vector<Node> lines = json_lines(get_text(out / "metrics.jsonl"));
+    ASSERT_EQ(lines.size(), 3u);
+    EXPECT_TRUE(lines[2].at("skipped").as_bool());
+    EXPECT_TRUE(fs::exists(out / "model.safetensors"));
 }
 
 TEST_F(SpoiledRun, BeforeTheFirstCheckpoint) {
     spoil(1);
     const ProgramResult result = run({"run", "recipe.yaml"});
     EXPECT_EQ(result.code, 80) << result.err;
-    EXPECT_THAT(result.err, HasSubstr("There is no checkpoint to go on from: start anew, with a lower"));
+    EXPECT_THAT(
+        result.err,
+        HasSubstr(
+            "There is no checkpoint to go on from: start anew without optimizer.in_backward, which skips the step\n"));
 }
 
 // A loss that is not finite is known before anything is updated.

@@ -26,6 +26,13 @@ TEST(Identity, SaysWhatChangesTheResult) {
          {"logging.every=5", "checkpoint.keep=9", "checkpoint.every=epoch", "eval.every=3", "training.recompute=block",
           "training.offload=optimizer", "training.sharding=gradients"})
         EXPECT_EQ(changes({harmless}), "") << harmless;
+    const auto in_backward = [&](const char* whether) {
+        return resolved(project
+                            .inputs({"peft=null", "training.micro_batch=4", "training.clip_norm=0",
+                                     std::string("optimizer.in_backward=") + whether})
+                            .recipe);
+    };
+    EXPECT_TRUE(changes_of_result(in_backward("false"), in_backward("true")).empty());
     const auto at_every = [&](const char* every) {   // evaluations move the learning rate
         return resolved(project.inputs({"schedule={name: reduce_on_plateau}", every}).recipe);
     };
