@@ -98,7 +98,7 @@ public:
     }
 
 protected:
-    bool by_element() const override { return false; }
+    bool by_element(const Parameter&) const override { return false; }
 
     void update(const ParameterSlice& slice, const Tensor& value, const Tensor& gradient, State& state,
                 const Update& update) const override {

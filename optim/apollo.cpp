@@ -86,7 +86,7 @@ public:
     }
 
 protected:
-    bool by_element() const override { return false; }
+    bool by_element(const Parameter& parameter) const override { return !is_projected(parameter); }
 
     void update(const ParameterSlice& slice, const Tensor& value, const Tensor& gradient, State& state,
                 const Update& update) const override {

@@ -33,7 +33,7 @@ public:
     }
 
 protected:
-    bool by_element() const override { return false; }
+    bool by_element(const Parameter& parameter) const override { return !is_orthogonalised(parameter); }
 
     void update(const ParameterSlice& slice, const Tensor& value, const Tensor& gradient, State& state,
                 const Update& update) const override {

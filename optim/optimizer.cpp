@@ -67,7 +67,8 @@ template <typename Compute, typename Store>
 void Optimizer::in_pieces(std::size_t slice, State& whole_state, const Compute& compute, const Store& store) {
     const ParameterSlice& whole = slices_[slice];
     if (whole.parameter->value.dtype() == DType::f32) return compute(whole, whole.value(), 0, whole_state);
-    const std::int64_t at_once = by_element() ? std::min(piece_elements, whole.elements()) : whole.elements();
+    const std::int64_t at_once =
+        by_element(*whole.parameter) ? std::min(piece_elements, whole.elements()) : whole.elements();
     const std::vector<StateTensor> tensors = state_tensors(*whole.parameter);
     Tensor wide;
     {

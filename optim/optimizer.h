@@ -94,8 +94,9 @@ protected:
     // `value` ← update. It holds the slice's values in f32, one-dimensional.
     virtual void update(const ParameterSlice& slice, const Tensor& value, const Tensor& gradient, State& state,
                         const Update& update) const = 0;
-    // Whether an element's update needs no other element's value, gradient or state but those of its state's grain.
-    virtual bool by_element() const { return true; }
+    // Whether an update of the parameter's element needs no other's value, gradient or state but those of its state's
+    // grain.
+    virtual bool by_element(const Parameter&) const { return true; }
     // Where state begins that does not begin at zero.
     virtual void initialise(const ParameterSlice&, State&) const {}
     virtual void to_evaluation_value(const Tensor& /*value*/, const State&) const {}   // as in `update`

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <memory>
 
+#include "autograd/memory.h"
 #include "configs/error.h"
 #include "configs/yaml.h"
 #include "optim/optimizer_options.h"
@@ -292,6 +293,40 @@ TEST(OptimizerGroups, ThatMatchNothingAreRefused) {
         "optimizer.groups.1: \"embed.*\" matches only parameters that a group before it matches; the first counts");
     EXPECT_NE(refusal("[{match: '(', lr: 1}]").find("optimizer.groups: \"(\" is no regular expression: "),
               std::string::npos);
+}
+
+// What AdamW updates in the place of a rule for whole matrices has AdamW's bits, a piece widened at a time.
+TEST(Optimizer, WidensInPiecesWhatAdamWUpdates) {
+    struct Case {
+        std::string rule;
+        std::string parameter;
+        Shape shape;
+    };
+    const std::string common = "lr: 1e-2, betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.1}";
+    const auto values_after = [&](const std::string& rule, const Case& one) {
+        Parameter parameter(one.parameter, one.shape);
+        parameter.value = Tensor::zeros(one.shape, DType::bf16, Place::cpu());
+        Tensor gradient = Tensor::empty(one.shape.elements(), DType::f32);
+        for (std::int64_t i = 0; i < gradient.elements(); ++i)
+            gradient.data<float>()[i] = static_cast<float>(i % 23 - 11) / 8;
+        const OptimizerOptions options = options_of(rule + common);
+        const auto optimizer = make_optimizer(options, whole_slices({&parameter}), 5);
+        optimizer->prepare();
+        reset_memory_peak(Place::cpu());
+        for (int step = 0; step < 3; ++step) optimizer->step({gradient}, options.lr, 1.0f);
+        const std::size_t widened = memory_use(Place::cpu()).peak_bytes[static_cast<std::size_t>(Purpose::workspace)];
+        EXPECT_LE(widened, 256 * 1024 * sizeof(float));
+        std::vector<std::uint16_t> bits;
+        for (const bf16 value : parameter.value.to_vector<bf16>()) bits.push_back(value.bits);
+        return bits;
+    };
+    for (const Case& one : {Case{"{name: muon, adamw_lr_ratio: 1, ", "embed.weight", Shape(700, 1000)},
+                            Case{"{name: muon, adamw_lr_ratio: 1, ", "a.bias", Shape(700'000)},
+                            Case{"{name: apollo, ", "embed.weight", Shape(700, 1000)},
+                            Case{"{name: apollo_mini, ", "a.bias", Shape(700'000)}}) {
+        SCOPED_TRACE(one.rule + one.parameter);
+        EXPECT_EQ(values_after(one.rule, one), values_after("{name: adamw, ", one));
+    }
 }
 
 }   // namespace

@@ -49,6 +49,9 @@ TEST(MemoryPlan, HoldsForEveryOptimizer) {
          {"adamw_8bit", "ademamix", "sgd", "lion", "adafactor", "muon", "apollo", "apollo_mini", "schedule_free_adamw"})
         expect_true_plan(project, {"training.steps=4", "checkpoint.every=null", "peft=null",
                                    std::string("optimizer={name: ") + name + "}"});
+    for (const char* name : {"muon", "apollo"})
+        expect_true_plan(project, {"training.steps=4", "checkpoint.every=null", "peft=null", "training.precision=bf16",
+                                   std::string("optimizer={master: bf16, name: ") + name + "}"});
     expect_true_plan(
         project, {"training.steps=8", "checkpoint.every=1", "peft=null", "optimizer={name: schedule_free_adamw}"}, 1.7);
 }
