@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <utility>
 
 #include "autograd/ops/silu_mul.h"
@@ -22,11 +23,10 @@ public:
 
     Tensor operator()(const Tensor& x, const ForwardContext& context) const {
         if (context.mlp_chunk == 0 || x.rows() <= context.mlp_chunk) return of_all(x, context);
-        const auto part = [this, &context](const Tensor& rows, std::int64_t begin, std::int64_t end) {
-            Layout layout;   // of a token the layer asks for nothing but its key
-            if (context.layout.token_keys.defined())
-                layout.token_keys = context.layout.token_keys.row_range(begin, end);
-            return of_all(rows, {layout, context.training, context.adapters});
+        const auto chunk = std::make_shared<Chunk>(context);
+        const auto part = [this, chunk](const Tensor& rows, std::int64_t begin, std::int64_t end) {
+            chunk->move_to(begin, end);
+            return of_all(rows, chunk->context);
         };
         return recompute_by_rows(part, x, context.mlp_chunk);
     }
@@ -34,6 +34,20 @@ public:
     std::vector<Weight*> weights() const { return {&gate_up_.weight(), &down_.weight()}; }
 
 private:
+    // The context of some tokens, for as long as the tape that computes them again. Of a token the layer asks for
+    // nothing but its key.
+    struct Chunk {
+        explicit Chunk(const ForwardContext& whole)
+            : keys(whole.layout.token_keys), context{layout, whole.training, whole.adapters} {}
+        void move_to(std::int64_t begin, std::int64_t end) {
+            if (keys.defined()) layout.token_keys = keys.row_range(begin, end);
+        }
+
+        Tensor keys;   // of all tokens
+        Layout layout;
+        ForwardContext context;
+    };
+
     Tensor of_all(const Tensor& x, const ForwardContext& context) const {
         const Tensor gate_up = gate_up_(x, context);   // (N, 2I)
         Tensor mixed = silu_mul(gate_up);              // (N, I)
