@@ -43,9 +43,9 @@ void write_adapter_files(const std::filesystem::path& folder, const Inputs& inpu
     const auto in_f32 = [&](const Parameter& parameter) -> const float* {
         const Tensor value = values(parameter);
         if (value.dtype() == DType::f32) return value.data<float>();
-        std::vector<float>& made = widened[&parameter];
-        made = widened_values(value);
-        return made.data();
+        const auto [made, fresh] = widened.try_emplace(&parameter);
+        if (fresh) made->second = widened_values(value);
+        return made->second.data();
     };
     write_adapter(folder, config, peft.tensors(in_f32));
 }

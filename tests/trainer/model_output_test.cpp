@@ -32,5 +32,42 @@ TEST(ModelOutput, BytesAreThoseOfItsFiles) {
     }
 }
 
+// A method that asks for the values of every parameter twice, and keeps those of the first time.
+class AskingTwice : public PeftMethod {
+public:
+    explicit AskingTwice(const PeftMethod& inner) : inner_(inner) {}
+    void attach(Declarations&) override {}
+    void initialise(std::uint64_t) override {}
+    const std::vector<Parameter*>& parameters() const override { return inner_.parameters(); }
+    AdapterConfig config() const override { return inner_.config(); }
+    std::vector<AdapterTensor> tensors(const std::function<const float*(const Parameter&)>& values) const override {
+        std::vector<AdapterTensor> all = inner_.tensors(values);
+        for (const Parameter* parameter : parameters()) EXPECT_EQ(values(*parameter), values(*parameter));
+        return all;
+    }
+
+private:
+    const PeftMethod& inner_;
+};
+
+TEST(ModelOutput, ValuesInBf16StayWhereTheyAre) {
+    const TinyProject project;
+    const Inputs inputs = project.inputs({"peft.rank=4"});
+    const DeclaredModel declared = declare_model(inputs.recipe, inputs.base.snapshot);
+    declared.model->prepare(Place::cpu(), DType::f32, 64);
+    load_parameters(declared.model->parameters(), *inputs.base.snapshot.weights, "model");
+    declared.peft->initialise(1);
+    const auto in_bf16 = [](const Parameter& parameter) { return converted(parameter.value, DType::bf16); };
+    const AskingTwice twice(*declared.peft);
+    std::string written[2];
+    const PeftMethod* methods[] = {declared.peft.get(), &twice};
+    for (int i = 0; i < 2; ++i) {
+        const ScratchFolder folder;
+        ModelOutput{inputs, *declared.model, methods[i], in_bf16}.write(folder.path());
+        written[i] = get_text(folder / "adapter_model.safetensors");
+    }
+    EXPECT_EQ(written[0], written[1]);
+}
+
 }   // namespace
 }   // namespace trainer::test
