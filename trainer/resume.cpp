@@ -47,6 +47,21 @@ std::string manifest_digest(const fs::path& folder) {
     return fs::exists(file, ignored) ? sha256_of_file(file) : "";
 }
 
+// The run's own recipe, or else that of its newest checkpoint where one can be read; empty where there is none.
+Node recorded_recipe(const fs::path& run_folder) {
+    std::error_code ignored;
+    if (fs::exists(run_folder / "recipe.yaml", ignored)) return read_yaml(run_folder / "recipe.yaml");
+    const std::vector<std::int64_t> steps = list_checkpoints(run_folder);
+    for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+        try {
+            Node recipe = read_yaml(run_folder / checkpoint_name(*step) / "recipe.yaml");
+            if (recipe.is_map()) return recipe;
+        } catch (const Error&) {   // damaged, which find_resume_point says
+        }
+    }
+    return Node::map();
+}
+
 void wait_for(const fs::path& folder, const std::string& digest) {
     const auto end = std::chrono::steady_clock::now() + patience;
     while (manifest_digest(folder) != digest) {
@@ -89,16 +104,8 @@ std::optional<std::int64_t> recorded_micro_batch(Communicator& ranks, const fs::
     std::int64_t rows = 0;
     together(ranks, [&] {
         if (ranks.rank() != 0) return;
-        fs::path recipe = run_folder / "recipe.yaml";
-        std::error_code ignored;
-        if (!fs::exists(recipe, ignored)) {
-            std::int64_t newest = 0;
-            for (const auto& entry : fs::directory_iterator(run_folder, ignored))
-                newest = std::max(newest, checkpoint_step(entry.path().filename().string()).value_or(0));
-            recipe = run_folder / checkpoint_name(newest) / "recipe.yaml";
-        }
-        if (!fs::exists(recipe, ignored)) return;
-        const Node* training = read_yaml(recipe).find("training");
+        const Node recipe = recorded_recipe(run_folder);
+        const Node* training = recipe.find("training");
         const Node* recorded = training ? training->find("micro_batch") : nullptr;
         if (recorded && recorded->is_integer()) rows = recorded->as_integer();
     });

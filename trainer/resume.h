@@ -32,8 +32,8 @@ std::optional<ResumePoint> find_resume_point(Communicator& ranks, const std::fil
                                              const std::string& asked,
                                              const std::function<void(const std::string&)>& say);
 
-// training.micro_batch of the run in the folder, by its recipe.yaml or else that of its newest checkpoint: what
-// micro_batch: auto was when it began. Nothing when there is no run. Collective.
+// training.micro_batch of the run in the folder, by its recipe.yaml or else that of its newest checkpoint that
+// has a readable one: what micro_batch: auto was when it began. Nothing when there is no run. Collective.
 std::optional<std::int64_t> recorded_micro_batch(Communicator& ranks, const std::filesystem::path& run_folder);
 
 // Whether the run goes on to the same result. Error(incompatible_resume) lists the keys of the recipe that differ (old
