@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "comm/collective.h"
+#include "comm/socket.h"
 #include "comm/together.h"
 #include "configs/error.h"
 #include "configs/file.h"
@@ -14,7 +15,15 @@ namespace trainer {
 namespace {
 
 constexpr std::size_t beside_tensors = 64 << 20;
-constexpr const char* boot_file = "/proc/sys/kernel/random/boot_id";
+constexpr const char* boot_file = "proc/sys/kernel/random/boot_id";
+
+std::string name_of_machine(const std::filesystem::path& boot) {
+    try {
+        return read_text_file(boot);
+    } catch (const Error&) {
+        return own_host_name();
+    }
+}
 
 std::string plan_text(const MemoryPlan& plan) {
     std::string text;
@@ -38,7 +47,8 @@ std::string plan_text(const MemoryPlan& plan) {
 
 class Choice {
 public:
-    Choice(Inputs& inputs, Communicator& ranks, const MemoryLeft& left) : inputs_(inputs), ranks_(ranks), left_(left) {}
+    Choice(Inputs& inputs, Communicator& ranks, const MemoryLeft& left, int as_ranks)
+        : inputs_(inputs), ranks_(ranks), left_(left), most_rows_(rows_of_full_step(inputs) / as_ranks) {}
 
     // Whether it fits at every rank; the recipe and `plan()` are those of this try afterwards.
     bool fits_everywhere(Recompute recompute, std::int64_t micro_batch) {
@@ -49,9 +59,10 @@ public:
     }
 
     // The largest micro_batch that fits, or nothing. Sums over leaves need more memory the more leaves a rank has, by
-    // powers of two; where their number stays the same, a larger micro_batch needs more.
+    // powers of two; where their number stays the same, a larger micro_batch mostly needs more. With rows that are not
+    // packed it may need less, and then a larger one may be missed; what is found fits.
     bool find_micro_batch(Recompute recompute) {
-        for (std::int64_t high = rows_of_full_step(inputs_) / ranks_.size(); high > 0;) {
+        for (std::int64_t high = most_rows_; high > 0;) {
             const std::int64_t low = smallest_with_as_many_sums(high);
             if (fits_everywhere(recompute, low)) return search(recompute, low, high);
             high = low - 1;
@@ -91,20 +102,22 @@ private:
     Inputs& inputs_;
     Communicator& ranks_;
     const MemoryLeft& left_;
+    std::int64_t most_rows_;
     MemoryPlan plan_;
 };
 
 }   // namespace
 
-MemoryLeft memory_left_for(Communicator& ranks) {
-    const std::string machine = read_text_file(boot_file);
+MemoryLeft memory_left_for(Communicator& ranks, const std::filesystem::path& root) {
+    if (ranks.size() == 1) return memory_left(1, root);
+    const std::string machine = name_of_machine(root / boot_file);
     const std::vector<std::string> all = gather_texts(ranks, machine);
-    return memory_left(static_cast<int>(std::count(all.begin(), all.end(), machine)));
+    return memory_left(static_cast<int>(std::count(all.begin(), all.end(), machine)), root);
 }
 
 std::size_t needed_for(const MemoryPlan& plan) { return plan.total() + plan.total() / 8 + beside_tensors; }
 
-MemoryPlan choose_memory(Inputs& inputs, Communicator& ranks, const MemoryLeft& left) {
+MemoryPlan choose_memory(Inputs& inputs, Communicator& ranks, const MemoryLeft& left, int as_ranks) {
     const TrainingOptions& training = inputs.recipe.training;
     together(ranks, [&] { check_ranks(inputs, ranks.size()); });
     if (!leaves_memory_open(inputs.recipe)) {
@@ -119,7 +132,7 @@ MemoryPlan choose_memory(Inputs& inputs, Communicator& ranks, const MemoryLeft& 
                                              ? std::vector{Recompute::none, Recompute::norms, Recompute::block}
                                              : std::vector{training.recompute};
     const std::int64_t rows = training.micro_batch.rows;
-    Choice choice(inputs, ranks, left);
+    Choice choice(inputs, ranks, left, std::max(as_ranks, ranks.size()));
     for (const Recompute recompute : tries)
         if (choose_rows ? choice.find_micro_batch(recompute) : choice.fits_everywhere(recompute, rows))
             return choice.plan();

@@ -147,5 +147,15 @@ TEST_F(MemoryChoice, ThePlanIsOfWhatWasChosen) {
               made.recipe.training.micro_batch.rows);
 }
 
+// Where the system does not tell one boot from another, ranks of one host share its memory; one rank asks nobody.
+TEST(MemoryLeftFor, WithoutABootId) {
+    const ScratchFolder root;
+    std::filesystem::create_directory(root / "proc");
+    put_text(root / "proc/meminfo", "MemAvailable: 4096 kB\n");
+    EXPECT_EQ(memory_left_for(*make_solo(), root.path()).bytes, std::size_t{4} << 20);
+    run_ranks(2,
+              [&](Communicator& ranks) { EXPECT_EQ(memory_left_for(ranks, root.path()).bytes, std::size_t{2} << 20); });
+}
+
 }   // namespace
 }   // namespace trainer::test

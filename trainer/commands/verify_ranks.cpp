@@ -54,7 +54,7 @@ public:
     explicit RanksVerification(const RanksArguments& arguments)
         : arguments_(arguments),
           counts_(counts_in(arguments.ranks)),
-          plan_(arguments.path, arguments.overrides, arguments.steps) {}
+          plan_(arguments.path, arguments.overrides, arguments.steps, counts_) {}
 
     int run() {
         for (const int count : counts_) {

@@ -59,7 +59,7 @@ RunRecord stopped_run(const ShortPlan& plan, const ResumeArguments& arguments, s
 int verify_resume(const ResumeArguments& arguments) {
     require(arguments.stops < arguments.steps, Exit::usage,
             "--stops is {}; expected fewer stops than steps, which are {} (--steps)", arguments.stops, arguments.steps);
-    const ShortPlan plan(arguments.path, arguments.overrides, arguments.steps);
+    const ShortPlan plan(arguments.path, arguments.overrides, arguments.steps, {arguments.processes.value_or(1)});
     RunCommand straight = plan.command();
     straight.processes = arguments.processes;
     BitComparison comparison(plan.run("straight", straight));

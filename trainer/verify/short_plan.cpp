@@ -1,5 +1,7 @@
 #include "trainer/verify/short_plan.h"
 
+#include <algorithm>
+
 #include "comm/environment.h"
 #include "comm/solo.h"
 #include "configs/error.h"
@@ -12,7 +14,15 @@ namespace fs = std::filesystem;
 
 namespace {
 
-Inputs checked(const std::string& path, const std::vector<std::string>& overrides) {
+// The most that a step has rows for; 1 where it has for none.
+int most_possible(const std::set<int>& ranks, const Inputs& inputs) {
+    int most = 1;
+    for (const int count : ranks)
+        if (count <= rows_of_full_step(inputs)) most = std::max(most, count);
+    return most;
+}
+
+Inputs checked(const std::string& path, const std::vector<std::string>& overrides, const std::set<int>& ranks) {
     constexpr const char* reason = "verify reads it once for every run";
     const auto launched = launched_from_environment();
     require(!launched, Exit::usage,
@@ -24,18 +34,20 @@ Inputs checked(const std::string& path, const std::vector<std::string>& override
     Inputs inputs = check_inputs(std::move(recipe), [] {});
     if (leaves_memory_open(inputs.recipe)) {   // decided once for all runs
         const auto alone = make_solo();
-        choose_memory(inputs, *alone, memory_left_for(*alone));
+        const int most = most_possible(ranks, inputs);
+        choose_memory(inputs, *alone, memory_left(most), most);
     }
     return inputs;
 }
 
 }   // namespace
 
-ShortPlan::ShortPlan(std::string recipe, std::vector<std::string> overrides, std::int64_t steps)
+ShortPlan::ShortPlan(std::string recipe, std::vector<std::string> overrides, std::int64_t steps,
+                     const std::set<int>& ranks)
     : recipe_(std::move(recipe)),
       overrides_(std::move(overrides)),
       steps_(steps),
-      inputs_(checked(recipe_, overrides_)),
+      inputs_(checked(recipe_, overrides_, ranks)),
       scratch_(inputs_.recipe.output) {}
 
 RunCommand ShortPlan::command(const std::vector<std::string>& more) const {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,9 +16,11 @@ namespace trainer {
 // evaluation and checkpoints are cut to `steps`; everything else is the recipe's.
 class ShortPlan {
 public:
-    // Reads the recipe and all its data, so that the user's mistakes are said once, and nothing is written before.
-    // Error(bad_data) when the data can be read only once.
-    ShortPlan(std::string recipe, std::vector<std::string> overrides, std::int64_t steps);
+    // Reads the recipe and all its data, so that the user's mistakes are said once, and nothing is written before. What
+    // the recipe leaves to memory is decided once for all runs, which are to be with these numbers of ranks; those that
+    // a step has too few rows for do not count. Error(bad_data) when the data can be read only once.
+    ShortPlan(std::string recipe, std::vector<std::string> overrides, std::int64_t steps,
+              const std::set<int>& ranks = {1});
 
     const Inputs& inputs() const { return inputs_; }
     std::int64_t steps() const { return steps_; }
