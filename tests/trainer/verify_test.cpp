@@ -60,7 +60,7 @@ TEST_F(Verify, ResumeIsEqual) {
 
 TEST_F(Verify, ResumeOfTwoRanksIsEqual) {
     const Node report = run_json({"verify", "resume", "recipe.yaml", "training.sharding=gradients", "peft=null",
-                                  "--steps", "3", "--stops", "1", "--nproc", "2"},
+                                  "training.micro_batch=auto", "--steps", "3", "--stops", "1", "--nproc", "2"},
                                  0);
     EXPECT_TRUE(report.at("equal").as_bool());
     EXPECT_EQ(report.at("stops").size(), 1u);
@@ -74,6 +74,16 @@ TEST_F(Verify, RanksAreEqualWhenSumsAreStrict) {
                 ElementsAre("2 ranks", "2 ranks, sharding optimizer", "2 ranks, sharding gradients"));
     EXPECT_THAT(names_of(report.at("left_out")), ElementsAre("5 ranks"));
     EXPECT_THAT(report.at("left_out").as_list()[0].at("reason").as_string(), HasSubstr("too few for 5 ranks"));
+}
+
+// It is chosen for the most ranks that a step has rows for.
+TEST_F(Verify, RanksShareAMicroBatchThatIsChosen) {
+    const Node report = run_json(
+        {"verify", "ranks", "recipe.yaml", "training.micro_batch=auto", "--steps", "1", "--ranks", "1,3,64"}, 0);
+    EXPECT_TRUE(report.at("equal").as_bool());
+    EXPECT_THAT(names_of(report.at("runs")),
+                ElementsAre("3 ranks", "3 ranks, sharding optimizer", "3 ranks, sharding gradients"));
+    EXPECT_THAT(names_of(report.at("left_out")), ElementsAre("64 ranks"));
 }
 
 TEST_F(Verify, RulesForWholeMatricesAreNotShared) {
@@ -105,6 +115,17 @@ TEST_F(Verify, InvarianceHolds) {
     EXPECT_THAT(names_of(report.at("runs")), ::testing::IsSupersetOf({"2 threads", "3 threads", "recompute block"}));
     EXPECT_THAT(names_of(report.at("close")), ElementsAre("micro_batch 1", "micro_batch 4", "packing true"));
     for (const Node& one : report.at("close").as_list()) EXPECT_LT(one.at("grad_norm").as_number(), 1e-4);
+}
+
+// Other leaves are compared without updates in the backward pass, whose steps have one; so is a sample of two sources.
+TEST_F(Verify, InvarianceHoldsWithUpdatesInTheBackwardPass) {
+    const Node report =
+        run_json({"verify", "invariance", "recipe.yaml", "optimizer.in_backward=true", "peft=null",
+                  "training.clip_norm=0", "training.micro_batch=4", "--steps", "2",
+                  "data.train=[{path: train.jsonl, format: messages}, {path: valid.jsonl, format: messages}]"},
+                 0);
+    EXPECT_TRUE(report.at("equal").as_bool());
+    EXPECT_THAT(names_of(report.at("close")), ElementsAre("micro_batch 2", "packing true"));
 }
 
 TEST_F(Verify, FailureOfARunKeepsItsCode) {
