@@ -23,7 +23,8 @@ struct OptimizerGroup {
     void fields(Visitor& field) {
         field("match", match, "regular expression that the whole name of a parameter must match", required(),
               not_empty());
-        field("lr", lr, "their learning rate, which LoRA+ multiplies for B as it does that of all; null: that of all",
+        field("lr", lr,
+              "their learning rate, multiplied by the parameter's own factor as that of all is; null: that of all",
               above(0));
         field("weight_decay", weight_decay, "their weight decay, biases and norms included; null: that of all",
               at_least(0));
