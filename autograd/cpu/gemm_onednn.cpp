@@ -3,6 +3,7 @@
 #include <omp.h>
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "autograd/cpu/gemm_tile.h"
 #include "autograd/cpu/isa.h"
 #include "autograd/cpu/rows_kernels.h"
+#include "autograd/memory.h"
 #include "configs/error.h"
 
 namespace trainer {
@@ -53,6 +55,7 @@ dnnl::cpu_isa highest_isa() {
 const dnnl::engine& engine() {
     static const dnnl::engine instance = [] {
         dnnl::set_max_cpu_isa(highest_isa());
+        dnnl::set_primitive_cache_capacity(0);   // Plans keeps them, and lets them go
         return dnnl::engine(dnnl::engine::kind::cpu, 0);
     }();
     return instance;
@@ -113,12 +116,13 @@ struct Plan {
 
 // oneDNN writes to the memory that it asks for without looking whether it was given any, when it generates code: up to
 // 2 MiB for a plan, more when it multiplies f32 for the first time. So there has to be enough before.
-void require_room() {
-    constexpr std::size_t room = std::size_t{32} << 20;
-    void* const address = ::mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    require(address != MAP_FAILED, Exit::out_of_memory,
-            "out of memory: {} bytes for the code of a matrix product cannot be had", room);
-    ::munmap(address, room);
+constexpr std::size_t room_for_code = std::size_t{32} << 20;
+
+bool has_room() {
+    void* const address = ::mmap(nullptr, room_for_code, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (address == MAP_FAILED) return false;
+    ::munmap(address, room_for_code);
+    return true;
 }
 
 // Lets oneDNN generate its own code for products of f32 here, where no other thread takes the room that it needs.
@@ -136,9 +140,14 @@ public:
     std::shared_ptr<const Plan> get(const TileShape& shape) {
         const std::lock_guard lock(mutex_);
         if (const auto found = by_shape_.find(shape); found != by_shape_.end()) return found->second;
-        if (by_shape_.size() >= most) by_shape_.clear();
+        if (by_shape_.size() >= most) forget();
+        if (!has_room()) {
+            forget();
+            release_cached_memory();
+            require(has_room(), Exit::out_of_memory,
+                    "out of memory: {} bytes for the code of a matrix product cannot be had", room_for_code);
+        }
         std::shared_ptr<const Plan> plan;
-        require_room();
         try {
             if (!has_f32_code_ && shape.in == DType::f32) generate_f32_code();
             has_f32_code_ = has_f32_code_ || shape.in == DType::f32;
@@ -151,24 +160,34 @@ public:
         return plan;
     }
 
-    static constexpr std::size_t most = 2048;
+    // Changes when all plans are forgotten. A thread that holds some of before lets them go when it sees that.
+    unsigned generation() const { return generation_; }
 
 private:
+    // Lengths of packed rows differ from step to step, and each makes some: as many as a few steps of one length need.
+    static constexpr std::size_t most = 512;
+
+    void forget() {
+        by_shape_.clear();
+        ++generation_;
+    }
+
+    std::atomic<unsigned> generation_ = 0;
     std::mutex mutex_;
     bool has_f32_code_ = false;
     std::unordered_map<TileShape, std::shared_ptr<const Plan>, HashShape> by_shape_;
 };
 
-std::shared_ptr<const Plan> plan_of(const TileShape& shape) {
-    static Plans plans;
-    return plans.get(shape);
+Plans& plans() {
+    static Plans instance;
+    return instance;
 }
 
 // A plan bound to one thread: operands are handles whose addresses change with every run.
 class Bound {
 public:
     explicit Bound(const TileShape& shape)
-        : plan_(plan_of(shape)),
+        : plan_(plans().get(shape)),
           a_(plan_->a, engine(), nullptr),
           b_(plan_->b, engine(), nullptr),
           c_(plan_->c, engine(), nullptr),
@@ -221,7 +240,11 @@ void run_natively(const TileShape& shape, void* c, const void* a, const void* b)
     thread_local const dnnl::stream stream(engine());
     thread_local std::unordered_map<TileShape, Bound, HashShape> bound;
     thread_local Buffer<std::byte> scratch;
-    if (bound.size() >= Plans::most) bound.clear();
+    thread_local unsigned generation = 0;
+    if (const unsigned now = plans().generation(); now != generation) {
+        bound.clear();
+        generation = now;
+    }
     Bound& product = bound.try_emplace(shape, shape).first->second;
     std::byte* workspace = scratch.at_least(product.scratch_bytes());
     if (omp_get_max_threads() == 1 || omp_in_parallel()) {
@@ -291,7 +314,7 @@ std::string gemm_library() {
     return text;
 }
 
-void prepare_tile(const TileShape& shape) { plan_of(is_native(shape) ? shape : widened(shape)); }
+void prepare_tile(const TileShape& shape) { plans().get(is_native(shape) ? shape : widened(shape)); }
 
 void run_tile(const TileShape& shape, void* c, const void* a, const void* b) {
     if (is_native(shape)) {
