@@ -1,9 +1,8 @@
 #include "autograd/ops/block_rotation.h"
 
 #include <algorithm>
-#include <functional>
+#include <array>
 #include <utility>
-#include <vector>
 
 #include "autograd/cpu/gemm.h"
 #include "autograd/tape.h"
@@ -16,76 +15,115 @@ namespace {
 constexpr float factors[] = {1, 2, 2, 2, 1};   // of the powers of Q
 constexpr std::size_t degree = std::size(factors) - 1;
 
-using Matrix = std::vector<float>;   // (b, b)
-
-// out = a b
-Matrix product(const Matrix& a, const Matrix& b, std::int64_t n) {
-    Matrix out(a.size());
-    for (std::int64_t i = 0; i < n; ++i)
-        for (std::int64_t k = 0; k < n; ++k) {
-            const float factor = a[static_cast<std::size_t>(i * n + k)];
-            const float* from = b.data() + k * n;
-            float* to = out.data() + i * n;
-            for (std::int64_t j = 0; j < n; ++j) to[j] += factor * from[j];
-        }
-    return out;
+// Blocks that are worked on at once, which bounds the workspace: enough rows to share between threads.
+std::int64_t blocks_at_once(std::int64_t blocks, std::int64_t n) {
+    return std::min(blocks, std::max<std::int64_t>(1, 1024 / n));
 }
 
-Matrix transposed(const Matrix& a, std::int64_t n) {
-    Matrix out(a.size());
-    for (std::int64_t i = 0; i < n; ++i)
-        for (std::int64_t j = 0; j < n; ++j)
-            out[static_cast<std::size_t>(j * n + i)] = a[static_cast<std::size_t>(i * n + j)];
-    return out;
+// Matrices (n, n) of all blocks that are worked on, under each other.
+Tensor workspace(std::int64_t blocks, std::int64_t n, Place place) {
+    return Tensor::empty({blocks_at_once(blocks, n) * n, n}, DType::f32, place);
 }
 
-Matrix skew(const float* upper, std::int64_t n) {
-    Matrix q(static_cast<std::size_t>(n * n));
-    for (std::int64_t i = 0; i < n; ++i)
-        for (std::int64_t j = i + 1; j < n; ++j) {
-            q[static_cast<std::size_t>(i * n + j)] = *upper;
-            q[static_cast<std::size_t>(j * n + i)] = -*upper++;
-        }
-    return q;
+// Calls work(first block, number of blocks) for all.
+template <typename Work>
+void in_pieces(std::int64_t blocks, std::int64_t n, Work&& work) {
+    const std::int64_t most = blocks_at_once(blocks, n);
+    for (std::int64_t begin = 0; begin < blocks; begin += most) work(begin, std::min(most, blocks - begin));
 }
 
-// By Horner's rule H_degree = f I, H_k = f_k I + Q H_(k+1); H_0 is R. All of them, from H_0.
-std::vector<Matrix> horner(const Matrix& q, std::int64_t n) {
-    std::vector<Matrix> all(degree + 1);
-    for (std::size_t k = degree + 1; k-- > 0;) {
-        all[k] = k == degree ? Matrix(q.size()) : product(q, all[k + 1], n);
-        for (std::int64_t i = 0; i < n; ++i) all[k][static_cast<std::size_t>(i * n + i)] += factors[k];
-    }
-    return all;
-}
-
-void make_rotations(Cpu, const Tensor& upper, std::int64_t n, Tensor& out) {
-#pragma omp parallel for schedule(static)
-    for (std::int64_t block = 0; block < upper.rows(); ++block) {
-        const Matrix q = skew(upper.data<float>() + block * upper.columns(), n);
-        const Matrix rotation = horner(q, n).front();
-        std::copy(rotation.begin(), rotation.end(), out.data<float>() + block * n * n);
+// Each block of out += a b, op transposing when asked.
+void add_products(Cpu cpu, Tensor& out, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b) {
+    const std::int64_t n = out.columns();
+    for (std::int64_t begin = 0; begin < out.rows(); begin += n) {
+        Tensor to = out.row_range(begin, begin + n);
+        gemm(cpu, to, a.row_range(begin, begin + n), transpose_a, b.row_range(begin, begin + n), transpose_b, true);
     }
 }
 
-// gradient (as upper) += what `change` (as the rotations) comes to for the elements above the diagonal
-void add_upper_gradient(Cpu, const Tensor& upper, const Tensor& change, std::int64_t n, Tensor& gradient) {
+// Each block of out = factor I
+void set_identity(Cpu, Tensor& out, float factor) {
+    const std::int64_t n = out.columns();
+#pragma omp parallel for schedule(static)
+    for (std::int64_t row = 0; row < out.rows(); ++row) {
+        auto* to = out.data<float>() + row * n;
+        std::fill_n(to, n, 0.0f);
+        to[row % n] = factor;
+    }
+}
+
+// out = factor · in
+void set_scaled(Cpu, Tensor& out, const Tensor& in, float factor) {
+#pragma omp parallel for schedule(static)
+    for (std::int64_t i = 0; i < out.elements(); ++i) out.data<float>()[i] = factor * in.data<float>()[i];
+}
+
+// Q of the rows of `upper` that are given.
+void set_skew(Cpu, Tensor& out, const Tensor& upper) {
+    const std::int64_t n = out.columns();
 #pragma omp parallel for schedule(static)
     for (std::int64_t block = 0; block < upper.rows(); ++block) {
-        const Matrix q = skew(upper.data<float>() + block * upper.columns(), n), turned = transposed(q, n);
-        const std::vector<Matrix> steps = horner(q, n);
+        const auto* from = upper.data<float>() + block * upper.columns();
+        auto* to = out.data<float>() + block * n * n;
+        for (std::int64_t i = 0; i < n; ++i) {
+            to[i * n + i] = 0;
+            for (std::int64_t j = i + 1; j < n; ++j) {
+                to[i * n + j] = *from;
+                to[j * n + i] = -*from++;
+            }
+        }
+    }
+}
+
+// By Horner's rule R = H_0, where H_degree = f I, H_k = f_k I + Q H_(k+1).
+void make_rotations(Cpu cpu, const Tensor& upper, std::int64_t n, Tensor& q, Tensor& last, Tensor& out) {
+    in_pieces(upper.rows(), n, [&](std::int64_t begin, std::int64_t count) {
+        Tensor all_q = q.row_range(0, count * n), before = last.row_range(0, count * n);
+        Tensor now = out.row_range(begin * n, (begin + count) * n);
+        set_skew(cpu, all_q, upper.row_range(begin, begin + count));
+        set_identity(cpu, now, factors[degree]);
+        for (std::size_t k = degree; k-- > 0;) {
+            copy(now, before);
+            set_identity(cpu, now, factors[k]);
+            add_products(cpu, now, all_q, false, before, false);
+        }
+    });
+}
+
+// The elements above the diagonal += those of change − changeᵀ
+void add_skew(Cpu, const Tensor& change, Tensor& upper) {
+    const std::int64_t n = change.columns();
+#pragma omp parallel for schedule(static)
+    for (std::int64_t block = 0; block < upper.rows(); ++block) {
         const auto* from = change.data<float>() + block * n * n;
-        Matrix of_step(from, from + n * n), of_q(q.size());
-        for (std::size_t k = 0; k < degree; ++k) {   // H_k = f I + Q H_(k+1)
-            const Matrix part = product(of_step, transposed(steps[k + 1], n), n);
-            std::transform(of_q.begin(), of_q.end(), part.begin(), of_q.begin(), std::plus<>());
-            of_step = product(turned, of_step, n);
-        }
-        auto* to = gradient.data<float>() + block * upper.columns();
+        auto* to = upper.data<float>() + block * upper.columns();
         for (std::int64_t i = 0; i < n; ++i)
-            for (std::int64_t j = i + 1; j < n; ++j)
-                *to++ += of_q[static_cast<std::size_t>(i * n + j)] - of_q[static_cast<std::size_t>(j * n + i)];
+            for (std::int64_t j = i + 1; j < n; ++j) *to++ += from[i * n + j] - from[j * n + i];
     }
+}
+
+// gradient (as upper) += what `change` C (as the rotations) comes to for the elements above the diagonal. That of Q is
+// Σ P^k A_(k+1), k < degree, by Horner's rule once more, where P = Qᵀ, A_degree = f C and A_k = f_k C + A_(k+1) P.
+void add_upper_gradient(Cpu cpu, const Tensor& upper, const Tensor& change, std::int64_t n,
+                        std::array<Tensor, 4>& spaces, Tensor& gradient) {
+    in_pieces(upper.rows(), n, [&](std::int64_t begin, std::int64_t count) {
+        const auto piece = [&](std::size_t i) { return spaces[i].row_range(0, count * n); };
+        Tensor q = piece(0), a = piece(1), sum = piece(2), next = piece(3);
+        const Tensor c = change.row_range(begin * n, (begin + count) * n);
+        set_skew(cpu, q, upper.row_range(begin, begin + count));
+        set_scaled(cpu, a, c, factors[degree]);
+        copy(a, sum);
+        for (std::size_t k = degree; k-- > 1;) {
+            set_scaled(cpu, next, c, factors[k]);
+            add_products(cpu, next, a, false, q, true);
+            std::swap(a, next);
+            copy(a, next);
+            add_products(cpu, next, q, true, sum, false);
+            std::swap(sum, next);
+        }
+        Tensor to = gradient.row_range(begin, begin + count);
+        add_skew(cpu, sum, to);
+    });
 }
 
 // y = x times the rotations, or their transposes; all f32
@@ -100,9 +138,12 @@ void rotate(Cpu cpu, const Tensor& x, const Tensor& rotations, bool transpose, T
 }   // namespace
 
 Tensor block_rotations(Parameter& upper, std::int64_t block) {
-    const Tensor values = upper.in(DType::f32);
-    Tensor out = Tensor::empty({upper.shape.rows() * block, block}, DType::f32, upper.value.place());
-    on(out.place(), [&](Cpu cpu) { make_rotations(cpu, values, block, out); });
+    const Place place = upper.value.place();
+    Tensor out = Tensor::empty({upper.shape.rows() * block, block}, DType::f32, place);
+    const PurposeScope purpose(Purpose::workspace);
+    const Tensor values = converted(upper.value, DType::f32);
+    Tensor q = workspace(upper.shape.rows(), block, place), last = workspace(upper.shape.rows(), block, place);
+    on(place, [&](Cpu cpu) { make_rotations(cpu, values, block, q, last, out); });
     return out;
 }
 
@@ -128,13 +169,16 @@ Tensor block_rotation(const Tensor& x, Parameter& upper, std::int64_t block) {
                       if (!upper.gradient.defined()) upper.gradient = upper.zeroed_gradient(place);
                       const Tensor input = converted(x, DType::f32);
                       Tensor change = Tensor::empty({x.columns(), block}, DType::f32, place);
+                      const Tensor values = converted(upper.value, DType::f32);
+                      std::array<Tensor, 4> spaces;
+                      for (Tensor& space : spaces) space = workspace(upper.shape.rows(), block, place);
                       on(place, [&](Cpu cpu) {
                           for (std::int64_t begin = 0; begin < x.columns(); begin += block) {
                               Tensor part = change.row_range(begin, begin + block);
                               gemm(cpu, part, input.column_range(begin, begin + block), true,
                                    exact.column_range(begin, begin + block), false, false);
                           }
-                          add_upper_gradient(cpu, upper.in(DType::f32), change, block, upper.gradient);
+                          add_upper_gradient(cpu, values, change, block, spaces, upper.gradient);
                       });
                   }
                   if (!gradients.wants(x)) return;

@@ -17,11 +17,13 @@ std::int64_t columns_of(const FactoredMatrix& matrix) {
     return (matrix.whole ? matrix.whole : matrix.b)->shape.columns();
 }
 
+Tensor exact(const Parameter& parameter) { return converted(parameter.value, DType::f32); }
+
 Tensor value_of(const FactoredMatrix& matrix) {
-    if (matrix.whole) return matrix.whole->in(DType::f32);
-    Tensor out = Tensor::empty({rows_of(matrix), columns_of(matrix)}, DType::f32, matrix.a->value.place());
-    on(out.place(),
-       [&](Cpu cpu) { gemm(cpu, out, matrix.a->in(DType::f32), false, matrix.b->in(DType::f32), false, false); });
+    if (matrix.whole) return exact(*matrix.whole);
+    const Tensor a = exact(*matrix.a), b = exact(*matrix.b);
+    Tensor out = Tensor::empty({rows_of(matrix), columns_of(matrix)}, DType::f32, a.place());
+    on(out.place(), [&](Cpu cpu) { gemm(cpu, out, a, false, b, false, false); });
     return out;
 }
 
@@ -37,8 +39,8 @@ void add_product(Parameter& parameter, const Tensor& a, bool transpose_a, const 
 
 void add_gradient(const FactoredMatrix& matrix, Tensor gradient) {
     if (matrix.whole) return matrix.whole->add_gradient(std::move(gradient));
-    add_product(*matrix.a, gradient, false, matrix.b->in(DType::f32), true);
-    add_product(*matrix.b, matrix.a->in(DType::f32), true, gradient, false);
+    add_product(*matrix.a, gradient, false, exact(*matrix.b), true);
+    add_product(*matrix.b, exact(*matrix.a), true, gradient, false);
 }
 
 // out (rows, columns) f32: element by element, and what a block of D has to do with its place in the other matrix.
@@ -91,8 +93,12 @@ void second_gradient(Cpu, const Tensor& change, const Tensor& first, Tensor& out
 // Adds the gradients of both matrices for that of D.
 void add_gradients(const ComposedMatrix& matrix, const Tensor& change) {
     const Tensor first = value_of(matrix.first), second = value_of(matrix.second);
-    const auto empty = [&](const Tensor& like) { return Tensor::empty(like.shape(), DType::f32, change.place()); };
-    Tensor of_first = empty(first), of_second = empty(second);
+    const auto empty = [&](const FactoredMatrix& part, const Tensor& like) {   // the first of a whole one is kept
+        const bool kept = part.whole && !part.whole->gradient.defined();
+        const PurposeScope purpose(kept ? Purpose::gradients : Purpose::workspace);
+        return Tensor::empty(like.shape(), DType::f32, change.place());
+    };
+    Tensor of_first = empty(matrix.first, first), of_second = empty(matrix.second, second);
     on(change.place(), [&](Cpu cpu) {
         if (matrix.how == Composition::elementwise) {
             compose(cpu, matrix.how, change, second, 1, of_first);
