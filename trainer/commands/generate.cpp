@@ -141,6 +141,12 @@ int chat(Session& session, const GenerateOptions& options) {
     return InterruptGuard::requested() ? static_cast<int>(Exit::interrupted) : 0;
 }
 
+// Of `a/b` and `a/b/` it is b; "" for the root.
+std::string name_of_folder(const std::string& folder) {
+    const std::filesystem::path path = std::filesystem::absolute(folder).lexically_normal();
+    return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
 // One alone needs no name; of several each has its own or is called as its folder.
 std::vector<NamedAdapter> named_adapters(const std::vector<std::string>& words) {
     if (words.size() == 1 && std::filesystem::exists(words.front())) return {{"", words.front()}};
@@ -151,7 +157,9 @@ std::vector<NamedAdapter> named_adapters(const std::vector<std::string>& words) 
         NamedAdapter adapter{named ? word.substr(0, sign) : "", named ? word.substr(sign + 1) : word};
         require(!adapter.folder.empty() && (!named || !adapter.name.empty()), Exit::usage,
                 "--adapter: expected FOLDER or NAME=FOLDER, found \"{}\"", word);
-        if (!named) adapter.name = std::filesystem::absolute(adapter.folder).lexically_normal().filename().string();
+        if (!named) adapter.name = name_of_folder(adapter.folder);
+        require(!adapter.name.empty(), Exit::usage, "--adapter: {} has no name; give it one: --adapter NAME=FOLDER",
+                adapter.folder);
         for (const NamedAdapter& other : adapters)
             require(other.name != adapter.name, Exit::usage,
                     "--adapter: two adapters are called \"{}\"; give them names: --adapter NAME=FOLDER", adapter.name);
