@@ -102,6 +102,9 @@ AdapterModule hadamard_module(const std::string& where, const std::string& name,
     return {name, a[1], b[1], a[0]};
 }
 
+// Of two dimensions that hold something: what a file of its size can have.
+bool is_matrix(const FileShape& shape) { return shape.size() == 2 && shape[0] > 0 && shape[1] > 0; }
+
 // Of one of both matrices: [rows, columns], and its rank when it has factors.
 struct Factored {
     std::int64_t rows, columns, rank;
@@ -113,8 +116,8 @@ Factored factored(const std::string& where, const std::string& name, std::span<c
     require(!parts[0] || (!parts[1] && !parts[2]), Exit::bad_data, "{}: module {} has both {} and its factors", where,
             name, ends[0].substr(1));
     for (const FileTensor* part : parts)
-        require(!part || part->shape.size() == 2, Exit::bad_data, "{}: {} has shape {}, expected two dimensions", where,
-                part ? part->name : "", part ? shape_text(part->shape) : "");
+        require(!part || is_matrix(part->shape), Exit::bad_data, "{}: {} has shape {}, expected two dimensions above 0",
+                where, part ? part->name : "", part ? shape_text(part->shape) : "");
     if (parts[0]) return {parts[0]->shape[0], parts[0]->shape[1], 0};
     const FileShape& a = parts[1]->shape;
     const FileShape& b = parts[2]->shape;
@@ -145,9 +148,10 @@ AdapterModule vera_module(const std::string& where, const std::string& name, con
 
 // [blocks, b (b − 1) / 2]
 AdapterModule oft_module(const std::string& where, const std::string& name, const FileShape& shape) {
-    std::int64_t block = 2;
-    while (shape.size() == 2 && block * (block - 1) / 2 < shape[1]) ++block;
-    require(shape.size() == 2 && block * (block - 1) / 2 == shape[1], Exit::bad_data,
+    const bool positive = is_matrix(shape);
+    const double numbers = positive ? static_cast<double>(shape[1]) : 0;
+    const std::int64_t block = std::llround((1 + std::sqrt(1 + 8 * numbers)) / 2);
+    require(positive && block * (block - 1) / 2 == shape[1], Exit::bad_data,
             "{}: module {}: oft_R has shape {}, expected [blocks, b (b - 1) / 2]", where, name, shape_text(shape));
     return {name, block, shape[0] * block, 0};
 }

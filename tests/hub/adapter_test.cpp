@@ -115,6 +115,13 @@ TEST(Adapter, RefusesBadWeights) {
          ": module m is not of the type that adapter_config.json says"},
         {R"("base_model.model.m.ia3_l":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})",
          ": tensor base_model.model.m.ia3_l has shape [2], expected [out, 1] or [1, in]"},
+        {R"("base_model.model.m.oft_R.weight":{"dtype":"F32","shape":[0,9000000000000000000],"data_offsets":[0,0]})",
+         ": module m: oft_R has shape [0, 9000000000000000000], expected [blocks, b (b - 1) / 2]"},
+        {R"("base_model.model.m.oft_R.weight":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]})",
+         ": module m: oft_R has shape [1, 2], expected [blocks, b (b - 1) / 2]"},
+        {R"("base_model.model.m.lokr_w1":{"dtype":"F32","shape":[0,9000000000000000000],"data_offsets":[0,0]},)"
+         R"("base_model.model.m.lokr_w2":{"dtype":"F32","shape":[0,9000000000000000000],"data_offsets":[0,0]})",
+         ": base_model.model.m.lokr_w1 has shape [0, 9000000000000000000], expected two dimensions above 0"},
         {R"("base_model.model.lm_head.weight":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})",
          ": holds no LORA tensors"},
     };
