@@ -25,6 +25,11 @@ void check_free(const std::string& module, bool adapted, bool replaced, const Pa
 ReplacedRows declare(ParameterSet& parameters, const std::string& module, const Shape& whole,
                      const std::vector<std::int64_t>& ids) {
     ReplacedRows replaced;
+    std::vector<std::int64_t> sorted = ids;
+    std::sort(sorted.begin(), sorted.end());
+    const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+    require(twice == sorted.end(), Exit::bad_recipe, "{}: token {} is named twice", key,
+            twice == sorted.end() ? 0 : *twice);
     for (const std::int64_t id : ids) {
         require(id >= 0 && id < whole.rows(), Exit::bad_recipe,
                 "{}: there is no token {}: {} has rows for the tokens 0 to {}", key, id, module, whole.rows() - 1);

@@ -75,6 +75,9 @@ TEST(Mistakes, Merge) {
          with_adapter,
          73,
          "error: --out: train.jsonl/merged cannot be created: Not a directory"},
+        {"a token named twice", merge,
+         and_then(with_key("adapter/adapter_config.json", "trainable_token_indices", Node::List{7, 2, 7})), 65,
+         "error: adapter/adapter_config.json: trainable_token_indices: token 7 is named twice"},
         {"a method that is not known", merge, and_then(with_key("adapter/adapter_config.json", "peft_type", "BOFT")),
          65,
          "error: adapter/adapter_config.json: peft_type \"BOFT\" is not supported (supported: LORA, LOHA, LOKR, VERA, "
