@@ -12,13 +12,14 @@ namespace trainer {
 // begin Kaiming-uniform with a = √5 but w2_b, which is zero.
 std::unique_ptr<PeftMethod> make_loha(const AdapterOptions& options);
 
-// LoKr (Yeh et al., 2024): W + s (w1 ⊗ w2). Both sides of W are split in two (split_dimension), the smaller parts are
+// LoKr (Yeh et al., 2024): W + s (w1 ⊗ w2). Both sides of W are split in two (split_dimension), the first parts are
 // those of w1. w2 is the product of two matrices of rank r when that is less than half of its larger side; w1 too when
 // the options decompose both. w1 begins at zero, or its first factor does; all else Kaiming-uniform with a = √5.
 std::unique_ptr<PeftMethod> make_lokr(const AdapterOptions& options);
 
-// Two numbers, the smaller first, whose product is `size`: `factor` and the rest when it divides `size`; else the pair
-// of the smallest sum whose smaller one is not above `factor`; factor −1 has no bound. As LyCORIS and PEFT choose them.
+// Two numbers whose product is `size`: `factor` and then the rest, though it be smaller, when it divides `size`; else
+// the pair of the smallest sum, the smaller first and not above `factor`; factor −1 has no bound. As LyCORIS and PEFT
+// choose them.
 std::pair<std::int64_t, std::int64_t> split_dimension(std::int64_t size, std::int64_t factor);
 
 }   // namespace trainer
