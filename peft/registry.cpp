@@ -1,5 +1,8 @@
 #include "peft/registry.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "peft/ia3.h"
 #include "peft/lora.h"
 #include "peft/lycoris.h"
@@ -12,146 +15,89 @@ namespace {
 
 constexpr std::string_view about_lora =
     "Adds s B A to the weight of each adapted layer, A and B being thin matrices of `rank` rows and columns and s = "
-    "alpha "
-    "/ rank. Only A and B are trained; B starts at zero, so training starts at the base model. Twice the rank is twice "
-    "the adapter. Saved as PEFT's LORA.";
+    "alpha / rank. Only A and B are trained; B starts at zero, so training starts at the base model. Twice the rank "
+    "is twice the adapter. Saved as PEFT's LORA.";
+
 constexpr std::string_view about_rslora =
     "LoRA with s = alpha / sqrt(rank) (`rslora: true`): the update keeps its size as the rank grows, so high ranks "
-    "learn "
-    "as fast as low ones. An alpha chosen for LoRA is too large here; divide it by sqrt(rank).";
+    "learn as fast as low ones. An alpha chosen for LoRA is too large here; divide it by sqrt(rank).";
+
 constexpr std::string_view about_dora =
     "LoRA that trains the length of each row of the weight apart from its direction (`dora: true`). Often a little "
     "better than LoRA at low ranks; costs the norms of all rows in each step and runs layer by layer.";
+
 constexpr std::string_view about_pissa =
     "LoRA whose A and B start at the largest singular vectors of the weight (`init: pissa`), which then moves most "
-    "where "
-    "it is largest. Starts with one decomposition for each layer, which takes as long as its smaller side cubed. Saved "
-    "as "
-    "a LoRA of twice the rank on the unchanged base.";
+    "where it is largest. Starts with one decomposition for each layer, which takes as long as its smaller side "
+    "cubed. Saved as a LoRA of twice the rank on the unchanged base.";
+
 constexpr std::string_view about_olora =
-    "LoRA whose A and B start at the leading part of the weight's QR decomposition (`init: olora`). Saved as a LoRA of "
-    "twice the rank on the unchanged base.";
+    "LoRA whose A and B start at the leading part of the weight's QR decomposition (`init: olora`). Saved as a LoRA "
+    "of twice the rank on the unchanged base.";
+
 constexpr std::string_view about_ia3 =
     "Trains one factor for each output of a layer, or, for layers under `feedforward`, for each input: a few thousand "
-    "numbers in all. Wants a higher learning rate than LoRA (3e-3 and more); [k_proj, v_proj, down_proj] are the usual "
-    "targets.";
+    "numbers in all. Wants a higher learning rate than LoRA (3e-3 and more); [k_proj, v_proj, down_proj] are the "
+    "usual targets.";
 
 constexpr std::string_view about_loha =
     "Adds the product, element by element, of two low-rank matrices to the weight of each adapted layer: an update of "
-    "up "
-    "to rank squared for twice the numbers of LoRA. The update is made as a whole matrix in each pass, which costs "
-    "time "
-    "and, for one layer at a time, memory. Saved as PEFT's LOHA.";
+    "up to rank squared for twice the numbers of LoRA. The update is made as a whole matrix in each pass, which costs "
+    "time and, for one layer at a time, memory. Saved as PEFT's LOHA.";
 
 constexpr std::string_view about_lokr =
     "Adds the Kronecker product of two small matrices to the weight of each adapted layer: sqrt(in) by sqrt(out) "
-    "numbers "
-    "or so for each of them, the larger of low rank where `rank` is less than half its side. The update is made as a "
-    "whole matrix in each pass. Saved as PEFT's LOKR.";
+    "numbers or so for each of them, the larger of low rank where `rank` is less than half its side. The update is "
+    "made as a whole matrix in each pass. Saved as PEFT's LOKR.";
+
 constexpr std::string_view about_vera =
     "LoRA whose A and B are random, shared by all layers and never trained; each layer trains one factor for each of "
-    "the "
-    "`rank` numbers between them and one for each of its outputs. A tenth of LoRA's numbers and less, at ranks of 256 "
-    "and "
-    "more; wants a higher learning rate (1e-2). The random matrices are saved with the adapter. Saved as PEFT's VERA.";
+    "the `rank` numbers between them and one for each of its outputs. A tenth of LoRA's numbers and less, at ranks of "
+    "256 and more; wants a higher learning rate (1e-2). The random matrices are saved with the adapter. Saved as "
+    "PEFT's VERA.";
 
 constexpr std::string_view about_oft =
     "Turns the input of each adapted layer, `oft_block_size` numbers at a time, by a trained matrix that is nearly "
     "orthogonal, so that lengths and angles of what it has learned stay. Starts at the identity; wants a higher "
-    "learning "
-    "rate than LoRA. Saved as PEFT's OFT.";
+    "learning rate than LoRA. Saved as PEFT's OFT.";
 
-const std::vector<std::string_view> only_ia3 = {"feedforward", "d_initial", "decompose_both", "decompose_factor",
-                                                "oft_block_size"};
-const std::vector<std::string_view> only_lora = {"rank",
-                                                 "alpha",
-                                                 "dropout",
-                                                 "rank_pattern",
-                                                 "alpha_pattern",
-                                                 "init",
-                                                 "rslora",
-                                                 "dora",
-                                                 "loraplus_lr_ratio",
-                                                 "bias",
-                                                 "layers_to_transform",
-                                                 "layers_pattern",
-                                                 "trainable_token_indices",
-                                                 "target_parameters",
-                                                 "d_initial",
-                                                 "decompose_both",
-                                                 "decompose_factor",
-                                                 "oft_block_size"};
-const std::vector<std::string_view> not_loha = {"dropout",
-                                                "init",
-                                                "rslora",
-                                                "dora",
-                                                "loraplus_lr_ratio",
-                                                "bias",
-                                                "trainable_token_indices",
-                                                "target_parameters",
-                                                "feedforward",
-                                                "d_initial",
-                                                "decompose_both",
-                                                "decompose_factor",
-                                                "oft_block_size"};
-const std::vector<std::string_view> not_lokr = {"dropout",
-                                                "init",
-                                                "rslora",
-                                                "dora",
-                                                "loraplus_lr_ratio",
-                                                "bias",
-                                                "trainable_token_indices",
-                                                "target_parameters",
-                                                "feedforward",
-                                                "d_initial",
-                                                "oft_block_size"};
-const std::vector<std::string_view> not_vera = {"alpha",
-                                                "rank_pattern",
-                                                "alpha_pattern",
-                                                "init",
-                                                "rslora",
-                                                "dora",
-                                                "loraplus_lr_ratio",
-                                                "bias",
-                                                "trainable_token_indices",
-                                                "target_parameters",
-                                                "feedforward",
-                                                "decompose_both",
-                                                "decompose_factor",
-                                                "oft_block_size"};
-const std::vector<std::string_view> not_oft = {"rank",
-                                               "alpha",
-                                               "dropout",
-                                               "rank_pattern",
-                                               "alpha_pattern",
-                                               "init",
-                                               "rslora",
-                                               "dora",
-                                               "loraplus_lr_ratio",
-                                               "bias",
-                                               "trainable_token_indices",
-                                               "target_parameters",
-                                               "feedforward",
-                                               "d_initial",
-                                               "decompose_both",
-                                               "decompose_factor"};
+// The keys that a method reads beside those that all read.
+const std::vector<std::string_view> lora_keys = {
+    "rank",         "alpha",         "dropout", "layers_to_transform", "layers_pattern",
+    "rank_pattern", "alpha_pattern", "bias",    "target_parameters",   "trainable_token_indices",
+    "init",         "rslora",        "dora",    "loraplus_lr_ratio"};
+const std::vector<std::string_view> loha_keys = {"rank",           "alpha",        "layers_to_transform",
+                                                 "layers_pattern", "rank_pattern", "alpha_pattern"};
+const std::vector<std::string_view> lokr_keys = {"rank",           "alpha",           "layers_to_transform",
+                                                 "layers_pattern", "rank_pattern",    "alpha_pattern",
+                                                 "decompose_both", "decompose_factor"};
+const std::vector<std::string_view> vera_keys = {"rank", "dropout", "layers_to_transform", "layers_pattern",
+                                                 "d_initial"};
+const std::vector<std::string_view> oft_keys = {"layers_to_transform", "layers_pattern", "oft_block_size"};
+const std::vector<std::string_view> ia3_keys = {"feedforward"};
 
 }   // namespace
+
+bool PeftMethodEntry::reads(std::string_view key) const {
+    constexpr std::string_view all[] = {"targets", "exclude", "modules_to_save", "continue_from", "name", "beside"};
+    return std::find(std::begin(all), std::end(all), key) != std::end(all) ||
+           std::find(keys.begin(), keys.end(), key) != keys.end();
+}
 
 const Registry<PeftMethodEntry>& peft_methods() {
     static const Registry<PeftMethodEntry> table(
         "adapter method",
         {
-            {"lora", "low-rank update of linear layers", {make_lora, only_ia3, about_lora}},
-            {"rslora", "LoRA scaled by alpha / sqrt(rank)", {make_rslora, only_ia3, about_rslora}},
-            {"dora", "LoRA with trained lengths of the weight's rows", {make_dora, only_ia3, about_dora}},
-            {"pissa", "LoRA that starts at the largest singular vectors", {make_pissa, only_ia3, about_pissa}},
-            {"olora", "LoRA that starts at the QR decomposition", {make_olora, only_ia3, about_olora}},
-            {"loha", "element-wise product of two low-rank updates", {make_loha, not_loha, about_loha}},
-            {"lokr", "Kronecker product of two small matrices", {make_lokr, not_lokr, about_lokr}},
-            {"vera", "trained factors around shared random matrices", {make_vera, not_vera, about_vera}},
-            {"oft", "inputs turned by nearly orthogonal matrices", {make_oft, not_oft, about_oft}},
-            {"ia3", "trained factors of inputs or outputs", {make_ia3, only_lora, about_ia3}},
+            {"lora", "low-rank update of linear layers", {make_lora, lora_keys, about_lora}},
+            {"rslora", "LoRA scaled by alpha / sqrt(rank)", {make_rslora, lora_keys, about_rslora}},
+            {"dora", "LoRA with trained lengths of the weight's rows", {make_dora, lora_keys, about_dora}},
+            {"pissa", "LoRA that starts at the largest singular vectors", {make_pissa, lora_keys, about_pissa}},
+            {"olora", "LoRA that starts at the QR decomposition", {make_olora, lora_keys, about_olora}},
+            {"loha", "element-wise product of two low-rank updates", {make_loha, loha_keys, about_loha}},
+            {"lokr", "Kronecker product of two small matrices", {make_lokr, lokr_keys, about_lokr}},
+            {"vera", "trained factors around shared random matrices", {make_vera, vera_keys, about_vera}},
+            {"oft", "inputs turned by nearly orthogonal matrices", {make_oft, oft_keys, about_oft}},
+            {"ia3", "trained factors of inputs or outputs", {make_ia3, ia3_keys, about_ia3}},
         });
     return table;
 }

@@ -16,12 +16,13 @@ std::string text_of(const Node& value) { return to_json(value); }
 void check_unused(const PeftOptions& peft, const Node& section, Complaints& complaints) {
     const PeftMethodEntry* method = peft_methods().find(peft.method);
     if (!method) return;   // complained about already
-    const Node given = write_fields(peft), standard = write_fields(PeftOptions());
-    for (const std::string_view key : method->unused)
-        if (const Node* written = section.find(key))
-            if (text_of(given.at(key)) != text_of(standard.at(key)))
-                Where{complaints, format("peft.{}", key)}.complain(
-                    *written, format("{} does not read this key; leave it out", peft.method));
+    const Node given = write_fields(peft.adapter), standard = write_fields(AdapterOptions());
+    for (const Node::Entry& entry : section.as_map()) {
+        const Node* value = given.find(entry.key);
+        if (!value || method->reads(entry.key) || text_of(*value) == text_of(standard.at(entry.key))) continue;
+        Where{complaints, "peft." + entry.key}.complain(entry.value,
+                                                        format("{} does not read this key; leave it out", peft.method));
+    }
 }
 
 bool is_lora(const std::string& method) {

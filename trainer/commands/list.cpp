@@ -70,12 +70,12 @@ std::string explained_choices() {
     return text;
 }
 
-// Each method, with the keys it leaves unread, and then all keys.
+// Each method, with the keys that not all read, and then all keys.
 std::string explained_methods() {
     std::string text;
     for (const auto& entry : peft_methods().entries()) {
-        std::vector<std::string> unused(entry.value.unused.begin(), entry.value.unused.end());
-        text += format("{}\n{}  Not with it: {}.\n\n", entry.name, wrapped(entry.value.explanation), join(unused));
+        const std::vector<std::string> keys(entry.value.keys.begin(), entry.value.keys.end());
+        text += format("{}\n{}  Its keys: {}.\n\n", entry.name, wrapped(entry.value.explanation), join(keys));
     }
     return text + "Keys of the section `peft`:\n\n" + explained<AdapterOptions>();
 }
