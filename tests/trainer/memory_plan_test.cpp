@@ -131,6 +131,19 @@ TEST(MemoryPlan, HoldsForStartsFromTheWeights) {
                              1.5);
 }
 
+// Matrices of rotations and of Kronecker products are workspace, gradients of the latter's factors are kept.
+TEST(MemoryPlan, HoldsForMethodsThatMakeMatrices) {
+    TinyShape shape;
+    shape.hidden = 128;
+    shape.heads = 4;
+    shape.intermediate = 512;
+    TinyProject project(4, shape);
+    for (const char* options : {"{method: oft, oft_block_size: 128}", "{method: lokr, rank: 64}", "{method: loha}"})
+        for (const char* master : {"optimizer.master=f32", "optimizer.master=bf16"})
+            expect_true_plan(project, {std::string("peft=") + options, "training.steps=4", "checkpoint.every=null",
+                                       "training.precision=bf16", master});
+}
+
 // N parameters, P ranks, 4 bytes each: optimizer 2 N, or 2 N / P when it is shared out; gradients N, or N / P and the
 // largest block when they are.
 TEST(MemoryPlan, ShardingFollowsTheFormulas) {
