@@ -26,7 +26,8 @@ struct AdapterConfig {
     std::string base_model;                // base_model_name_or_path; "" is null
     std::string revision;                  // "" is null
     std::string task_type = "CAUSAL_LM";   // "" is null
-    std::vector<std::string> targets;      // suffixes; exactly one of targets and target_regex is set
+    std::vector<std::string>
+        targets;   // suffixes; one of targets, target_regex and target_parameters is set, not both of the first two
     std::string target_regex;
     std::vector<std::string> exclude;   // suffixes
     std::string exclude_regex;

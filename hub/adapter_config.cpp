@@ -292,8 +292,12 @@ std::string_view adapter_type_name(AdapterType type) {
 }
 
 std::string adapter_config_text(const AdapterConfig& config) {
-    check(config.targets.empty() != config.target_regex.empty(),
-          "adapter config: exactly one of targets and target_regex must be set");
+    check(config.targets.empty() || config.target_regex.empty(), "adapter config: both targets and target_regex");
+    Node targets = modules(config.targets, config.target_regex);
+    if (targets.is_null()) {
+        check(!config.target_parameters.empty(), "adapter config: no targets");
+        targets = Node::list();   // null would mean PEFT's own choice
+    }
     Node node = keys_of_type(config);
     node.set("auto_mapping", nullptr);
     node.set("base_model_name_or_path", text_or_null(config.base_model));
@@ -301,7 +305,7 @@ std::string adapter_config_text(const AdapterConfig& config) {
     node.set("inference_mode", true);
     node.set("modules_to_save", list_or_null(config.modules_to_save));
     node.set("revision", text_or_null(config.revision));
-    node.set("target_modules", modules(config.targets, config.target_regex));
+    node.set("target_modules", std::move(targets));
     node.set("task_type", text_or_null(config.task_type));
     return to_json(node, {.indent = 2, .ensure_ascii = true, .sort_keys = true});
 }
@@ -329,9 +333,9 @@ AdapterConfig parse_adapter_config(const Node& document, const std::string& wher
             where, config.decompose_factor);
     config.d_initial = reader.number("d_initial", 0.1);
     reader.modules("target_modules", config.targets, config.target_regex);
-    require(!config.targets.empty() || !config.target_regex.empty(), Exit::bad_data, "{}: target_modules is missing",
-            where);
-    config.target_parameters = reader.texts("target_parameters");
+    if (config.type == AdapterType::lora) config.target_parameters = reader.texts("target_parameters");
+    require(!config.targets.empty() || !config.target_regex.empty() || !config.target_parameters.empty(),
+            Exit::bad_data, "{}: target_modules is missing", where);
     for (const char* key : {"rank_dropout", "module_dropout"})
         if (reader.number(key, 0) != 0)
             notes.push_back(format("{}: {} is not supported: further training drops nothing", where, key));

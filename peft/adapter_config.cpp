@@ -15,10 +15,6 @@ void set_modules(const TargetOption& option, std::vector<std::string>& names, st
     regex = option.names.empty() ? option.pattern : "";
 }
 
-TargetOption option_of(const std::vector<std::string>& names, const std::string& regex) {
-    return {names, regex.empty() ? TargetOption().pattern : regex};
-}
-
 TrainedBias bias_of(const std::string& name) {
     return name == "all" ? TrainedBias::all : name == "lora_only" ? TrainedBias::lora_only : TrainedBias::none;
 }
@@ -106,9 +102,9 @@ AdapterConfig adapter_config(const AdapterOptions& options, const Selection& sel
 
 AdapterOptions adapter_options(const AdapterConfig& config) {
     AdapterOptions options;
-    options.targets = option_of(config.targets, config.target_regex);
+    options.targets = {config.targets, config.target_regex};
     if (!config.exclude.empty() || !config.exclude_regex.empty())
-        options.exclude = option_of(config.exclude, config.exclude_regex);
+        options.exclude = {config.exclude, config.exclude_regex};
     options.modules_to_save = config.modules_to_save;
     if (config.type == AdapterType::ia3) {
         options.feedforward = config.feedforward;

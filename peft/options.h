@@ -15,13 +15,17 @@ namespace trainer {
 struct TargetOption {
     std::vector<std::string> names;       // when not empty, `pattern` is not used
     std::string pattern = "all-linear";   // or a regular expression that must match the whole path of a module
+
+    bool is_nothing() const { return names.empty() && pattern.empty(); }
 };
 
 template <>
 struct FieldType<TargetOption> {
     static void read(const Node& node, TargetOption& out, const Where& where) {
         Where strict{where.complaints, where.path, not_empty()};
-        if (node.is_list()) {
+        if (node.is_list() && node.size() == 0 && !where.limits.not_empty) {
+            out = {{}, ""};
+        } else if (node.is_list()) {
             FieldType<std::vector<std::string>>::read(node, out.names, strict);
         } else if (node.is_string() && !node.as_string().empty()) {
             out = {{}, node.as_string()};
@@ -30,12 +34,13 @@ struct FieldType<TargetOption> {
         }
     }
     static Node write(const TargetOption& value) {
-        return value.names.empty() ? Node(value.pattern) : FieldType<std::vector<std::string>>::write(value.names);
+        const bool pattern = value.names.empty() && !value.is_nothing();
+        return pattern ? Node(value.pattern) : FieldType<std::vector<std::string>>::write(value.names);
     }
-    static Node schema(const Limits&) {
+    static Node schema(const Limits& limits) {
+        const Node name = FieldType<std::string>::schema(not_empty());
         Node either = Node::map();
-        either.set("anyOf", Node::List{FieldType<std::string>::schema(not_empty()),
-                                       FieldType<std::vector<std::string>>::schema(not_empty())});
+        either.set("anyOf", Node::List{name, fields_detail::list_schema(name, 0, limits.not_empty)});
         return either;
     }
     static std::string expects(const Limits&) { return "all-linear, a list of module names, or a regular expression"; }
@@ -201,7 +206,7 @@ struct AdapterOptions {
         field("dropout", dropout, "share of the layer's input that is dropped in front of A", at_least(0), below(1));
         field("targets", targets,
               "the layers to adapt: all-linear, names such as [q_proj, v_proj, embed_tokens], or a regex");
-        field("exclude", exclude, "of those, the ones left as they are: names or a regex");
+        field("exclude", exclude, "of those, the ones left as they are: names or a regex", not_empty());
         field("layers_to_transform", layers_to_transform, "only in these layers, counted from 0; empty: in all",
               at_least(0));
         field("layers_pattern", layers_pattern, "names of the list of layers, when the model has several such lists");
@@ -210,7 +215,8 @@ struct AdapterOptions {
         field("alpha_pattern", alpha_pattern, "other alphas in the same way", above(0));
         field("bias", bias, "biases that are trained too: none, all of the model, or those of adapted layers");
         field("target_parameters", target_parameters,
-              "matrices to adapt by the end of their own names, beside targets: [down_proj.weight]");
+              "matrices to adapt by the end of their own names, beside targets if these are given: "
+              "[down_proj.weight]");
         field("modules_to_save", modules_to_save,
               "modules trained whole beside the adapter, by the end of their path: [embed_tokens, lm_head]");
         field("trainable_token_indices", trainable_token_indices,

@@ -119,6 +119,14 @@ void check_free(const Declarations& model, const Selection& selected) {
     }
 }
 
+// Target parameters alone.
+void check_nothing_chosen(const AdapterOptions& options) {
+    constexpr const char* complaint = "peft.{}: has no effect without targets, of which it takes some";
+    require(!options.exclude, Exit::bad_recipe, complaint, "exclude");
+    require(options.layers_to_transform.empty(), Exit::bad_recipe, complaint, "layers_to_transform");
+    require(!options.target_parameters.empty(), Exit::bad_recipe, "peft.targets: expected at least one layer");
+}
+
 }   // namespace
 
 void refuse_missing_head(const std::vector<std::string>& modules, const std::string& key) {
@@ -194,6 +202,10 @@ Selection select_targets(const Declarations& model, const AdapterOptions& option
     if (!(options.targets.names.empty() && options.targets.pattern == all_linear))
         for (const Embedding* embedding : model.embeddings) names.push_back(embedding->name);
     check_layers(linears, options);
+    if (options.targets.is_nothing()) {
+        check_nothing_chosen(options);
+        return {};
+    }
 
     const Names matching = matching_names(names, options.targets, "peft.targets");
     if (options.exclude) matching_names(matching, *options.exclude, "peft.exclude");   // of effect

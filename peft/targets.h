@@ -22,7 +22,7 @@ struct Selection {
 // The layers that the options choose, by PEFT's rules: `all-linear` is every Linear but lm_head; a list holds names
 // that equal a module's path or a suffix of it after a dot; any other string is a regular expression that must match
 // the whole path. `exclude`, `modules_to_save` and `layers_to_transform` take away. Error(bad_recipe) with the nearest
-// names when an entry matches nothing, and when nothing is left.
+// names when an entry matches nothing, and when nothing is left. Nothing when only `target_parameters` are given.
 Selection select_targets(const Declarations& model, const AdapterOptions& options);
 
 // The paths among `names` that match, in their order; the rules of `targets` above. `key` is what messages call it.

@@ -25,6 +25,17 @@ void check_unused(const PeftOptions& peft, const Node& section, Complaints& comp
     }
 }
 
+// Target parameters may be all there is.
+void check_targets(AdapterOptions& options, const Node& section, Complaints& complaints) {
+    const Node* targets = section.find_value("targets");
+    if (!options.target_parameters.empty()) {
+        if (!targets) options.targets = {{}, ""};
+    } else if (targets && options.targets.is_nothing() && !options.continue_from) {
+        Where{complaints, "peft.targets"}.complain(
+            *targets, "expected at least one layer, or target_parameters, found an empty list");
+    }
+}
+
 bool is_lora(const std::string& method) {
     constexpr std::string_view names[] = {"lora", "rslora", "dora", "pissa", "olora"};
     return std::find(std::begin(names), std::end(names), method) != std::end(names);
@@ -101,6 +112,7 @@ void check_adapter(Recipe& recipe, const Node& document, Complaints& complaints)
     if (!recipe.peft || !section || !section->is_map()) return;
     check_unused(*recipe.peft, *section, complaints);
     check_names(*recipe.peft, *section, complaints);
+    check_targets(recipe.peft->adapter, *section, complaints);
     const Node* training = document.find("training");
     const Node* unfrozen = training ? training->find("unfrozen_parameters") : nullptr;
     if (unfrozen && !recipe.training.unfrozen_parameters.empty())

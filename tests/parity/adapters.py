@@ -81,6 +81,8 @@ CASES = {
                     {**LORA, "trainable_token_indices": {"embed_tokens": TOKENS, "lm_head": TOKENS[:3]}}),
     "parameters": ("untied", lora(target_modules=["q_proj"], target_parameters=["mlp.down_proj.weight", "1.self_attn.v_proj.weight"]),
                    {**LORA, "targets": ["q_proj"], "target_parameters": ["mlp.down_proj.weight", "1.self_attn.v_proj.weight"]}),
+    "parameters_alone": ("untied", lora(target_modules=[], target_parameters=["down_proj.weight", "q_proj.weight"]),
+                         {"method": "lora", "rank": 4, "alpha": 6, "target_parameters": ["down_proj.weight", "q_proj.weight"]}),
     "beside": ("tied", lora(), LORA),
     "beside_ia3": ("tied", ia3(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"]),
                    {"method": "ia3", "targets": ["k_proj", "v_proj", "down_proj"]}),

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "configs/error.h"
+#include "configs/json.h"
 #include "configs/yaml.h"
 #include "hub/adapter.h"
 #include "hub/safetensors.h"
@@ -193,6 +194,24 @@ TEST(Adapters, ParametersAreAdaptedAsTheirLayers) {
               "down_proj.weight, gate_proj.weight, k_proj.weight, o_proj.weight, q_proj.weight, up_proj.weight, "
               "v_proj.weight. Weights that hold the matrices of several experts are not supported, nor are models that "
               "have them");
+}
+
+TEST(Adapters, ParametersMayBeAllThereIs) {
+    TinyProject project;
+    const FinishedRun named = project.run(method("rank: 4, targets: [down_proj]"));
+    for (const char* none : {"", ", targets: []"}) {
+        expect_equal_bits(named,
+                          project.run(method(std::string("rank: 4, target_parameters: [down_proj.weight]") + none)));
+        const AdapterConfig config = AdapterFile(project.last_output()).config();
+        EXPECT_TRUE(config.targets.empty() && config.target_regex.empty());
+        EXPECT_EQ(config.target_parameters, std::vector<std::string>{"down_proj.weight"});
+        EXPECT_TRUE(read_json(project.last_output() / "adapter_config.json").at("target_modules").is_list());
+    }
+    const std::string saved = project.last_output().string();
+    project.run(method("continue_from: " + saved));
+    const std::string message =
+        refusal(project, {"peft={rank: 4, target_parameters: [q_proj.weight], exclude: [q_proj]}"}).what();
+    EXPECT_EQ(message, "peft.exclude: has no effect without targets, of which it takes some");
 }
 
 TEST(Adapters, AMistakeInASavedOneIsOneOfItsFile) {

@@ -173,7 +173,9 @@ TEST(RecipeMistakes, OneEach) {
         {minimal + "peft: {alpha: 0}", "4:15: peft.alpha: expected a number above 0, found the integer 0"},
         {minimal + "peft: {dropout: 1}",
          "4:17: peft.dropout: expected a number from 0 to below 1, found the integer 1"},
-        {minimal + "peft: {targets: []}", "4:17: peft.targets: expected at least one item, found an empty list"},
+        {minimal + "peft: {targets: []}",
+         "4:17: peft.targets: expected at least one layer, or target_parameters, found an empty list"},
+        {minimal + "peft: {exclude: []}", "4:17: peft.exclude: expected at least one item, found an empty list"},
         {minimal + "peft: {targets: 3}",
          "4:17: peft.targets: expected all-linear, a list of module names, or a regular expression, found the integer "
          "3"},
