@@ -36,9 +36,10 @@ void check_targets(AdapterOptions& options, const Node& section, Complaints& com
     }
 }
 
+// LoRA, and what is LoRA with an option: those that read its options.
 bool is_lora(const std::string& method) {
-    constexpr std::string_view names[] = {"lora", "rslora", "dora", "pissa", "olora"};
-    return std::find(std::begin(names), std::end(names), method) != std::end(names);
+    const PeftMethodEntry* entry = peft_methods().find(method);
+    return entry && entry->reads("rslora");
 }
 
 // A method that is LoRA with an option, as LoRA with that option.
