@@ -66,6 +66,12 @@ const std::vector<std::string_view> lora_keys = {
     "rank",         "alpha",         "dropout", "layers_to_transform", "layers_pattern",
     "rank_pattern", "alpha_pattern", "bias",    "target_parameters",   "trainable_token_indices",
     "init",         "rslora",        "dora",    "loraplus_lr_ratio"};
+// Of a method that is LoRA with one of its keys set.
+std::vector<std::string_view> lora_keys_without(std::string_view key) {
+    std::vector<std::string_view> keys = lora_keys;
+    std::erase(keys, key);
+    return keys;
+}
 const std::vector<std::string_view> loha_keys = {"rank",           "alpha",        "layers_to_transform",
                                                  "layers_pattern", "rank_pattern", "alpha_pattern"};
 const std::vector<std::string_view> lokr_keys = {"rank",           "alpha",           "layers_to_transform",
@@ -89,10 +95,14 @@ const Registry<PeftMethodEntry>& peft_methods() {
         "adapter method",
         {
             {"lora", "low-rank update of linear layers", {make_lora, lora_keys, about_lora}},
-            {"rslora", "LoRA scaled by alpha / sqrt(rank)", {make_rslora, lora_keys, about_rslora}},
-            {"dora", "LoRA with trained lengths of the weight's rows", {make_dora, lora_keys, about_dora}},
-            {"pissa", "LoRA that starts at the largest singular vectors", {make_pissa, lora_keys, about_pissa}},
-            {"olora", "LoRA that starts at the QR decomposition", {make_olora, lora_keys, about_olora}},
+            {"rslora", "LoRA scaled by alpha / sqrt(rank)", {make_rslora, lora_keys_without("rslora"), about_rslora}},
+            {"dora",
+             "LoRA with trained lengths of the weight's rows",
+             {make_dora, lora_keys_without("dora"), about_dora}},
+            {"pissa",
+             "LoRA that starts at the largest singular vectors",
+             {make_pissa, lora_keys_without("init"), about_pissa}},
+            {"olora", "LoRA that starts at the QR decomposition", {make_olora, lora_keys_without("init"), about_olora}},
             {"loha", "element-wise product of two low-rank updates", {make_loha, loha_keys, about_loha}},
             {"lokr", "Kronecker product of two small matrices", {make_lokr, lokr_keys, about_lokr}},
             {"vera", "trained factors around shared random matrices", {make_vera, vera_keys, about_vera}},
