@@ -30,12 +30,12 @@ public:
     void forward_rows(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y,
                       bool accumulate) const override {
         const Tensor part = in(x.dtype()).row_range(begin, end);
-        on(y.place(), [&](Cpu cpu) { gemm(cpu, y, x, false, part, true, accumulate); });
+        product(y, x, false, part, true, accumulate);
     }
     void grad_input_rows(std::int64_t begin, std::int64_t end, const Tensor& dy, Tensor& dx,
                          bool accumulate) const override {
         const Tensor part = in(dy.dtype()).row_range(begin, end);
-        on(dx.place(), [&](Cpu cpu) { gemm(cpu, dx, dy, false, part, false, accumulate); });
+        product(dx, dy, false, part, false, accumulate);
     }
     void rows(const Tensor&, Tensor&) const override { fail(Exit::internal, "{}: rows of a corner", whole_.name); }
     Tensor dense(DType dtype) const override {

@@ -115,6 +115,15 @@ void add_up(const Tensor& partial, std::int64_t parts, const MatrixView& c, bool
     }
 }
 
+// Whether gemv does it.
+bool is_row(std::int64_t rows, bool transpose_a, bool transpose_b) { return rows == 1 && !transpose_a && transpose_b; }
+
+// (depth parts · M, N); undefined when there is one part.
+Tensor room_for_parts(const Tiling& tiles, std::int64_t rows, std::int64_t columns, Place place) {
+    const PurposeScope purpose(Purpose::workspace);
+    return tiles.depth.parts() > 1 ? Tensor::empty({tiles.depth.parts() * rows, columns}, DType::f32, place) : Tensor();
+}
+
 }   // namespace
 
 void gemm(Cpu cpu, const MatrixView& c, const MatrixView& a, bool transpose_a, const MatrixView& b, bool transpose_b,
@@ -127,7 +136,7 @@ void gemm(Cpu cpu, const MatrixView& c, const MatrixView& a, bool transpose_a, c
         if (!accumulate) clear(c);
         return;
     }
-    if (whole.rows == 1 && !transpose_a && transpose_b) {
+    if (is_row(whole.rows, transpose_a, transpose_b)) {
         gemv(c, a, b, accumulate);
         return;
     }
@@ -137,10 +146,8 @@ void gemm(Cpu cpu, const MatrixView& c, const MatrixView& a, bool transpose_a, c
     const Tiling tiles = tiling(whole.rows, whole.columns, whole.depth, transpose_a);
     const std::int64_t row_parts = tiles.rows.parts(), column_parts = tiles.columns.parts();
     const std::int64_t depth_parts = tiles.depth.parts();
-    Tensor partial;   // (depth parts · M, N)
+    const Tensor partial = room_for_parts(tiles, whole.rows, whole.columns, Place::cpu());
     if (depth_parts > 1) {
-        const PurposeScope purpose(Purpose::workspace);
-        partial = Tensor::empty({depth_parts * whole.rows, whole.columns}, DType::f32);
         whole.out = DType::f32;
         whole.c_stride = whole.columns;
         whole.accumulate = false;
@@ -180,6 +187,13 @@ void gemm(Cpu cpu, const MatrixView& c, const MatrixView& a, bool transpose_a, c
 
 void gemm(Cpu cpu, Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate) {
     gemm(cpu, view_of(c), view_of(a), transpose_a, view_of(b), transpose_b, accumulate);
+}
+
+void product(Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate) {
+    if (c.place().is_meta() && c.elements() > 0 && !is_row(c.rows(), transpose_a, transpose_b))
+        room_for_parts(tiling(c.rows(), c.columns(), transpose_a ? a.rows() : a.columns(), transpose_a), c.rows(),
+                       c.columns(), c.place());
+    on(c.place(), [&](Cpu cpu) { gemm(cpu, c, a, transpose_a, b, transpose_b, accumulate); });
 }
 
 }   // namespace trainer

@@ -24,6 +24,8 @@ struct MatrixView {
 void gemm(Cpu, Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate);
 void gemm(Cpu, const MatrixView& c, const MatrixView& a, bool transpose_a, const MatrixView& b, bool transpose_b,
           bool accumulate);
+// The same where the tensors live. On meta it takes and gives back the memory that the product needs meanwhile.
+void product(Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate);
 
 // What computes the tiles, with all that their bits depend on: "oneDNN 2.6.3 with instruction set 0x7ef".
 std::string gemm_library();

@@ -23,7 +23,7 @@ Tensor value_of(const FactoredMatrix& matrix) {
     if (matrix.whole) return exact(*matrix.whole);
     const Tensor a = exact(*matrix.a), b = exact(*matrix.b);
     Tensor out = Tensor::empty({rows_of(matrix), columns_of(matrix)}, DType::f32, a.place());
-    on(out.place(), [&](Cpu cpu) { gemm(cpu, out, a, false, b, false, false); });
+    product(out, a, false, b, false, false);
     return out;
 }
 
@@ -34,7 +34,7 @@ void add_product(Parameter& parameter, const Tensor& a, bool transpose_a, const 
         const PurposeScope purpose(Purpose::gradients);
         parameter.gradient = Tensor::empty(parameter.shape, DType::f32, a.place());
     }
-    on(a.place(), [&](Cpu cpu) { gemm(cpu, parameter.gradient, a, transpose_a, b, transpose_b, accumulate); });
+    product(parameter.gradient, a, transpose_a, b, transpose_b, accumulate);
 }
 
 void add_gradient(const FactoredMatrix& matrix, Tensor gradient) {
@@ -136,7 +136,7 @@ Tensor composed_update(const Tensor& base, const Tensor& x, const ComposedMatrix
     {
         const PurposeScope purpose(Purpose::workspace);
         const Tensor change = composed_value(matrix, x.dtype());
-        on(y.place(), [&](Cpu cpu) { gemm(cpu, y, x, false, change, true, true); });
+        product(y, x, false, change, true, true);
     }
     Parameter& named = name_giver(matrix.first);
     OpCall({"composed_update", &named}, {&base, &x}, named.trainable)
@@ -147,16 +147,14 @@ Tensor composed_update(const Tensor& base, const Tensor& x, const ComposedMatrix
                 Tensor dx = Tensor::empty(x.shape(), x.dtype(), place);
                 const PurposeScope purpose(Purpose::workspace);
                 const Tensor change = composed_value(matrix, dy[0].dtype());
-                on(place, [&](Cpu cpu) { gemm(cpu, dx, dy[0], false, change, false, false); });
+                product(dx, dy[0], false, change, false, false);
                 gradients.add(x, std::move(dx));
             }
             if (trainable) {
                 const PurposeScope purpose(Purpose::workspace);
                 Tensor change = Tensor::empty(shape, DType::f32, place);
-                on(place, [&](Cpu cpu) {
-                    gemm(cpu, change, dy[0], true, x, false, false);
-                    scale_rows(cpu, change, matrix.scale);
-                });
+                product(change, dy[0], true, x, false, false);
+                on(place, [&](Cpu cpu) { scale_rows(cpu, change, matrix.scale); });
                 add_gradients(matrix, change);
             }
             gradients.add(base, std::move(dy[0]));

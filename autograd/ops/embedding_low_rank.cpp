@@ -52,7 +52,7 @@ Tensor embedding_low_rank(const Tensor& base, const Tensor& ids, Parameter& a, P
     Tensor y = Tensor::empty(base.shape(), base.dtype(), base.place());
     copy(base, y);
     const Tensor& computed_b = b.in(y.dtype());
-    on(y.place(), [&](Cpu cpu) { gemm(cpu, y, h, false, computed_b, true, true); });
+    product(y, h, false, computed_b, true, true);
     OpCall({"embedding_low_rank", &a}, {&base}, a.trainable || b.trainable)
         .made({&y}, [base = base.without_value(), ids, h, &a, &b, scale](std::span<Tensor> dy, Gradients& gradients) {
             if (b.trainable) {
@@ -61,16 +61,14 @@ Tensor embedding_low_rank(const Tensor& base, const Tensor& ids, Parameter& a, P
                     const PurposeScope purpose(Purpose::gradients);
                     b.gradient = Tensor::empty(b.shape, DType::f32, h.place());
                 }
-                on(h.place(), [&](Cpu cpu) { gemm(cpu, b.gradient, dy[0], true, h, false, accumulate); });
+                product(b.gradient, dy[0], true, h, false, accumulate);
             }
             if (a.trainable) {
                 if (!a.gradient.defined()) a.gradient = a.zeroed_gradient(h.place());
                 Tensor g = Tensor::empty(h.shape(), DType::f32, h.place());   // (N, r)
                 const Tensor& computed = b.in(dy[0].dtype());
-                on(g.place(), [&](Cpu cpu) {
-                    gemm(cpu, g, dy[0], false, computed, false, false);
-                    add_to_columns(cpu, g, ids, scale, a.gradient);
-                });
+                product(g, dy[0], false, computed, false, false);
+                on(g.place(), [&](Cpu cpu) { add_to_columns(cpu, g, ids, scale, a.gradient); });
             }
             gradients.add(base, std::move(dy[0]));
         });

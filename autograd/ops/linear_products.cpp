@@ -51,7 +51,7 @@ void add_weight_gradient(Parameter& parameter, const GradientOf& gradient_of, co
         const PurposeScope purpose(Purpose::gradients);
         gradient = Tensor::empty(parameter.shape, DType::f32, a.place());
     }
-    on(a.place(), [&](Cpu cpu) { gemm(cpu, gradient, a, true, b, false, accumulate); });
+    product(gradient, a, true, b, false, accumulate);
 }
 
 Tensor masked(const Tensor& x, const LowRankTerm& term, const Tensor& token_keys) {
@@ -67,10 +67,8 @@ Tensor scaled_product(const Tensor& a, const Tensor& b, bool transpose_b, float 
     const Shape shape(a.rows(), transpose_b ? b.rows() : b.columns());
     const DType dtype = scale == 1 ? a.dtype() : DType::f32;
     Tensor out = Tensor::empty(shape, dtype, a.place());
-    on(out.place(), [&](Cpu cpu) {
-        gemm(cpu, out, a, false, b, transpose_b, false);
-        if (scale != 1) scale_rows(cpu, out, scale);
-    });
+    product(out, a, false, b, transpose_b, false);
+    if (scale != 1) on(out.place(), [&](Cpu cpu) { scale_rows(cpu, out, scale); });
     return converted(out, a.dtype());
 }
 
@@ -78,12 +76,12 @@ Tensor scaled_product(const Tensor& a, const Tensor& b, bool transpose_b, float 
 void add_low_rank_input_gradient(const LowRankTerm& term, const Tensor& g, const Tensor& token_keys, Tensor& dx) {
     const Tensor& a = term.a->in(g.dtype());
     if (!token_keys.defined() || term.dropout == 0) {
-        on(dx.place(), [&](Cpu cpu) { gemm(cpu, dx, g, false, a, false, true); });
+        product(dx, g, false, a, false, true);
         return;
     }
     const PurposeScope purpose(Purpose::workspace);
     Tensor through = Tensor::empty(dx.shape(), dx.dtype(), dx.place());
-    on(dx.place(), [&](Cpu cpu) { gemm(cpu, through, g, false, a, false, false); });
+    product(through, g, false, a, false, false);
     apply_dropout(through, through, term.dropout, term.site, token_keys);
     on(dx.place(), [&](Cpu cpu) { add_rows(cpu, dx, through); });
 }
@@ -119,10 +117,8 @@ void replace_columns(const Tensor& x, const ReplacedRows& replaced, Tensor& y) {
     const PurposeScope purpose(Purpose::workspace);
     Tensor columns = Tensor::empty({x.rows(), replaced.rows->shape.rows()}, y.dtype(), y.place());
     const Tensor& rows = replaced.rows->in(x.dtype());
-    on(y.place(), [&](Cpu cpu) {
-        gemm(cpu, columns, x, false, rows, true, false);
-        store_columns(cpu, columns, replaced.ids, y);
-    });
+    product(columns, x, false, rows, true, false);
+    on(y.place(), [&](Cpu cpu) { store_columns(cpu, columns, replaced.ids, y); });
 }
 
 // rows gain dy[:, ids]ᵀ x; dx, which holds dy W, gains dy[:, ids] (rows − W[ids]).
@@ -143,7 +139,7 @@ void replaced_backward(const Tensor& x, const Tensor& dy, const Weight& weight, 
     Tensor own = both.row_range(0, count), original = both.row_range(count, 2 * count);
     copy(replaced.rows->in(dy.dtype()), own);
     weight.rows(ids, original);
-    on(dx->place(), [&](Cpu cpu) { gemm(cpu, *dx, columns, false, both, false, true); });
+    product(*dx, columns, false, both, false, true);
 }
 
 }   // namespace
@@ -180,7 +176,7 @@ std::vector<Tensor> linear_forward(const Tensor& x, const LinearTerms& terms, co
     for (const LowRankTerm& term : terms.low_rank) {
         hidden.push_back(scaled_product(masked(x, term, token_keys), term.a->in(x.dtype()), true, term.scale));
         Tensor columns = y.column_range(term.row_begin, term.row_end);
-        on(y.place(), [&](Cpu cpu) { gemm(cpu, columns, hidden.back(), false, term.b->in(x.dtype()), true, true); });
+        product(columns, hidden.back(), false, term.b->in(x.dtype()), true, true);
     }
     return hidden;
 }

@@ -65,13 +65,13 @@ const Tensor& DenseWeight::computed() const {
 void DenseWeight::forward_rows(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y,
                                bool accumulate) const {
     const Tensor weight = computed().row_range(begin, end);
-    on(place(), [&](Cpu cpu) { gemm(cpu, y, x, false, weight, true, accumulate); });
+    product(y, x, false, weight, true, accumulate);
 }
 
 void DenseWeight::grad_input_rows(std::int64_t begin, std::int64_t end, const Tensor& dy, Tensor& dx,
                                   bool accumulate) const {
     const Tensor weight = computed().row_range(begin, end);
-    on(place(), [&](Cpu cpu) { gemm(cpu, dx, dy, false, weight, false, accumulate); });
+    product(dx, dy, false, weight, false, accumulate);
 }
 
 void DenseWeight::rows(const Tensor& ids, Tensor& y) const {

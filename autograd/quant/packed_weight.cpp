@@ -77,7 +77,7 @@ void PackedWeight::forward_rows(std::int64_t begin, std::int64_t end, const Tens
         Tensor panel = workspace(count, in_features(), x.dtype(), place_);
         unpack(row, 0, panel);
         Tensor part = y.column_range(row - begin, row - begin + count);
-        on(place_, [&](Cpu cpu) { gemm(cpu, part, x, false, panel, true, accumulate); });
+        product(part, x, false, panel, true, accumulate);
     }
 }
 
@@ -89,7 +89,7 @@ void PackedWeight::grad_input_rows(std::int64_t begin, std::int64_t end, const T
         Tensor panel = workspace(end - begin, count, dy.dtype(), place_);
         unpack(begin, column, panel);
         Tensor part = dx.column_range(column, column + count);
-        on(place_, [&](Cpu cpu) { gemm(cpu, part, dy, false, panel, false, accumulate); });
+        product(part, dy, false, panel, false, accumulate);
     }
 }
 

@@ -115,6 +115,13 @@ TEST(MemoryPlan, HoldsForAMediumModel) {
         expect_true_plan(project, {"training.steps=4", "checkpoint.every=null", extra});
 }
 
+// Products with long sums and small results are added up from parts, which need memory of their own.
+TEST(MemoryPlan, HoldsForLongSums) {
+    TinyProject project(4);
+    for (const char* precision : {"training.precision=f32", "training.precision=bf16"})
+        expect_true_plan(project, {"peft.rank=4096", "training.steps=3", "checkpoint.every=null", precision});
+}
+
 // Decompositions of the weights need more than the short rows of the training that follows.
 TEST(MemoryPlan, HoldsForStartsFromTheWeights) {
     TinyShape shape;
@@ -123,7 +130,8 @@ TEST(MemoryPlan, HoldsForStartsFromTheWeights) {
     shape.heads = 4;
     shape.intermediate = 1024;
     TinyProject project(4, shape);
-    for (const char* options : {"{method: pissa, rank: 8}", "{method: pissa, rank: 8, targets: [down_proj]}"})
+    for (const char* options :
+         {"{method: pissa, rank: 8}", "{method: pissa, rank: 8, targets: [down_proj]}", "{method: olora, rank: 8}"})
         for (const char* precision : {"training.precision=f32", "training.precision=bf16"})
             expect_true_plan(project,
                              {std::string("peft=") + options, "training.batch=1", "training.micro_batch=1",
