@@ -9,6 +9,7 @@
 
 #include "configs/error.h"
 #include "configs/json.h"
+#include "hub/compressed_weights.h"
 
 namespace trainer {
 
@@ -37,55 +38,37 @@ struct FourBitState {
     float offset = 0;
 };
 
-class BitsandbytesWeights final : public WeightSource {
+class BitsandbytesWeights final : public CompressedWeights {
 public:
-    BitsandbytesWeights(std::unique_ptr<WeightSource> stored, std::string folder)
-        : stored_(std::move(stored)), folder_(std::move(folder)) {
-        for (const std::string& name : stored_->names())
+    BitsandbytesWeights(std::unique_ptr<WeightSource> source, std::string where)
+        : CompressedWeights(std::move(source), std::move(where)) {
+        for (const std::string& name : stored().names())
             if (const std::size_t at = name.find(state_prefix); at != std::string::npos) {
                 const std::string weight = name.substr(0, at);
                 const bool fresh = four_bit_.emplace(weight, state_of(weight, name)).second;
-                require(fresh, Exit::bad_data, "{}: tensor {} has two quant_state tensors", folder_, weight);
+                require(fresh, Exit::bad_data, "{}: tensor {} has two quant_state tensors", folder(), weight);
             } else if (name.ends_with(int8_scales)) {
                 add_int8(name);
             }
-        for (const std::string& name : stored_->names())
-            if (!is_part(name)) names_.push_back(name);
+        for (const std::string& name : stored().names())
+            if (!is_part(name)) show(name);
     }
 
-    const std::vector<std::string>& names() const override { return names_; }
-    bool contains(const std::string& name) const override {
-        return std::binary_search(names_.begin(), names_.end(), name);
-    }
     FileShape shape(const std::string& name) const override {
         const auto found = four_bit_.find(name);
-        return found == four_bit_.end() ? stored_->shape(name) : found->second.shape.sizes();
+        return found == four_bit_.end() ? stored().shape(name) : found->second.shape.sizes();
     }
     std::string stored_type(const std::string& name) const override {
         if (const auto found = four_bit_.find(name); found != four_bit_.end())
             return std::string(name_of(found->second.options.code));
-        return int8_.contains(name) ? "int8" : stored_->stored_type(name);
-    }
-    std::span<const std::byte> bytes(const std::string& name) const override { return stored_->bytes(name); }
-
-    void read(const std::string& name, DType target, void* destination) const override {
-        const std::shared_ptr<PackedMatrix> matrix = packed(name, target);
-        if (!matrix) {
-            stored_->read(name, target, destination);
-            return;
-        }
-        matrix->prepare(Place::cpu());
-        read_packed(name, *matrix);
-        Tensor values = Tensor::empty(matrix->shape(), target);
-        matrix->unpack(0, 0, values);
-        std::memcpy(destination, values.raw(), values.bytes());
+        return int8_.contains(name) ? "int8" : stored().stored_type(name);
     }
 
     std::shared_ptr<PackedMatrix> packed(const std::string& name, DType dtype) const override {
         if (const auto found = four_bit_.find(name); found != four_bit_.end())
             return std::make_shared<FourBitMatrix>(found->second.shape, found->second.dtype, found->second.options);
         if (!int8_.contains(name)) return nullptr;
-        const FileShape shape = stored_->shape(name);
+        const FileShape shape = stored().shape(name);
         return std::make_shared<Int8Matrix>(Shape(shape[0], shape[1]), dtype);
     }
 
@@ -119,24 +102,20 @@ private:
         return name.find(state_prefix) != std::string::npos;
     }
 
-    [[noreturn]] void refuse(const std::string& name, const std::string& why) const {
-        fail(Exit::bad_data, "{}: tensor {}: {}", folder_, name, why);
-    }
-
     void check_bytes(const std::string& name, std::int64_t expected) const {
-        if (!stored_->contains(name)) refuse(name, "is missing beside the quantised weight");
-        const auto found = static_cast<std::int64_t>(stored_->bytes(name).size());
+        if (!stored().contains(name)) refuse(name, "is missing beside the quantised weight");
+        const auto found = static_cast<std::int64_t>(stored().bytes(name).size());
         if (found != expected) refuse(name, format("has {} bytes, expected {}", found, expected));
     }
 
     void fill(const std::string& name, void* out, std::size_t bytes) const {
-        std::memcpy(out, stored_->bytes(name).data(), bytes);
+        std::memcpy(out, stored().bytes(name).data(), bytes);
     }
 
     FourBitState state_of(const std::string& weight, const std::string& state_name) const {
-        const auto bytes = stored_->bytes(state_name);
+        const auto bytes = stored().bytes(state_name);
         const Node state = parse_json(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()),
-                                      folder_ + ": " + state_name);
+                                      folder() + ": " + state_name);
         const auto integer = [&](const char* key) {
             const Node* value = state.find(key);
             constexpr std::int64_t most = 1 << 20;
@@ -200,24 +179,21 @@ private:
 
     void add_int8(const std::string& scales) {
         const std::string weight = scales.substr(0, scales.size() - int8_scales.size()) + std::string(weight_end);
-        if (!stored_->contains(weight)) refuse(weight, format("is missing beside {}", scales));
-        const FileShape shape = stored_->shape(weight);
-        if (shape.size() != 2 || stored_->stored_type(weight) != name_of(FileDType::i8))
+        if (!stored().contains(weight)) refuse(weight, format("is missing beside {}", scales));
+        const FileShape shape = stored().shape(weight);
+        if (shape.size() != 2 || stored().stored_type(weight) != name_of(FileDType::i8))
             refuse(weight,
-                   format("is {} {}, expected a matrix of I8", stored_->stored_type(weight), shape_text(shape)));
+                   format("is {} {}, expected a matrix of I8", stored().stored_type(weight), shape_text(shape)));
         check_bytes(scales, 4 * shape[0]);
         const std::string layout = scales.substr(0, scales.size() - int8_scales.size()) + std::string(int8_layout);
-        if (stored_->contains(layout)) check_bytes(layout, 1);
-        if (stored_->contains(layout) && stored_->bytes(layout)[0] != std::byte{0})
+        if (stored().contains(layout)) check_bytes(layout, 1);
+        if (stored().contains(layout) && stored().bytes(layout)[0] != std::byte{0})
             refuse(layout, "the weight is not stored row by row; save it with a newer bitsandbytes");
         int8_.insert(weight);
     }
 
-    std::unique_ptr<WeightSource> stored_;
-    std::string folder_;
     std::map<std::string, FourBitState> four_bit_;   // by the name of the weight
     std::set<std::string> int8_;
-    std::vector<std::string> names_;
 };
 
 TensorToWrite tensor_of_text(const std::string& name, const std::string& text) {

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "configs/error.h"
-#include "hub/convert.h"
+#include "hub/compressed_weights.h"
 
 namespace trainer {
 
@@ -22,44 +22,26 @@ bool is_activation_scale(const std::string& name) {
     return name.ends_with(".activation_scale") || name.ends_with(".input_scale");
 }
 
-class Fp8Weights final : public WeightSource {
+class Fp8Weights final : public CompressedWeights {
 public:
-    Fp8Weights(std::unique_ptr<WeightSource> stored, const Node& quantisation, std::string folder)
-        : stored_(std::move(stored)), folder_(std::move(folder)) {
+    Fp8Weights(std::unique_ptr<WeightSource> source, const Node& quantisation, std::string where)
+        : CompressedWeights(std::move(source), std::move(where)) {
         const std::optional<Fp8Block> block = block_of(quantisation);
-        for (const std::string& name : stored_->names()) {
-            if (stored_->stored_type(name).starts_with("F8_") && !name.ends_with(scale_end)) add(name, block);
-            if (!is_activation_scale(name) && !is_scale(name)) names_.push_back(name);
+        for (const std::string& name : stored().names()) {
+            if (stored().stored_type(name).starts_with("F8_") && !name.ends_with(scale_end)) add(name, block);
+            if (!is_activation_scale(name) && !is_scale(name)) show(name);
         }
     }
 
-    const std::vector<std::string>& names() const override { return names_; }
-    bool contains(const std::string& name) const override {
-        return std::binary_search(names_.begin(), names_.end(), name);
-    }
-    FileShape shape(const std::string& name) const override { return stored_->shape(name); }
+    FileShape shape(const std::string& name) const override { return stored().shape(name); }
     std::string stored_type(const std::string& name) const override {
-        return blocks_.contains(name) ? "fp8" : stored_->stored_type(name);
-    }
-    std::span<const std::byte> bytes(const std::string& name) const override { return stored_->bytes(name); }
-
-    void read(const std::string& name, DType target, void* destination) const override {
-        const std::shared_ptr<PackedMatrix> matrix = packed(name, target);
-        if (!matrix) {
-            stored_->read(name, target, destination);
-            return;
-        }
-        matrix->prepare(Place::cpu());
-        read_packed(name, *matrix);
-        Tensor values = Tensor::empty(matrix->shape(), target);
-        matrix->unpack(0, 0, values);
-        std::memcpy(destination, values.raw(), values.bytes());
+        return blocks_.contains(name) ? "fp8" : stored().stored_type(name);
     }
 
     std::shared_ptr<PackedMatrix> packed(const std::string& name, DType dtype) const override {
         const auto found = blocks_.find(name);
-        if (found == blocks_.end()) return stored_->packed(name, dtype);
-        const FileShape shape = stored_->shape(name);
+        if (found == blocks_.end()) return stored().packed(name, dtype);
+        const FileShape shape = stored().shape(name);
         return std::make_shared<Fp8Matrix>(Shape(shape[0], shape[1]), dtype, found->second);
     }
 
@@ -67,16 +49,12 @@ public:
         const auto found = blocks_.find(name);
         auto* fp8 = dynamic_cast<Fp8Matrix*>(&matrix);
         if (!fp8 || found == blocks_.end() || !(fp8->block() == found->second)) return false;
-        std::memcpy(fp8->codes().raw(), stored_->bytes(name).data(), fp8->codes().bytes());
+        std::memcpy(fp8->codes().raw(), stored().bytes(name).data(), fp8->codes().bytes());
         read_scales(name + std::string(scale_end), fp8->scales());
         return true;
     }
 
 private:
-    [[noreturn]] void refuse(const std::string& name, const std::string& why) const {
-        fail(Exit::bad_data, "{}: tensor {}: {}", folder_, name, why);
-    }
-
     // Without a value: one factor for a whole matrix.
     std::optional<Fp8Block> block_of(const Node& quantisation) const {
         const Node* sizes = quantisation.find("weight_block_size");
@@ -88,41 +66,41 @@ private:
         require(sizes->is_list() && sizes->as_list().size() == 2 &&
                     std::all_of(sizes->as_list().begin(), sizes->as_list().end(), is_size),
                 Exit::bad_data,
-                "{}: config.json: quantization_config.weight_block_size: expected two integers from 1 to {}", folder_,
+                "{}: config.json: quantization_config.weight_block_size: expected two integers from 1 to {}", folder(),
                 most);
         return Fp8Block{sizes->as_list()[0].as_integer(), sizes->as_list()[1].as_integer()};
     }
 
     bool is_scale(const std::string& name) const {
-        return name.ends_with(scale_end) && stored_->contains(name.substr(0, name.size() - scale_end.size()));
+        return name.ends_with(scale_end) && stored().contains(name.substr(0, name.size() - scale_end.size()));
     }
 
     void add(const std::string& name, const std::optional<Fp8Block>& block) {
-        const FileShape shape = stored_->shape(name);
-        const std::string type = stored_->stored_type(name);
+        const FileShape shape = stored().shape(name);
+        const std::string type = stored().stored_type(name);
         if (type != name_of(FileDType::f8_e4m3) || shape.size() != 2)
             refuse(name, format("is {} {}, expected a matrix of F8_E4M3", type, shape_text(shape)));
         const std::string scale = name + std::string(scale_end);
-        if (!stored_->contains(scale)) refuse(scale, "is missing beside the quantised weight");
-        const std::string scale_type = stored_->stored_type(scale);
+        if (!stored().contains(scale)) refuse(scale, "is missing beside the quantised weight");
+        const std::string scale_type = stored().stored_type(scale);
         if (scale_type != name_of(FileDType::f32) && scale_type != name_of(FileDType::bf16) &&
             scale_type != name_of(FileDType::f8_e8m0))
             refuse(scale, format("is {}, expected F32, BF16 or F8_E8M0", scale_type));
         const Fp8Block used = block.value_or(Fp8Block{shape[0], shape[1]});
         const Fp8Matrix matrix(Shape(shape[0], shape[1]), DType::f32, used);
         const FileShape expected = {matrix.scale_rows(), matrix.scale_columns()};
-        const FileShape found = stored_->shape(scale);
+        const FileShape found = stored().shape(scale);
         if (block ? found != expected : element_count(found) != 1)
             refuse(scale, format("has shape {}, expected {}", shape_text(found), shape_text(expected)));
         blocks_.emplace(name, used);
     }
 
     void read_scales(const std::string& name, Tensor& scales) const {
-        if (stored_->stored_type(name) != name_of(FileDType::f8_e8m0)) {
-            stored_->read(name, DType::f32, scales.raw());
+        if (stored().stored_type(name) != name_of(FileDType::f8_e8m0)) {
+            stored().read(name, DType::f32, scales.raw());
             return;
         }
-        const std::span<const std::byte> exponents = stored_->bytes(name);   // 2^(e − 127); 255 is NaN
+        const std::span<const std::byte> exponents = stored().bytes(name);   // 2^(e − 127); 255 is NaN
         for (std::size_t i = 0; i < exponents.size(); ++i) {
             const int exponent = static_cast<int>(exponents[i]);
             scales.data<float>()[i] =
@@ -130,10 +108,7 @@ private:
         }
     }
 
-    std::unique_ptr<WeightSource> stored_;
-    std::string folder_;
     std::map<std::string, Fp8Block> blocks_;   // by the name of the weight
-    std::vector<std::string> names_;
 };
 
 }   // namespace

@@ -55,10 +55,6 @@ const Rounding& rounding_of(FourBitCode code) {
     return code == FourBitCode::nf4 ? nf4 : fp4;
 }
 
-float value_at(const Tensor& values, std::int64_t i) {
-    return values.dtype() == DType::f32 ? values.data<float>()[i] : static_cast<float>(values.data<bf16>()[i]);
-}
-
 // The smallest scale that is divided by, as bitsandbytes has it: below it a block is all but zero.
 constexpr float smallest_scale = 1e-38f;
 

@@ -15,10 +15,6 @@ namespace {
 
 constexpr float largest_code = 448.0f;
 
-float value_at(const Tensor& values, std::int64_t i) {
-    return values.dtype() == DType::f32 ? values.data<float>()[i] : static_cast<float>(values.data<bf16>()[i]);
-}
-
 }   // namespace
 
 std::uint8_t fp8_code(float value) {

@@ -50,4 +50,9 @@ private:
     DType dtype_;
 };
 
+// Element i, in f32, of contiguous values in f32 or bf16.
+inline float value_at(const Tensor& values, std::int64_t i) {
+    return values.dtype() == DType::f32 ? values.data<float>()[i] : static_cast<float>(values.data<bf16>()[i]);
+}
+
 }   // namespace trainer
