@@ -126,15 +126,17 @@ private:
         Tensor normed = Tensor::empty(low, DType::f32, value.place());
         Tensor mean = state.at(mean_name);
         Tensor square = state.at(square_name);
-        on(value.place(), [&](Cpu cpu) {
+        on(value.place(), [&](Cpu) {
             const float* from = values_of_gradient(gradient);
             auto* g = given.data<float>();
 #pragma omp parallel for simd schedule(static)
             for (std::int64_t i = 0; i < given.elements(); ++i) g[i] = from ? from[i] * update.gradient_scale : 0.0f;
-            if (wide)
-                gemm(cpu, projected, p, true, given, false, false);
-            else
-                gemm(cpu, projected, given, false, p, true, false);
+        });
+        if (wide)
+            product(projected, p, true, given, false, false);
+        else
+            product(projected, given, false, p, true, false);
+        on(value.place(), [&](Cpu cpu) {
             update_means(cpu, adamw_, projected, mean, square, normed);
             scale_gradient(cpu, projected, normed, wide, given);
             if (options_.largest_growth > 0) limit_growth(cpu, *state.at(norm_name).data<float>(), given);

@@ -13,6 +13,18 @@ namespace {
 
 constexpr const char* momentum_name = "momentum_buffer";
 
+// mix = a I + b A + c A², given A² in it
+void mix_powers(Cpu, const Tensor& square, Tensor& mix) {
+    constexpr float a = 3.4445f;
+    constexpr float b = -4.7750f;
+    constexpr float c = 2.0315f;
+    const std::int64_t side = square.rows();
+    auto* mixed = mix.data<float>();
+    const auto* plain = square.data<float>();
+    for (std::int64_t k = 0; k < side * side; ++k) mixed[k] = c * mixed[k] + b * plain[k];
+    for (std::int64_t k = 0; k < side; ++k) mixed[k * side + k] += a;
+}
+
 void scale_into(Cpu, const Tensor& in, float factor, Tensor& out) {
     const auto* from = in.data<float>();
     auto* to = out.data<float>();
@@ -89,9 +101,6 @@ private:
 }   // namespace
 
 Tensor newton_schulz(const Tensor& x, std::int64_t iterations) {
-    constexpr float a = 3.4445f;
-    constexpr float b = -4.7750f;
-    constexpr float c = 2.0315f;
     const Place place = x.place();
     const bool tall = x.rows() > x.columns();   // then A = Xᵀ X, the smaller of the two
     const std::int64_t side = std::min(x.rows(), x.columns());
@@ -102,20 +111,17 @@ Tensor newton_schulz(const Tensor& x, std::int64_t iterations) {
     on(place, [&](Cpu cpu) {
         const double norm = std::sqrt(sum_of_squares(x.data<float>(), x.elements()));
         scale_into(cpu, x, static_cast<float>(1 / (norm + 1e-7)), current);
-        for (std::int64_t i = 0; i < iterations; ++i) {
-            gemm(cpu, square, current, tall, current, !tall, false);
-            gemm(cpu, mix, square, false, square, false, false);
-            auto* mixed = mix.data<float>();
-            const auto* plain = square.data<float>();
-            for (std::int64_t k = 0; k < side * side; ++k) mixed[k] = c * mixed[k] + b * plain[k];
-            for (std::int64_t k = 0; k < side; ++k) mixed[k * side + k] += a;
-            if (tall)
-                gemm(cpu, next, current, false, mix, false, false);
-            else
-                gemm(cpu, next, mix, false, current, false, false);
-            std::swap(current, next);
-        }
     });
+    for (std::int64_t i = 0; i < iterations; ++i) {
+        product(square, current, tall, current, !tall, false);
+        product(mix, square, false, square, false, false);
+        on(place, [&](Cpu cpu) { mix_powers(cpu, square, mix); });
+        if (tall)
+            product(next, current, false, mix, false, false);
+        else
+            product(next, mix, false, current, false, false);
+        std::swap(current, next);
+    }
     return current;
 }
 

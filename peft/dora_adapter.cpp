@@ -124,10 +124,8 @@ Tensor DoraAdapter::row_norms(DType compute) const {
     weight.forward(own_a, through, false);
     const Tensor& square = squares();
     const Tensor computed_b = converted(b().in(compute), DType::f32);
-    on(weight.place(), [&](Cpu cpu) {
-        gemm(cpu, gram, own_a, false, own_a, true, false);
-        add_up(cpu, square, through, gram, computed_b, low_rank().scale, norms_);
-    });
+    product(gram, own_a, false, own_a, true, false);
+    on(weight.place(), [&](Cpu cpu) { add_up(cpu, square, through, gram, computed_b, low_rank().scale, norms_); });
     norms_version_ = version;
     return norms_;
 }

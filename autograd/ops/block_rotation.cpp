@@ -33,11 +33,11 @@ void in_pieces(std::int64_t blocks, std::int64_t n, Work&& work) {
 }
 
 // Each block of out += a b, op transposing when asked.
-void add_products(Cpu cpu, Tensor& out, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b) {
+void add_products(Tensor& out, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b) {
     const std::int64_t n = out.columns();
     for (std::int64_t begin = 0; begin < out.rows(); begin += n) {
         Tensor to = out.row_range(begin, begin + n);
-        gemm(cpu, to, a.row_range(begin, begin + n), transpose_a, b.row_range(begin, begin + n), transpose_b, true);
+        product(to, a.row_range(begin, begin + n), transpose_a, b.row_range(begin, begin + n), transpose_b, true);
     }
 }
 
@@ -76,16 +76,18 @@ void set_skew(Cpu, Tensor& out, const Tensor& upper) {
 }
 
 // By Horner's rule R = H_0, where H_degree = f I, H_k = f_k I + Q H_(k+1).
-void make_rotations(Cpu cpu, const Tensor& upper, std::int64_t n, Tensor& q, Tensor& last, Tensor& out) {
+void make_rotations(const Tensor& upper, std::int64_t n, Tensor& q, Tensor& last, Tensor& out) {
     in_pieces(upper.rows(), n, [&](std::int64_t begin, std::int64_t count) {
         Tensor all_q = q.row_range(0, count * n), before = last.row_range(0, count * n);
         Tensor now = out.row_range(begin * n, (begin + count) * n);
-        set_skew(cpu, all_q, upper.row_range(begin, begin + count));
-        set_identity(cpu, now, factors[degree]);
+        on(out.place(), [&](Cpu cpu) {
+            set_skew(cpu, all_q, upper.row_range(begin, begin + count));
+            set_identity(cpu, now, factors[degree]);
+        });
         for (std::size_t k = degree; k-- > 0;) {
             copy(now, before);
-            set_identity(cpu, now, factors[k]);
-            add_products(cpu, now, all_q, false, before, false);
+            on(out.place(), [&](Cpu cpu) { set_identity(cpu, now, factors[k]); });
+            add_products(now, all_q, false, before, false);
         }
     });
 }
@@ -104,34 +106,37 @@ void add_skew(Cpu, const Tensor& change, Tensor& upper) {
 
 // gradient (as upper) += what `change` C (as the rotations) comes to for the elements above the diagonal. That of Q is
 // Σ P^k A_(k+1), k < degree, by Horner's rule once more, where P = Qᵀ, A_degree = f C and A_k = f_k C + A_(k+1) P.
-void add_upper_gradient(Cpu cpu, const Tensor& upper, const Tensor& change, std::int64_t n,
-                        std::array<Tensor, 4>& spaces, Tensor& gradient) {
+void add_upper_gradient(const Tensor& upper, const Tensor& change, std::int64_t n, std::array<Tensor, 4>& spaces,
+                        Tensor& gradient) {
+    const Place place = gradient.place();
     in_pieces(upper.rows(), n, [&](std::int64_t begin, std::int64_t count) {
         const auto piece = [&](std::size_t i) { return spaces[i].row_range(0, count * n); };
         Tensor q = piece(0), a = piece(1), sum = piece(2), next = piece(3);
         const Tensor c = change.row_range(begin * n, (begin + count) * n);
-        set_skew(cpu, q, upper.row_range(begin, begin + count));
-        set_scaled(cpu, a, c, factors[degree]);
+        on(place, [&](Cpu cpu) {
+            set_skew(cpu, q, upper.row_range(begin, begin + count));
+            set_scaled(cpu, a, c, factors[degree]);
+        });
         copy(a, sum);
         for (std::size_t k = degree; k-- > 1;) {
-            set_scaled(cpu, next, c, factors[k]);
-            add_products(cpu, next, a, false, q, true);
+            on(place, [&](Cpu cpu) { set_scaled(cpu, next, c, factors[k]); });
+            add_products(next, a, false, q, true);
             std::swap(a, next);
             copy(a, next);
-            add_products(cpu, next, q, true, sum, false);
+            add_products(next, q, true, sum, false);
             std::swap(sum, next);
         }
         Tensor to = gradient.row_range(begin, begin + count);
-        add_skew(cpu, sum, to);
+        on(place, [&](Cpu cpu) { add_skew(cpu, sum, to); });
     });
 }
 
 // y = x times the rotations, or their transposes; all f32
-void rotate(Cpu cpu, const Tensor& x, const Tensor& rotations, bool transpose, Tensor& y) {
+void rotate(const Tensor& x, const Tensor& rotations, bool transpose, Tensor& y) {
     const std::int64_t n = rotations.columns();
     for (std::int64_t begin = 0; begin < x.columns(); begin += n) {
         Tensor to = y.column_range(begin, begin + n);
-        gemm(cpu, to, x.column_range(begin, begin + n), false, rotations.row_range(begin, begin + n), transpose, false);
+        product(to, x.column_range(begin, begin + n), false, rotations.row_range(begin, begin + n), transpose, false);
     }
 }
 
@@ -143,7 +148,7 @@ Tensor block_rotations(Parameter& upper, std::int64_t block) {
     const PurposeScope purpose(Purpose::workspace);
     const Tensor values = converted(upper.value, DType::f32);
     Tensor q = workspace(upper.shape.rows(), block, place), last = workspace(upper.shape.rows(), block, place);
-    on(place, [&](Cpu cpu) { make_rotations(cpu, values, block, q, last, out); });
+    make_rotations(values, block, q, last, out);
     return out;
 }
 
@@ -155,7 +160,7 @@ Tensor block_rotation(const Tensor& x, Parameter& upper, std::int64_t block) {
         const PurposeScope purpose(Purpose::workspace);
         const Tensor exact = converted(x, DType::f32), rotations = block_rotations(upper, block);
         Tensor turned = Tensor::empty(x.shape(), DType::f32, x.place());
-        on(x.place(), [&](Cpu cpu) { rotate(cpu, exact, rotations, false, turned); });
+        rotate(exact, rotations, false, turned);
         y = Tensor::empty(x.shape(), x.dtype(), x.place());
         copy(turned, y);
     }
@@ -172,19 +177,17 @@ Tensor block_rotation(const Tensor& x, Parameter& upper, std::int64_t block) {
                       const Tensor values = converted(upper.value, DType::f32);
                       std::array<Tensor, 4> spaces;
                       for (Tensor& space : spaces) space = workspace(upper.shape.rows(), block, place);
-                      on(place, [&](Cpu cpu) {
-                          for (std::int64_t begin = 0; begin < x.columns(); begin += block) {
-                              Tensor part = change.row_range(begin, begin + block);
-                              gemm(cpu, part, input.column_range(begin, begin + block), true,
-                                   exact.column_range(begin, begin + block), false, false);
-                          }
-                          add_upper_gradient(cpu, values, change, block, spaces, upper.gradient);
-                      });
+                      for (std::int64_t begin = 0; begin < x.columns(); begin += block) {
+                          Tensor part = change.row_range(begin, begin + block);
+                          product(part, input.column_range(begin, begin + block), true,
+                                  exact.column_range(begin, begin + block), false, false);
+                      }
+                      add_upper_gradient(values, change, block, spaces, upper.gradient);
                   }
                   if (!gradients.wants(x)) return;
                   const Tensor rotations = block_rotations(upper, block);
                   Tensor turned = Tensor::empty(x.shape(), DType::f32, place);
-                  on(place, [&](Cpu cpu) { rotate(cpu, exact, rotations, true, turned); });
+                  rotate(exact, rotations, true, turned);
                   gradients.add(x, converted(turned, x.dtype()));
               });
     return y;

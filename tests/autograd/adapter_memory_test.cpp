@@ -107,6 +107,20 @@ TEST_P(AdapterMemory, GradientsOfWholeMatricesCountAsGradients) {
     }
 }
 
+// Gradients of rotations are sums over all tokens, added up from parts.
+TEST(AdapterMemoryOfLongSums, IsTheSameOnMeta) {
+    const auto peak = [](Place place) {
+        Parameter upper("upper", {2, 64 * 63 / 2});
+        give_value(upper, DType::f32, place);
+        const Tensor x = Tensor::zeros({4096, 128}, DType::f32, place);
+        const std::size_t before = memory_use(place).total();
+        reset_memory_peak(place);
+        forward_and_backward(place, x.shape(), [&] { return block_rotation(x, upper, 64); });
+        return memory_use(place).peak_total() - before;
+    };
+    EXPECT_EQ(peak(Place::meta()), peak(Place::cpu()));
+}
+
 INSTANTIATE_TEST_SUITE_P(Places, AdapterMemory, ::testing::Values(Place::cpu(), Place::meta()));
 
 }   // namespace

@@ -329,5 +329,23 @@ TEST(Optimizer, WidensInPiecesWhatAdamWUpdates) {
     }
 }
 
+// Products of long matrices with narrow results are added up from parts.
+TEST(Optimizers, MemoryOfLongMatricesIsTheSameOnMeta) {
+    const auto peak = [](const char* rule, const Shape& shape, Place place) {
+        Parameter parameter("a.weight", shape);
+        parameter.value = Tensor::zeros(shape, DType::f32, place);
+        const auto optimizer = make_optimizer(options_of(rule), whole_slices({&parameter}));
+        optimizer->prepare();
+        const Tensor gradient = Tensor::zeros(Shape(shape.elements()), DType::f32, place);
+        const std::size_t before = memory_use(place).total();
+        reset_memory_peak(place);
+        optimizer->step({gradient}, 0.1, 1.0f);
+        return memory_use(place).peak_total() - before;
+    };
+    for (const char* rule : {"{name: muon, iterations: 1}", "{name: apollo, rank: 16}", "{name: apollo_mini}"})
+        for (const Shape& shape : {Shape(4096, 48), Shape(48, 4096), Shape(1536, 1024), Shape(1024, 1536)})
+            EXPECT_EQ(peak(rule, shape, Place::meta()), peak(rule, shape, Place::cpu())) << rule << shape.text();
+}
+
 }   // namespace
 }   // namespace trainer

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "autograd/memory.h"
 #include "autograd/tape.h"
 #include "configs/error.h"
 #include "models/embedding.h"
@@ -308,6 +309,37 @@ TEST(Combinations, ThatCannotWorkAreRefusedWithTheReason) {
     EXPECT_EQ(tokens({{}, {{"lm_head", {1}}}}, {"one"}, {"lm_head"}),
               "peft.trainable_token_indices: lm_head is trained whole; leave it out of modules_to_save, or its tokens "
               "out");
+}
+
+// The most that a forward pass of one layer with many inputs needs.
+std::size_t peak_of_forward(const std::string& method, Place place) {
+    constexpr std::int64_t inputs = 2048;
+    Declarations model;
+    LinearGroup group(Scope(model) / "layer", inputs, {{"one", 16, false}});
+    AdapterOptions options = options_of({method, {"one"}});
+    options.rank = 128;
+    const auto adapters = peft_methods().at(method).make(options);
+    adapters->attach(model);
+    group.prepare(place, DType::f32);
+    if (!place.is_meta())
+        for (const auto& parameter : model.parameters.all()) randomise(*parameter, 1);
+    adapters->initialise(3);
+    const Layout layout = layout_of({3});
+    const Tensor x = Tensor::zeros({3, inputs}, DType::f32, place);
+    reset_memory_peak(place);
+    const std::size_t before = memory_use(place).total();
+    group(x, {layout});
+    return memory_use(place).peak_total() - before;
+}
+
+// Products with long sums and small results are added up from parts.
+TEST(FormsOnMeta, LongSumsNeedAsMuch) {
+    for (const char* method : {"lora", "dora", "oft", "loha"}) {
+        const std::size_t planned = peak_of_forward(method, Place::meta());
+        const std::size_t measured = peak_of_forward(method, Place::cpu());
+        EXPECT_GE(planned, measured) << method;
+        EXPECT_LE(planned, measured + measured / 100) << method;
+    }
 }
 
 }   // namespace

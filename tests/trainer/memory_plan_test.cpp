@@ -122,6 +122,20 @@ TEST(MemoryPlan, HoldsForLongSums) {
         expect_true_plan(project, {"peft.rank=4096", "training.steps=3", "checkpoint.every=null", precision});
 }
 
+// Where the rows are short, an update or the norms of DoRA need most.
+TEST(MemoryPlan, HoldsForLongMatrices) {
+    TinyShape shape;
+    shape.layers = 1;
+    shape.intermediate = 2048;
+    TinyProject project(4, shape);
+    put_text(project.path() / "train.jsonl", lettered_chats(4));
+    for (const char* peft : {"peft={method: dora, rank: 362, targets: [down_proj]}", "peft={method: oft}", "peft=null"})
+        for (const char* rule : {"sgd", "muon", "apollo"})
+            expect_true_plan(project,
+                             {"training.steps=3", "training.batch=1", "training.micro_batch=1", "checkpoint.every=null",
+                              "data.valid=null", peft, std::string("optimizer={name: ") + rule + "}"});
+}
+
 // Decompositions of the weights need more than the short rows of the training that follows.
 TEST(MemoryPlan, HoldsForStartsFromTheWeights) {
     TinyShape shape;
