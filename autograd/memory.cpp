@@ -42,6 +42,31 @@ public:
     // A cached block of at least `bytes` that is at most half as large again, else a fresh one. Lengths of packed rows
     // differ from step to step; blocks of exactly one size would pile up.
     Block take(std::size_t bytes) {
+        Block block = take_once(bytes);
+        if (block.data || !give_room_) return block;
+        give_room_();
+        return take_once(bytes);
+    }
+
+    void ask_for_room(void (*give_room)()) { give_room_ = give_room; }
+
+    void give(Block block) {
+        const std::lock_guard lock(mutex_);
+        free_[block.bytes].push_back(block.data);
+    }
+
+    void release() {
+        const std::lock_guard lock(mutex_);
+        release_free();
+    }
+
+    void limit(std::size_t bytes) {
+        const std::lock_guard lock(mutex_);
+        limit_ = bytes;
+    }
+
+private:
+    Block take_once(std::size_t bytes) {
         const std::lock_guard lock(mutex_);
         const auto fitting = free_.lower_bound(bytes);
         if (fitting != free_.end() && fitting->first <= bytes + bytes / 2) {
@@ -60,42 +85,50 @@ public:
         return {data, bytes};
     }
 
-    void give(Block block) {
-        const std::lock_guard lock(mutex_);
-        free_[block.bytes].push_back(block.data);
-    }
-
-    void release() {
-        const std::lock_guard lock(mutex_);
-        release_free();
-    }
-
-    void limit(std::size_t bytes) {
-        const std::lock_guard lock(mutex_);
-        limit_ = bytes;
-    }
-
-private:
     void release_free() {
         for (auto& [bytes, blocks] : free_)
             for (void* block : blocks) {
-                std::free(block);
+                give_back(block, bytes);
                 held_ -= bytes;
             }
         free_.clear();
     }
 
-    static void* fresh(std::size_t block_bytes) {
-        constexpr std::size_t huge_page = 2u << 20;
-        const bool large = block_bytes >= 2 * huge_page;
-        const std::size_t alignment = large ? huge_page : 64;
-        void* block = std::aligned_alloc(alignment, (block_bytes + alignment - 1) / alignment * alignment);
-        if (block && large) madvise(block, block_bytes, MADV_HUGEPAGE);
-        return block;
+    // Large blocks come from the system and go back there; the C library would keep holes between them, and take room
+    // for their alignment. Of whole pages each.
+    static constexpr std::size_t large = 128u << 10;
+    static constexpr std::size_t huge_page = 2u << 20;
+
+    static void* fresh(std::size_t bytes) {
+        if (bytes < large) return std::aligned_alloc(64, bytes);
+        return bytes < 2 * huge_page ? mapped(bytes) : mapped_to_huge_pages(bytes);
+    }
+
+    static void give_back(void* block, std::size_t bytes) {
+        if (bytes < large)
+            std::free(block);
+        else
+            ::munmap(block, bytes);
+    }
+
+    static void* mapped(std::size_t bytes) {
+        void* const begin = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return begin == MAP_FAILED ? nullptr : begin;
+    }
+
+    static void* mapped_to_huge_pages(std::size_t bytes) {
+        auto* const all = static_cast<std::byte*>(mapped(bytes + huge_page));
+        if (!all) return nullptr;
+        const std::size_t before = (huge_page - reinterpret_cast<std::uintptr_t>(all) % huge_page) % huge_page;
+        if (before > 0) ::munmap(all, before);
+        if (before < huge_page) ::munmap(all + before + bytes, huge_page - before);
+        ::madvise(all + before, bytes, MADV_HUGEPAGE);
+        return all + before;
     }
 
     std::mutex mutex_;
     std::map<std::size_t, std::vector<void*>> free_;
+    void (*give_room_)() = nullptr;
     std::size_t held_ = 0;   // bytes of all blocks, used and free
     std::size_t limit_ = std::numeric_limits<std::size_t>::max();
 };
@@ -154,6 +187,7 @@ MemoryUse memory_use(Place place) { return ledger(place).use(); }
 void reset_memory_peak(Place place) { ledger(place).reset_peak(); }
 void release_cached_memory() { pool().release(); }
 void limit_pool(std::size_t bytes) { pool().limit(bytes); }
+void ask_for_room(void (*give_room)()) { pool().ask_for_room(give_room); }
 void poison_new_memory(bool on) { poison = on; }
 
 void populate_memory(std::span<std::byte> memory) {

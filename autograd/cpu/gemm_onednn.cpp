@@ -10,6 +10,7 @@
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "autograd/cpu/gemm_tile.h"
@@ -134,9 +135,16 @@ void generate_f32_code() {
     dnnl::sgemm('N', 'N', size, size, size, 1.0f, ones.data(), size, ones.data(), size, 0.0f, product.data(), size);
 }
 
-// Plans of all threads. Forgotten all at once when there are too many, which ragged shapes could bring about.
+// Has the calling thread and those it works with let plans go that are forgotten.
+void let_forgotten_go();
+void forget_plans();
+
+// Plans of all threads. Forgotten all at once when there are too many, which ragged shapes could bring about, and when
+// there is no room for more.
 class Plans {
 public:
+    Plans() { ask_for_room(forget_plans); }
+
     std::shared_ptr<const Plan> get(const TileShape& shape) {
         const std::lock_guard lock(mutex_);
         if (const auto found = by_shape_.find(shape); found != by_shape_.end()) return found->second;
@@ -160,6 +168,11 @@ public:
         return plan;
     }
 
+    void give_room() {
+        const std::lock_guard lock(mutex_);
+        forget();
+    }
+
     // Changes when all plans are forgotten. A thread that holds some of before lets them go when it sees that.
     unsigned generation() const { return generation_; }
 
@@ -170,6 +183,7 @@ private:
     void forget() {
         by_shape_.clear();
         ++generation_;
+        let_forgotten_go();
     }
 
     std::atomic<unsigned> generation_ = 0;
@@ -205,6 +219,7 @@ public:
                                              {DNNL_ARG_DST, c_.get()},
                                              {DNNL_ARG_SCRATCHPAD, scratch_.get()}};
         const dnnl_status_t status = dnnl_primitive_execute(plan_->primitive.get(), stream.get(), 4, arguments);
+        require(status != dnnl_out_of_memory, Exit::out_of_memory, "out of memory: a matrix product has no room");
         check(status == dnnl_success, "gemm: oneDNN fails with status {}", static_cast<int>(status));
     }
 
@@ -236,16 +251,44 @@ private:
     std::size_t count_ = 0;
 };
 
+// What one thread has bound to plans of one generation.
+class BoundPlans {
+public:
+    Bound& get(const TileShape& shape) {
+        let_forgotten_go();
+        if (const auto found = by_shape_.find(shape); found != by_shape_.end()) return found->second;
+        Bound made(shape);   // may have all that are here let go
+        return by_shape_.emplace(shape, std::move(made)).first->second;
+    }
+    bool empty() const { return by_shape_.empty(); }
+    void let_forgotten_go() {
+        const unsigned now = plans().generation();
+        if (now != generation_) by_shape_.clear();
+        generation_ = now;
+    }
+
+private:
+    unsigned generation_ = 0;
+    std::unordered_map<TileShape, Bound, HashShape> by_shape_;
+};
+
+BoundPlans& bound_plans() {
+    thread_local BoundPlans instance;
+    return instance;
+}
+
+void let_forgotten_go() {
+    if (bound_plans().empty()) return;   // may be a thread that never multiplies, without others to start
+#pragma omp parallel
+    bound_plans().let_forgotten_go();
+}
+
+void forget_plans() { plans().give_room(); }
+
 void run_natively(const TileShape& shape, void* c, const void* a, const void* b) {
     thread_local const dnnl::stream stream(engine());
-    thread_local std::unordered_map<TileShape, Bound, HashShape> bound;
     thread_local Buffer<std::byte> scratch;
-    thread_local unsigned generation = 0;
-    if (const unsigned now = plans().generation(); now != generation) {
-        bound.clear();
-        generation = now;
-    }
-    Bound& product = bound.try_emplace(shape, shape).first->second;
+    Bound& product = bound_plans().get(shape);
     std::byte* workspace = scratch.at_least(product.scratch_bytes());
     if (omp_get_max_threads() == 1 || omp_in_parallel()) {
         product.run(stream, c, a, b, workspace);
