@@ -18,8 +18,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Address space that is set apart without being used, by the C library for each thread and for the code of products.
-constexpr std::uint64_t unused_addresses = 256 << 20;
+// What is taken without being used: the code of products lies in blocks that are larger than it.
+constexpr std::uint64_t unused = 64 << 20;
 constexpr std::uint64_t unlimited = std::uint64_t{1} << 60;   // what limits of control groups beyond it stand for
 
 std::optional<std::uint64_t> number_in(const fs::path& file) {
@@ -111,8 +111,8 @@ MemoryLeft memory_left(int processes, const fs::path& root) {
     consider_control_groups(root, shared_by, least);
     const fs::path status = root / "proc/self/status";
     const auto used = [&](std::string_view name) { return number_behind(status, name).value_or(0) << 10; };
-    consider_own_limit(RLIMIT_AS, used("VmSize:"), "the limit of address space (ulimit -v)", unused_addresses, least);
-    consider_own_limit(RLIMIT_DATA, used("VmData:"), "the limit of data (ulimit -d)", 0, least);
+    consider_own_limit(RLIMIT_AS, used("VmSize:"), "the limit of address space (ulimit -v)", unused, least);
+    consider_own_limit(RLIMIT_DATA, used("VmData:"), "the limit of data (ulimit -d)", unused, least);
     return least.get();
 }
 

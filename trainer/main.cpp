@@ -67,6 +67,7 @@ int run_program(int count, char** words) {
 int main(int count, char** words) {
     using namespace trainer;
     let_waiting_threads_sleep(words);
+    share_one_arena();
     try {
         const int code = run_program(count, words);
         const bool written = std::fflush(stdout) == 0 && !std::ferror(stdout);

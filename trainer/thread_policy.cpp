@@ -1,6 +1,8 @@
 #include "trainer/thread_policy.h"
 
+#include <malloc.h>
 #include <omp.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -22,6 +24,11 @@ void let_waiting_threads_sleep(char** words) {
     const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
     if (error || setenv("OMP_WAIT_POLICY", "passive", 1) != 0) return;
     execv(program.c_str(), words);
+}
+
+void share_one_arena() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) ::mallopt(M_ARENA_MAX, 1);
 }
 
 void start_threads() {

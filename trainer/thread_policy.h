@@ -8,6 +8,10 @@ namespace trainer {
 // returns when the user has set it, or GOMP_SPINCOUNT, or when the program cannot be started again.
 void let_waiting_threads_sleep(char** words);
 
+// Under a limit of address space (ulimit -v) all threads share what the C library allocates from: one arena for each
+// would set 64 MiB of addresses apart for good, and 128 while it is made. To be called before there are threads.
+void share_one_arena();
+
 // Starts the threads of parallel regions, or says why they cannot be had: Error(system). Without this OpenMP's library
 // would end the program on its own, without an exit code of ours, at whatever region came first.
 void start_threads();

@@ -37,8 +37,11 @@ int file_of(const std::string& text) {
 bool enter(const Command& command) {
     if (::chdir(command.folder.c_str()) != 0) return false;
     if (command.as_nobody && (::setgid(65534) != 0 || ::setuid(65534) != 0)) return false;
-    const rlimit limit{command.address_space, command.address_space};
-    return command.address_space == 0 || ::setrlimit(RLIMIT_AS, &limit) == 0;
+    const auto limit = [](auto resource, std::size_t bytes) {
+        const rlimit both{bytes, bytes};
+        return bytes == 0 || ::setrlimit(resource, &both) == 0;
+    };
+    return limit(RLIMIT_AS, command.address_space) && limit(RLIMIT_DATA, command.data);
 }
 
 }   // namespace

@@ -18,6 +18,7 @@ struct Command {
     std::string input = {};                 // standard input
     bool as_nobody = false;                 // as the user nobody (only when we are root)
     std::size_t address_space = 0;          // bytes it may use; 0: no limit
+    std::size_t data = 0;                   // the same of what it may write to
 };
 
 struct ProgramResult {

@@ -98,7 +98,7 @@ TEST(MachineMemory, LimitsOfTheProcess) {
     };
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     EXPECT_EQ(left_with(RLIMIT_AS, 4 * gibibyte).bytes, 3 * gibibyte);
-    EXPECT_EQ(left_with(RLIMIT_AS, 4 * gibibyte).usable(), 3 * gibibyte - (256u << 20));
+    EXPECT_EQ(left_with(RLIMIT_AS, 4 * gibibyte).usable(), 3 * gibibyte - (64u << 20));
     EXPECT_EQ(left_with(RLIMIT_AS, 4 * gibibyte).bound, "the limit of address space (ulimit -v)");
 #endif
     EXPECT_EQ(left_with(RLIMIT_DATA, 2 * gibibyte).bytes, 3 * gibibyte / 2);

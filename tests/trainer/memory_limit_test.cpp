@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "configs/error.h"
 #include "tests/support/tiny_model.h"
 #include "tests/trainer/mistakes/mistake.h"
 #include "tests/trainer/program.h"
@@ -83,6 +84,37 @@ TEST_F(MemoryLimit, IsDecidedBeforeTheFirstStep) {
     EXPECT_GE(refused, 3);
     EXPECT_THAT(result.out, HasSubstr("decided by memory: recompute none, micro_batch 4 (the limit of address space "
                                       "(ulimit -v) leaves "));
+}
+
+// Packed rows differ in length, so that every step needs products of other shapes, and code for them beside the
+// tensors.
+TEST_F(MemoryLimit, WhatIsDecidedLastsForTheWholeRun) {
+    write_tiny_project(folder.path(), "steps: 10", 5, 5);
+    const std::vector<std::string> open = {"run", "recipe.yaml", "training.micro_batch=auto"};
+    for (const bool data : {false, true})
+        for (const int threads : {1, 3}) {
+            int refused = 0, finished = 0;
+            for (std::size_t limit = 100; finished < 2 && limit < 1024; limit += 12) {
+                SCOPED_TRACE(format("{} MiB of {}, {} threads", limit, data ? "data" : "address space", threads));
+                std::filesystem::remove_all(folder / "out");
+                const ProgramResult result = run_program(open, folder.path(),
+                                                         {.environment = {"OMP_NUM_THREADS=" + std::to_string(threads)},
+                                                          .address_space = data ? 0 : limit * mebibyte,
+                                                          .data = data ? limit * mebibyte : 0});
+                if (result.code == 0) {
+                    ++finished;
+                    continue;
+                }
+                ++refused;
+                EXPECT_EQ(result.code, 81);
+                EXPECT_THAT(result.err, HasSubstr("the plan needs"));
+                EXPECT_THAT(result.err, HasSubstr(data ? "(ulimit -d) leaves" : "(ulimit -v) leaves"));
+                EXPECT_THAT(result.out, testing::Not(HasSubstr("step 1/")));
+                EXPECT_EQ(finished, 0);
+            }
+            EXPECT_GE(refused, 1);
+            EXPECT_EQ(finished, 2);
+        }
 }
 
 TEST_F(MemoryLimit, ThreadsThatCannotBeHad) {

@@ -15,6 +15,7 @@ struct ProgramOptions {
     std::vector<std::string> environment = {};   // "NAME=value" that join or replace what it sees
     bool as_nobody = false;
     std::size_t address_space = 0;
+    std::size_t data = 0;
 };
 
 // The started program. It sees no hub cache and two threads.
