@@ -92,6 +92,7 @@ const std::array<Axis, axis_count>& axes() {
           {"adafactor", {"optimizer={name: adafactor, lr: 1e-2}"}},
           {"muon", {"optimizer={name: muon, lr: 1e-2}"}},
           {"apollo", {"optimizer={name: apollo, lr: 1e-2, rank: 8, renew_every: 2}"}},
+          {"apollo_mini", {"optimizer={name: apollo_mini, lr: 1e-3, renew_every: 2}"}},
           {"schedule_free_adamw", {"optimizer={name: schedule_free_adamw, lr: 5e-3}"}}}},
         {"memory",
          {{"none", {}},
@@ -99,7 +100,10 @@ const std::array<Axis, axis_count>& axes() {
           {"block", {"training.recompute=block"}},
           {"block_offloaded", {"training.recompute=block", "training.offload=activations"}},
           {"optimizer_offloaded", {"training.offload=optimizer"}},
-          {"mlp_chunk", {"training.mlp_chunk=50"}}}},
+          {"mlp_chunk", {"training.mlp_chunk=50"}},
+          {"recompute_auto", {"training.recompute=auto"}},
+          {"micro_batch_auto", {"training.micro_batch=auto"}},
+          {"in_backward", {"optimizer.in_backward=true", "training.micro_batch=9", "training.clip_norm=0"}}}},
     }};
     return all;
 }
@@ -114,9 +118,10 @@ std::string name_of(const Combination& one) {
 }
 
 std::string refusal(const Combination& one) {
-    const bool full = one[0] == 0, quantised = one[1] != 0;
+    const bool full = one[0] == 0, quantised = one[1] != 0, in_backward = one[4] == 8;
     if (full && quantised) return "quantised weights are frozen and cannot be trained";
     const bool f32 = one[2] == 0, values_in_bf16 = one[3] == 1;
+    if (!full && in_backward) return "an adapter's gradients are small, and there is little to save";
     return f32 && values_in_bf16 ? "an f32 copy of every bf16 weight would be kept" : "";
 }
 
