@@ -20,6 +20,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* config_name = "adapter_config.json";
 constexpr const char* weights_name = "adapter_model.safetensors";
+constexpr const char* base_layout = "base_weights_layout";   // metadata
+constexpr const char* base_values = "base_weights_values";
 // How the tensors of one module end, after its name. A is what IA3 has alone.
 struct Parts {
     std::string_view a;
@@ -158,7 +160,8 @@ AdapterModule oft_module(const std::string& where, const std::string& name, cons
 
 }   // namespace
 
-void write_adapter(const fs::path& folder, const AdapterConfig& config, const std::vector<AdapterTensor>& tensors) {
+void write_adapter(const fs::path& folder, const AdapterConfig& config, const std::vector<AdapterTensor>& tensors,
+                   const std::optional<WeightsDigest>& base) {
     std::vector<TensorToWrite> to_write;
     for (const AdapterTensor& tensor : tensors)
         to_write.push_back(
@@ -167,7 +170,9 @@ void write_adapter(const fs::path& folder, const AdapterConfig& config, const st
              tensor.shape,
              f32_bytes(tensor.made.empty() ? tensor.values : tensor.made.data(), element_count(tensor.shape)),
              {}});
-    write_safetensors(folder / weights_name, to_write);
+    FileMetadata metadata = {{"format", "pt"}};
+    if (base) metadata.insert({{base_layout, base->layout}, {base_values, base->values}});
+    write_safetensors(folder / weights_name, to_write, metadata);
     write_file(folder / config_name, adapter_config_text(config));
 }
 
@@ -277,6 +282,13 @@ const FileTensor* AdapterFile::find(const std::string& name) const {
     const auto& all = file_->tensors();
     const auto found = std::find_if(all.begin(), all.end(), [&](const FileTensor& one) { return one.name == name; });
     return found == all.end() ? nullptr : &*found;
+}
+
+std::optional<WeightsDigest> AdapterFile::base() const {
+    const FileMetadata& metadata = file_->metadata();
+    const auto layout = metadata.find(base_layout), values = metadata.find(base_values);
+    if (layout == metadata.end() || values == metadata.end()) return std::nullopt;
+    return WeightsDigest{layout->second, values->second};
 }
 
 void AdapterFile::read(const std::string& name, float* values) const {

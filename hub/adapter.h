@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "hub/safetensors.h"
+#include "hub/weights_digest.h"
 
 namespace trainer {
 
@@ -81,9 +82,10 @@ struct AdapterTensor {
     std::vector<float> made;
 };
 
-// Writes adapter_config.json and adapter_model.safetensors into an existing folder.
+// Writes adapter_config.json and adapter_model.safetensors into an existing folder. What `base` it was made for stands
+// in the metadata of the second, which others do not read.
 void write_adapter(const std::filesystem::path& folder, const AdapterConfig& config,
-                   const std::vector<AdapterTensor>& tensors);
+                   const std::vector<AdapterTensor>& tensors, const std::optional<WeightsDigest>& base = {});
 
 // The text of adapter_config.json.
 std::string adapter_config_text(const AdapterConfig& config);
@@ -101,6 +103,8 @@ public:
     const std::vector<FileTensor>& tensors() const { return file_->tensors(); }
     const FileTensor* find(const std::string& name) const;             // null when absent
     const std::vector<std::string>& notes() const { return notes_; }   // unknown keys, for the log
+    // The weights that it was made for; nothing when another program wrote the file.
+    std::optional<WeightsDigest> base() const;
 
     // As many elements as the tensor of that name has. Error(diverged) when one is not finite.
     void read(const std::string& name, float* values) const;

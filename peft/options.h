@@ -196,6 +196,7 @@ struct AdapterOptions {
     std::int64_t oft_block_size = 32;
     std::vector<std::string> feedforward = {"down_proj"};
     std::optional<std::string> continue_from;
+    bool other_base = false;
     std::string name = "default";
     AdaptersBeside beside;
 
@@ -239,6 +240,8 @@ struct AdapterOptions {
         field("continue_from", continue_from,
               "a saved adapter to go on with: its configuration counts, keys that contradict it are refused",
               not_empty());
+        field("other_base", other_base,
+              "use saved adapters although they were made for other weights than this base's");
         field("name", name, "of the adapter; another than default is saved in a folder of that name below the output",
               not_empty());
         field("beside", beside, "saved adapters that act, frozen, beside the one that is trained: {name: folder}");

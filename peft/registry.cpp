@@ -85,7 +85,8 @@ const std::vector<std::string_view> ia3_keys = {"feedforward"};
 }   // namespace
 
 bool PeftMethodEntry::reads(std::string_view key) const {
-    constexpr std::string_view all[] = {"targets", "exclude", "modules_to_save", "continue_from", "name", "beside"};
+    constexpr std::string_view all[] = {"targets",    "exclude", "modules_to_save", "continue_from",
+                                        "other_base", "name",    "beside"};
     return std::find(std::begin(all), std::end(all), key) != std::end(all) ||
            std::find(keys.begin(), keys.end(), key) != keys.end();
 }

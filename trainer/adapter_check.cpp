@@ -59,6 +59,7 @@ void adopt_saved(PeftOptions& peft, const Node& section, Complaints& complaints)
     saved.adapter.continue_from = folder;
     saved.adapter.loraplus_lr_ratio = peft.adapter.loraplus_lr_ratio;
     saved.adapter.name = peft.adapter.name;
+    saved.adapter.other_base = peft.adapter.other_base;
     saved.adapter.beside = peft.adapter.beside;
     const PeftOptions asked = as_lora(peft);
     const Node found = write_fields(asked), expected = write_fields(saved);

@@ -17,6 +17,7 @@
 #include "peft/learning_rates.h"
 #include "peft/registry.h"
 #include "peft/saved_adapter.h"
+#include "trainer/adapter_base_check.h"
 #include "trainer/base_format.h"
 #include "trainer/run_options.h"
 
@@ -72,6 +73,16 @@ void check_base_path(const std::string& base) {
             "model.base: there is no file or folder {}", base);
 }
 
+// Those that the recipe names have to be this base's.
+void check_adapters_of(Inputs& inputs) {
+    const AdapterOptions& options = inputs.recipe.peft->adapter;
+    std::vector<std::string> folders;
+    if (options.continue_from) folders.push_back(*options.continue_from);
+    for (const auto& [name, folder] : options.beside.folders) folders.push_back(folder);
+    for (const std::string& folder : folders)
+        check_base_of(folder, inputs.base.snapshot, options.other_base, "peft.other_base: true", inputs.base.warnings);
+}
+
 void open_base(Inputs& inputs) {
     const Recipe& recipe = inputs.recipe;
     check_base_path(recipe.model.base);
@@ -81,6 +92,7 @@ void open_base(Inputs& inputs) {
     const DeclaredModel declared = declare_model(recipe, snapshot);
     check_groups(recipe.optimizer.groups, declared.model->parameters().trainable());
     check_parameters(declared.model->parameters(), *snapshot.weights, snapshot.base);
+    if (recipe.peft) check_adapters_of(inputs);
     inputs.encoder = std::make_unique<Encoder>(*inputs.base.tokenizer, inputs.base.chat.get(), inputs.base.special,
                                                encode_options(recipe.data));
 }

@@ -8,6 +8,7 @@
 #include "configs/json.h"
 #include "hub/load.h"
 #include "models/registry.h"
+#include "trainer/adapter_base_check.h"
 #include "trainer/model_output.h"
 
 namespace trainer {
@@ -43,12 +44,15 @@ BaseModel open_base_model(const std::string& model, const std::string& revision,
     return open_base_model(model, revision, Node(), template_of(adapter), end_of_text_of(adapter));
 }
 
-Session::Session(const std::string& model, const std::string& revision, const std::vector<NamedAdapter>& adapters)
+Session::Session(const std::string& model, const std::string& revision, const std::vector<NamedAdapter>& adapters,
+                 bool other_base)
     : base_(open_base_model(model, revision, Node(), first_own(adapters, template_of, "tokenizer"),
                             first_own(adapters, end_of_text_of, ""))),
       model_(make_causal_lm(base_.snapshot.config)),
       adapters_(adapters) {
     adapters_.attach(model_->declarations());
+    for (const NamedAdapter& adapter : adapters)
+        check_base_of(adapter.folder, base_.snapshot, other_base, "--other-base", base_.warnings);
     const std::vector<std::string> notes = adapters_.notes();
     base_.warnings.insert(base_.warnings.end(), notes.begin(), notes.end());
 }

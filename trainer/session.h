@@ -19,7 +19,9 @@ BaseModel open_base_model(const std::string& model, const std::string& revision,
 class Session {
 public:
     // Reads everything but the weights. Chat template and end of text are those of the first adapter that has its own.
-    Session(const std::string& model, const std::string& revision, const std::vector<NamedAdapter>& adapters);
+    // `other_base`: adapters may have been made for other weights (check_base_of).
+    Session(const std::string& model, const std::string& revision, const std::vector<NamedAdapter>& adapters,
+            bool other_base = false);
 
     const Tokenizer& tokenizer() const { return *base_.tokenizer; }
     std::vector<std::int32_t> prompt_ids(const std::string& text) const;   // through the post-processor

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "configs/error.h"
+#include "trainer/adapter_base_check.h"
 #include "trainer/commands/ranges.h"
 #include "trainer/session.h"
 
@@ -13,6 +14,7 @@ void AdapterBase::declare(CLI::App& app) {
         ->check(not_blank("a hub id, model folder or .gguf file"));
     app.add_option("--revision", revision, "branch, tag or commit of a hub id")
         ->check(not_blank("a branch, tag or commit"));
+    app.add_flag("--other-base", other, "use the adapter although it was made for other weights");
 }
 
 OpenedBase open_adapter_base(const AdapterBase& base, const std::string& folder, const AdapterConfig& config) {
@@ -24,6 +26,7 @@ OpenedBase open_adapter_base(const AdapterBase& base, const std::string& folder,
         OpenedBase opened{open_base_model(name, revision, folder), std::nullopt};
         const BaseModel alone = open_base_model(name, revision, std::string());
         if (alone.special.eos != opened.model.special.eos) opened.own_end_of_text = opened.model.special.eos;
+        check_base_of(folder, opened.model.snapshot, base.other, "--other-base", opened.model.warnings);
         return opened;
     } catch (const Error& error) {
         const bool missing = error.code() == Exit::no_input || error.code() == Exit::unavailable;

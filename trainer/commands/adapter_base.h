@@ -13,10 +13,11 @@ class App;
 
 namespace trainer {
 
-// The options --base MODEL and --revision of commands that are given an adapter.
+// The options --base MODEL, --revision and --other-base of commands that are given an adapter.
 struct AdapterBase {
     std::string model;   // "": the one that the adapter's configuration names
     std::string revision;
+    bool other = false;   // --other-base: although the adapter was made for another
 
     void declare(CLI::App& app);
 };
@@ -28,6 +29,7 @@ struct OpenedBase {
 
 // `folder` is the adapter's. Error(usage) when nobody names a base; those of open_base_model, which say where a base
 // that is missing was named.
+// Error(bad_data) when it was made for another base, and warnings of what speaks for that (check_base_of).
 OpenedBase open_adapter_base(const AdapterBase& base, const std::string& folder, const AdapterConfig& config);
 
 }   // namespace trainer

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <limits>
 #include <memory>
+#include <optional>
 
 #include "configs/error.h"
 #include "hub/adapter.h"
@@ -50,6 +51,24 @@ std::string card(const CombineArguments& arguments) {
     return card_text(card);
 }
 
+// The weights that all were made for, as far as all say; warns of what speaks against it. `name` is what the first
+// calls them.
+std::optional<WeightsDigest> common_base(const std::vector<fs::path>& folders, const std::string& name) {
+    const std::string first = folders.front().string();
+    const std::optional<WeightsDigest> base = AdapterFile(folders.front()).base();
+    bool common = true;
+    for (const fs::path& folder : folders) {
+        const AdapterFile file(folder);
+        if (file.config().base_model != name)
+            log_warning(
+                format("{} names the base {}, {} names {}", folder.string(), file.config().base_model, first, name));
+        if (base && file.base() && base != file.base())
+            log_warning(format("{} was trained on other weights than {}", folder.string(), first));
+        common = common && base == file.base();
+    }
+    return common ? base : std::nullopt;
+}
+
 int combine(CombineArguments arguments) {
     require(arguments.options.weights.size() == arguments.adapters.size(), Exit::usage,
             "--weights: expected {}, one for each adapter, found {}", arguments.adapters.size(),
@@ -58,13 +77,10 @@ int combine(CombineArguments arguments) {
         if (name == arguments.how) arguments.options.how = way;
     const std::vector<fs::path> folders(arguments.adapters.begin(), arguments.adapters.end());
     const CombinedAdapter combined = combine_adapters(folders, arguments.options);
-    for (const fs::path& folder : folders)
-        if (const std::string base = AdapterFile(folder).config().base_model; base != combined.config.base_model)
-            log_warning(format("{} names the base {}, {} names {}", folder.string(), base, folders.front().string(),
-                               combined.config.base_model));
+    const std::optional<WeightsDigest> base = common_base(folders, combined.config.base_model);
     const NewFolder folder(arguments.out);
     StagedFolder staged(arguments.out, "combine", new_run_id());
-    write_adapter(staged.path(), combined.config, combined.tensors);
+    write_adapter(staged.path(), combined.config, combined.tensors, base);
     for (const auto& [name, text] : tokenizer_texts(folders.front())) write_file(staged.path() / name, text);
     write_file(staged.path() / "README.md", card(arguments));
     staged.move_into_parent({"adapter_config.json"});

@@ -29,6 +29,7 @@ struct GenerateOptions {
     std::string prompt;
     std::string message;
     std::string system;
+    bool other_base = false;
     bool chat = false;
     bool json = false;
     SamplingOptions sampling;
@@ -179,7 +180,7 @@ int generate(const GenerateOptions& options) {
                                      std::pair("--system", options.system)})
         require(first_invalid_utf8(text) == text.size(), Exit::usage, "generate: {} is not valid UTF-8", name);
     const InterruptGuard guard;
-    Session session(options.model, options.revision, named_adapters(options.adapters));
+    Session session(options.model, options.revision, named_adapters(options.adapters), options.other_base);
     for (const std::string& warning : session.warnings()) log_warning(warning);
     return options.chat ? chat(session, options) : answer_once(session, options);
 }
@@ -198,6 +199,7 @@ std::function<int()> define_generate(CLI::App& app) {
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
         ->check(not_blank("the folder of an adapter"));
+    app.add_flag("--other-base", options->other_base, "use adapters although they were made for other weights");
     app.add_option("--prompt", options->prompt, "text to continue")->check(not_blank("a text to continue"));
     app.add_option("--message", options->message, "what the user says, through the chat template")
         ->check(not_blank("what the user says"));

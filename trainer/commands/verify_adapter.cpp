@@ -39,6 +39,7 @@ int verify_adapter(const AdapterArguments& arguments) {
              {std::pair("--base", arguments.base.model), std::pair("--revision", arguments.base.revision),
               std::pair("--prompts", arguments.prompts)})
             if (!value.empty()) words.insert(words.end(), {option, value});
+        if (arguments.base.other) words.emplace_back("--other-base");
         run_as_child(std::move(words));
     };
     return report_verdict("adapter", check_saved_adapter(opened.model, arguments.adapter, prompts, reload),

@@ -2,14 +2,25 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <cstring>
+
 #include "tests/trainer/promises/project.h"
 
 namespace trainer::test {
 namespace {
 
+// A safetensors file without its header, in which an adapter says what base it was made for.
+std::string data_of(const std::string& file) {
+    std::uint64_t header = 0;
+    std::memcpy(&header, file.data(), sizeof header);
+    return file.substr(sizeof header + header);
+}
+
 // What does not depend on where the base lies and how it is stored.
 void expect_the_same_training(const RunResult& found, const RunResult& expected) {
-    for (const char* part : {"weights", "metrics"}) EXPECT_EQ(found.at(part), expected.at(part)) << part;
+    EXPECT_FALSE(data_of(found.at("weights")).empty());
+    EXPECT_EQ(data_of(found.at("weights")), data_of(expected.at("weights")));
+    EXPECT_EQ(found.at("metrics"), expected.at("metrics"));
 }
 
 TEST(Stored, TrainsAsItsFormatDoesAndIsResumed) {
