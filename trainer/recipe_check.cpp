@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 
 #include "optim/adafactor.h"
 #include "optim/expression.h"
@@ -183,7 +184,23 @@ void check_in_backward(const Recipe& recipe, const Node& document, Complaints& c
                         enum_name(training.sharding)));
 }
 
+// Updates are computed in f32, where smaller numbers are zero and larger ones infinite.
+void check_f32_range(const Node& node, const Where& where) {
+    constexpr double least = std::numeric_limits<float>::min(), most = std::numeric_limits<float>::max();
+    if (node.is_map()) {
+        for (const Node::Entry& entry : node.as_map()) check_f32_range(entry.value, where.part(entry.key));
+    } else if (node.is_list()) {
+        for (std::size_t i = 0; i < node.size(); ++i) check_f32_range(node.as_list()[i], where.part(std::to_string(i)));
+    } else if (node.is_number()) {
+        const double value = node.as_number();
+        if (value > most || (value > 0 && value < least))
+            where.complain(node, format("expected a number that f32 holds, from {} to {} or 0, found {}",
+                                        static_cast<float>(least), static_cast<float>(most), value));
+    }
+}
+
 void check_optimizer(Recipe& recipe, const Node& document, Complaints& complaints) {
+    if (const Node* optimizer = document.find("optimizer")) check_f32_range(*optimizer, {complaints, "optimizer"});
     check_rule(recipe, document, complaints);
     check_groups(recipe, document, complaints);
     check_master(recipe, document, complaints);

@@ -114,6 +114,24 @@ TEST(RecipeMistakes, OneEach) {
          "4:26: optimizer.in_backward: expected training.sharding none, found optimizer: what ranks share out is "
          "exchanged first"},
         {minimal + "optimizer: {lr: 0}", "4:17: optimizer.lr: expected a number above 0, found the integer 0"},
+        {minimal + "optimizer: {lr: 1e-50}",
+         "4:17: optimizer.lr: expected a number that f32 holds, from 1.1754944e-38 to 3.4028235e+38 or 0, found "
+         "1e-50"},
+        {minimal + "optimizer: {lr: 1e39}",
+         "4:17: optimizer.lr: expected a number that f32 holds, from 1.1754944e-38 to 3.4028235e+38 or 0, found "
+         "1e+39"},
+        {minimal + "optimizer: {eps: 1e-46}",
+         "4:18: optimizer.eps: expected a number that f32 holds, from 1.1754944e-38 to 3.4028235e+38 or 0, found "
+         "1e-46"},
+        {minimal + "optimizer: {weight_decay: 1e-39}",
+         "4:27: optimizer.weight_decay: expected a number that f32 holds, from 1.1754944e-38 to 3.4028235e+38 or 0, "
+         "found 1e-39"},
+        {minimal + "optimizer: {groups: [{match: a, lr: 1e-60}]}",
+         "4:37: optimizer.groups.0.lr: expected a number that f32 holds, from 1.1754944e-38 to 3.4028235e+38 or 0, "
+         "found 1e-60"},
+        {minimal + "optimizer: {name: adafactor, eps: [1e-80, 1e-3]}",
+         "4:36: optimizer.eps.0: expected a number that f32 holds, from 1.1754944e-38 to 3.4028235e+38 or 0, found "
+         "1e-80"},
         {minimal + "optimizer: {lr: 1e-4x}",
          "4:17: optimizer.lr: expected a number above 0, found the string \"1e-4x\""},
         {minimal + "optimizer: {betas: [0.9, 1.0]}",
