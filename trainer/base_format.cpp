@@ -12,7 +12,7 @@ namespace trainer {
 
 namespace {
 
-void check_skip(const Declarations& model, const std::vector<std::string>& skip) {
+void check_skip(const Declarations& model, const std::vector<std::string>& skip, const FormatRequest& request) {
     std::vector<std::string> endings;
     for (const Linear* linear : model.linears) {
         const std::string ending = linear->name.substr(linear->name.rfind('.') + 1);
@@ -21,7 +21,7 @@ void check_skip(const Declarations& model, const std::vector<std::string>& skip)
     for (const std::string& entry : skip)
         require(std::any_of(model.linears.begin(), model.linears.end(),
                             [&](const Linear* linear) { return is_path_end(linear->name, entry); }),
-                Exit::bad_recipe, "model.quantize.skip: \"{}\" is no linear layer of the model; {}it has {}", entry,
+                request.code, "{}: \"{}\" is no linear layer of the model; {}it has {}", request.skip, entry,
                 did_you_mean(entry, endings), join(endings));
 }
 
@@ -64,7 +64,8 @@ DType base_dtype(const ModelOptions& options, const Snapshot& snapshot) {
     return options.dtype.value_or(stored_dtype(snapshot.config));
 }
 
-void choose_formats(Declarations& model, const ModelOptions& options, const Snapshot& snapshot) {
+void choose_formats(Declarations& model, const ModelOptions& options, const Snapshot& snapshot,
+                    const FormatRequest& request) {
     const QuantizeOptions& quantize = options.quantize;
     if (quantize.format == QuantizeOptions::none) return;
     const DType dtype = base_dtype(options, snapshot);
@@ -72,7 +73,7 @@ void choose_formats(Declarations& model, const ModelOptions& options, const Snap
         keep_stored(model, snapshot, dtype);
         return;
     }
-    check_skip(model, quantize.skip);
+    check_skip(model, quantize.skip, request);
     const auto make = quantisations().at(quantize.format).make;
     for (Linear* linear : model.linears) {
         const auto skips = [&](const std::string& entry) { return is_path_end(linear->name, entry); };

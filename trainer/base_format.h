@@ -1,5 +1,8 @@
 #pragma once
 
+#include <string_view>
+
+#include "configs/error.h"
 #include "hub/snapshot.h"
 #include "models/scope.h"
 #include "trainer/recipe_sections.h"
@@ -9,10 +12,17 @@ namespace trainer {
 // The dtype of the base's weights before they are compressed or computed with: the recipe's, else the checkpoint's.
 DType base_dtype(const ModelOptions& options, const Snapshot& snapshot);
 
+// Who asks for a format, for messages: by default a recipe.
+struct FormatRequest {
+    Exit code = Exit::bad_recipe;
+    std::string_view skip = "model.quantize.skip";
+};
+
 // Decides which parameters are held compressed (Parameter::packed), before anything is allocated. A format of the
 // registry: every linear layer but the output layer and those of quantize.skip, as bitsandbytes does. `stored`: every
-// matrix as the base's files hold it. Error(bad_recipe) for a name in skip that fits nothing, a base that is stored
-// plainly, and a matrix that is to be trained.
-void choose_formats(Declarations& model, const ModelOptions& options, const Snapshot& snapshot);
+// matrix as the base's files hold it. Error(bad_recipe) for a base that is stored plainly and a matrix that is to
+// be trained; Error(request.code) for a name in skip that fits nothing.
+void choose_formats(Declarations& model, const ModelOptions& options, const Snapshot& snapshot,
+                    const FormatRequest& request = {});
 
 }   // namespace trainer

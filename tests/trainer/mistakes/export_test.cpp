@@ -26,8 +26,8 @@ TEST(Mistakes, Export) {
         {"an unknown layer",
          words({"./model", "--out", "o", "--skip", "q_prj"}),
          {},
-         78,
-         "error: model.quantize.skip: \"q_prj\" is no linear layer of the model; did you mean \"q_proj\"? it has "
+         64,
+         "error: --skip: \"q_prj\" is no linear layer of the model; did you mean \"q_proj\"? it has "
          "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj"},
     });
 }
