@@ -83,6 +83,9 @@ void choose_formats(Declarations& model, const ModelOptions& options, const Snap
         set_format(*linear->weight, make(linear->weight->shape, dtype, quantize));
     }
     if (quantize.embeddings != QuantizeOptions::none) compress_embeddings(model, quantize, dtype);
+    const auto& all = model.parameters.all();
+    require(std::any_of(all.begin(), all.end(), [](const auto& parameter) { return parameter->packed != nullptr; }),
+            request.code, "{}: no weight is left to hold in {}: {}", request.skip, quantize.format, request.remedy);
 }
 
 }   // namespace trainer

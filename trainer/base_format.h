@@ -16,12 +16,13 @@ DType base_dtype(const ModelOptions& options, const Snapshot& snapshot);
 struct FormatRequest {
     Exit code = Exit::bad_recipe;
     std::string_view skip = "model.quantize.skip";
+    std::string_view remedy = "skip fewer layers, or leave model.quantize out";
 };
 
 // Decides which parameters are held compressed (Parameter::packed), before anything is allocated. A format of the
 // registry: every linear layer but the output layer and those of quantize.skip, as bitsandbytes does. `stored`: every
 // matrix as the base's files hold it. Error(bad_recipe) for a base that is stored plainly and a matrix that is to
-// be trained; Error(request.code) for a name in skip that fits nothing.
+// be trained; Error(request.code) for a name in skip that fits nothing, and when nothing is left to compress.
 void choose_formats(Declarations& model, const ModelOptions& options, const Snapshot& snapshot,
                     const FormatRequest& request = {});
 

@@ -70,7 +70,7 @@ int export_quantised(const ExportArguments& arguments) {
     const Snapshot& snapshot = base.snapshot;
     const auto model = make_causal_lm(snapshot.config);
     check_parameters(model->parameters(), *snapshot.weights, snapshot.base);
-    choose_formats(model->declarations(), arguments.model, snapshot, {Exit::usage, "--skip"});
+    choose_formats(model->declarations(), arguments.model, snapshot, {Exit::usage, "--skip", "skip fewer layers"});
     check_blocks(model->parameters());
     const NewFolder folder(arguments.out);
     const DType dtype = base_dtype(arguments.model, snapshot);

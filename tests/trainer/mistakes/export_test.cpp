@@ -29,6 +29,12 @@ TEST(Mistakes, Export) {
          64,
          "error: --skip: \"q_prj\" is no linear layer of the model; did you mean \"q_proj\"? it has "
          "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj"},
+        {"all layers skipped",
+         words({"./model", "--out", "o", "--skip", "self_attn.q_proj", "k_proj", "v_proj", "o_proj", "gate_proj",
+                "up_proj", "down_proj"}),
+         {},
+         64,
+         "error: --skip: no weight is left to hold in nf4: skip fewer layers"},
     });
 }
 

@@ -97,6 +97,15 @@ TEST(Mistakes, Recipe) {
          "error: peft.rank_pattern: \"q_porj\" matches none of the adapted layers as a whole or as the end of a path, "
          "such as model.layers.0.self_attn.q_proj; did you mean \"q_proj\"? they are down_proj, gate_proj, k_proj, "
          "o_proj, q_proj, up_proj, v_proj"},
+        {"nothing left to adapt", run_recipe, edited("rank: 4", "rank: 4, exclude: '.*'"), 78,
+         "error: peft.targets: nothing is left to adapt after exclude, modules_to_save and layers_to_transform"},
+        {"nothing left to compress",
+         {"run", "recipe.yaml",
+          "model.quantize={format: nf4, skip: [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]}"},
+         {},
+         78,
+         "error: model.quantize.skip: no weight is left to hold in nf4: skip fewer layers, or leave model.quantize "
+         "out"},
         {"a token twice", run_recipe, edited("rank: 4", "rank: 4, trainable_token_indices: [7, 8, 7]"), 78,
          "error: recipe.yaml:6:56: peft.trainable_token_indices: token 7 is named twice"},
         {"no token", run_recipe, edited("rank: 4", "rank: 4, trainable_token_indices: [7, -1]"), 78,
