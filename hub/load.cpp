@@ -63,7 +63,7 @@ void load_packed(Parameter& parameter, const WeightSource& source, const std::st
     if (matrix.dtype() == DType::f16) round_values(values, DType::f16);
     if (const auto found = first_nonfinite(values)) refuse(*found, parameter, matrix.dtype(), where);
     require(matrix.can_pack(values), Exit::bad_data,
-            "{}: tensor {} has values that {} cannot hold; name its layer in model.quantize.skip", where,
+            "{}: tensor {} has values that {} cannot hold; skip its layer (model.quantize.skip, --skip)", where,
             parameter.name, matrix.format());
     matrix.pack(values);
 }

@@ -88,4 +88,19 @@ void choose_formats(Declarations& model, const ModelOptions& options, const Snap
             request.code, "{}: no weight is left to hold in {}: {}", request.skip, quantize.format, request.remedy);
 }
 
+std::string rounded_twice(const ParameterSet& parameters, const Snapshot& snapshot) {
+    for (const auto& parameter : parameters.all()) {
+        if (!parameter->packed || !snapshot.weights->contains(parameter->name)) continue;
+        PackedMatrix& chosen = *parameter->packed;
+        const auto stored = snapshot.weights->packed(parameter->name, chosen.dtype());
+        if (!stored) continue;
+        for (PackedMatrix* matrix : {&chosen, stored.get()}) matrix->prepare(Place::meta());
+        if (chosen.format() != stored->format() || chosen.bytes() != stored->bytes())
+            return format("{} is stored in {}, whose values are rounded already, and {}{} rounds them again",
+                          snapshot.base, stored->format(), chosen.format(),
+                          chosen.format() == stored->format() ? " with other scales" : "");
+    }
+    return "";
+}
+
 }   // namespace trainer

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "configs/error.h"
@@ -25,5 +26,9 @@ struct FormatRequest {
 // be trained; Error(request.code) for a name in skip that fits nothing, and when nothing is left to compress.
 void choose_formats(Declarations& model, const ModelOptions& options, const Snapshot& snapshot,
                     const FormatRequest& request = {});
+
+// Of formats that were chosen: a sentence when the base's files hold a matrix in another, whose rounded values will be
+// rounded again; else "".
+std::string rounded_twice(const ParameterSet& parameters, const Snapshot& snapshot);
 
 }   // namespace trainer

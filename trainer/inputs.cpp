@@ -92,6 +92,8 @@ void open_base(Inputs& inputs) {
     const DeclaredModel declared = declare_model(recipe, snapshot);
     check_groups(recipe.optimizer.groups, declared.model->parameters().trainable());
     check_parameters(declared.model->parameters(), *snapshot.weights, snapshot.base);
+    if (const std::string twice = rounded_twice(declared.model->parameters(), snapshot); !twice.empty())
+        inputs.base.warnings.push_back("model.quantize: " + twice + "; stored keeps them as they are");
     if (recipe.peft) check_adapters_of(inputs);
     inputs.encoder = std::make_unique<Encoder>(*inputs.base.tokenizer, inputs.base.chat.get(), inputs.base.special,
                                                encode_options(recipe.data));

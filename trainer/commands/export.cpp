@@ -15,6 +15,7 @@
 #include "trainer/commands/new_folder.h"
 #include "trainer/commands/ranges.h"
 #include "trainer/inputs.h"
+#include "trainer/log.h"
 #include "trainer/memory_plan.h"
 #include "trainer/model_output.h"
 
@@ -72,6 +73,8 @@ int export_quantised(const ExportArguments& arguments) {
     check_parameters(model->parameters(), *snapshot.weights, snapshot.base);
     choose_formats(model->declarations(), arguments.model, snapshot, {Exit::usage, "--skip", "skip fewer layers"});
     check_blocks(model->parameters());
+    if (const std::string twice = rounded_twice(model->parameters(), snapshot); !twice.empty())
+        log_warning(twice + "; exported from the model that it was quantised from, less would be lost");
     const NewFolder folder(arguments.out);
     const DType dtype = base_dtype(arguments.model, snapshot);
     std::size_t bytes = 0;
