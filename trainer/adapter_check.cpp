@@ -36,10 +36,10 @@ void check_targets(AdapterOptions& options, const Node& section, Complaints& com
     }
 }
 
-// LoRA, and what is LoRA with an option: those that read its options.
+// LoRA, and what is LoRA with an option: those that read an option that none of them decides.
 bool is_lora(const std::string& method) {
     const PeftMethodEntry* entry = peft_methods().find(method);
-    return entry && entry->reads("rslora");
+    return entry && entry->reads("loraplus_lr_ratio");
 }
 
 // A method that is LoRA with an option, as LoRA with that option.
@@ -62,7 +62,7 @@ void adopt_saved(PeftOptions& peft, const Node& section, Complaints& complaints)
     saved.adapter.other_base = peft.adapter.other_base;
     saved.adapter.beside = peft.adapter.beside;
     const PeftOptions asked = as_lora(peft);
-    const Node found = write_fields(asked), expected = write_fields(saved);
+    const Node given = write_fields(peft), found = write_fields(asked), expected = write_fields(saved);
     const Node implied = write_fields(as_lora({peft.method, {}})), standard = write_fields(PeftOptions());
     for (const Node::Entry& entry : section.as_map()) {
         const Node* value = expected.find(entry.key);
@@ -70,7 +70,7 @@ void adopt_saved(PeftOptions& peft, const Node& section, Complaints& complaints)
         const Where where{complaints, "peft." + entry.key};
         if (text_of(*value) != text_of(found.at(entry.key)))
             where.complain(entry.value, format("the adapter in {} has {}, found {}; leave the key out", folder,
-                                               text_of(*value), text_of(found.at(entry.key))));
+                                               text_of(*value), text_of(given.at(entry.key))));
         else if (entry.key == "method")
             for (const Node::Entry& option : implied.as_map())
                 if (text_of(option.value) != text_of(standard.at(option.key)) &&

@@ -1,5 +1,5 @@
 // Adapter methods through the whole program: they learn, exactly; saved ones go on; parts of the base can stay frozen.
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <cmath>
 
@@ -108,9 +108,22 @@ TEST(Adapters, KeysThatContradictTheSavedOneAreRefused) {
               "peft.method: the adapter in " + saved + " has \"lora\", found \"ia3\"; leave the key out");
     EXPECT_EQ(message(", method: dora"),
               "peft.method: the adapter in " + saved + " is a lora with dora false, not dora; leave the key out");
+    EXPECT_EQ(message(", method: rslora, rank: 4"), "");
+    EXPECT_EQ(message(", method: loha"),
+              "peft.method: the adapter in " + saved + " has \"lora\", found \"loha\"; leave the key out");
     EXPECT_EQ(message(", init: pissa"),
               "peft.init: the adapter in " + saved + " has \"default\", found \"pissa\"; leave the key out");
     EXPECT_EQ(refusal(project, {"peft={continue_from: nowhere}"}).code(), Exit::no_input);
+    project.run(method("method: lora, rank: 4", {"training.steps=1"}));
+    const std::string plain = project.last_output().string();
+    EXPECT_THAT(refusal(project, {"peft={method: rslora, continue_from: " + plain + "}"}).what(),
+                ::testing::EndsWith("peft.method: the adapter in " + plain +
+                                    " is a lora with rslora false, not rslora; leave the key out"));
+    project.run(method("method: loha, rank: 4", {"training.steps=1"}));
+    const std::string product = project.last_output().string();
+    EXPECT_THAT(refusal(project, {"peft={method: rslora, continue_from: " + product + "}"}).what(),
+                ::testing::EndsWith("peft.method: the adapter in " + product +
+                                    " has \"loha\", found \"rslora\"; leave the key out"));
     std::filesystem::rename(saved + "/adapter_model.safetensors", saved + "/adapter_model.bin");
     EXPECT_EQ(refusal(project, {"peft={continue_from: " + saved + "}"}).code(), Exit::refused);
 }
