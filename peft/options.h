@@ -207,7 +207,7 @@ struct AdapterOptions {
         field("dropout", dropout, "share of the layer's input that is dropped in front of A", at_least(0), below(1));
         field("targets", targets,
               "the layers to adapt: all-linear, names such as [q_proj, v_proj, embed_tokens], or a regex");
-        field("exclude", exclude, "of those, the ones left as they are: names or a regex", not_empty());
+        field("exclude", exclude, "of those, the ones left as they are: names or a regex");
         field("layers_to_transform", layers_to_transform, "only in these layers, counted from 0; empty: in all",
               at_least(0));
         field("layers_pattern", layers_pattern, "names of the list of layers, when the model has several such lists");

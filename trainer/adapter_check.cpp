@@ -112,6 +112,8 @@ void check_names(const PeftOptions& peft, const Node& section, Complaints& compl
 void check_adapter(Recipe& recipe, const Node& document, Complaints& complaints) {
     const Node* section = document.find("peft");
     if (!recipe.peft || !section || !section->is_map()) return;
+    AdapterOptions& options = recipe.peft->adapter;
+    if (options.exclude && options.exclude->is_nothing()) options.exclude.reset();
     check_unused(*recipe.peft, *section, complaints);
     check_names(*recipe.peft, *section, complaints);
     check_targets(recipe.peft->adapter, *section, complaints);

@@ -193,7 +193,8 @@ TEST(RecipeMistakes, OneEach) {
          "4:17: peft.dropout: expected a number from 0 to below 1, found the integer 1"},
         {minimal + "peft: {targets: []}",
          "4:17: peft.targets: expected at least one layer, or target_parameters, found an empty list"},
-        {minimal + "peft: {exclude: []}", "4:17: peft.exclude: expected at least one item, found an empty list"},
+        {minimal + "peft: {exclude: ['']}",
+         "4:18: peft.exclude.0: expected a string that is not empty (in quotes), found the string \"\""},
         {minimal + "peft: {targets: 3}",
          "4:17: peft.targets: expected all-linear, a list of module names, or a regular expression, found the integer "
          "3"},
@@ -259,6 +260,14 @@ TEST(RecipeMistakes, OneEach) {
         ++counted;
     }
     EXPECT_GE(counted, 60);
+}
+
+TEST(RecipeMistakes, AnEmptyListExcludesNothing) {
+    Complaints complaints;
+    const Recipe recipe = read_recipe(parse_yaml(minimal + "peft: {exclude: []}\n", "r.yaml"), complaints);
+    EXPECT_EQ(complaints.size(), 0u);
+    EXPECT_FALSE(recipe.peft->adapter.exclude);
+    EXPECT_TRUE(resolved(recipe).at("peft").at("exclude").is_null());
 }
 
 TEST(RecipeMistakes, AllInOnePass) {
