@@ -50,6 +50,10 @@ std::int64_t warmup_updates(const ScheduleOptions& options, std::int64_t total) 
     return updates_of(options.warmup, total);
 }
 
+std::int64_t most_cycles(const ScheduleOptions& options, std::int64_t total) {
+    return std::max<std::int64_t>(1, (total - warmup_updates(options, total)) / 2);
+}
+
 std::int64_t decay_updates(const ScheduleOptions& options, std::int64_t total) {
     return updates_of(options.decay, total);
 }

@@ -40,6 +40,8 @@ double schedule_factor(const ScheduleOptions& options, std::int64_t update, std:
 
 // W of the above.
 std::int64_t warmup_updates(const ScheduleOptions& options, std::int64_t total);
+// The most `cycles` with which a cycle has two updates; 1 at least.
+std::int64_t most_cycles(const ScheduleOptions& options, std::int64_t total);
 // D of the above.
 std::int64_t decay_updates(const ScheduleOptions& options, std::int64_t total);
 

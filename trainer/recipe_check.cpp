@@ -94,6 +94,13 @@ void check_schedule(const Recipe& recipe, const Node& document, Complaints& comp
             where.complain(*name, format("a warm-up of {} and a decay of {} steps are longer than the run of {}",
                                          warmup, decay, steps));
     }
+    const Node* cycles = written(document, "schedule", "cycles");
+    if (cycles && schedule.name == ScheduleKind::cosine && recipe.training.steps)
+        if (const std::int64_t most = most_cycles(schedule, *recipe.training.steps); schedule.cycles > most)
+            Where{complaints, "schedule.cycles"}.complain(
+                *cycles,
+                format("expected at most {}, half of the {} steps after warm-up, found {}", most,
+                       *recipe.training.steps - warmup_updates(schedule, *recipe.training.steps), schedule.cycles));
     if (schedule.name == ScheduleKind::reduce_on_plateau && !written(document, "data", "valid"))
         where.complain(*name,
                        "reduce_on_plateau follows the validation loss, and there is no data.valid; add validation data "

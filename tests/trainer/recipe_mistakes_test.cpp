@@ -141,6 +141,10 @@ TEST(RecipeMistakes, OneEach) {
         {minimal + "schedule: {name: cosin}",
          "4:18: schedule.name: expected constant, linear, cosine, polynomial, inverse_sqrt, wsd or reduce_on_plateau, "
          "found the string \"cosin\"; did you mean cosine?"},
+        {minimal + "training: {steps: 12}\nschedule: {name: cosine, warmup: 2, cycles: 6}",
+         "5:45: schedule.cycles: expected at most 5, half of the 10 steps after warm-up, found 6"},
+        {minimal + "training: {steps: 1}\nschedule: {name: cosine, warmup: 0, cycles: 2}",
+         "5:45: schedule.cycles: expected at most 1, half of the 1 steps after warm-up, found 2"},
         {minimal + "schedule: {name: linear, power: 2}",
          "4:26: schedule.power: is a key of polynomial only; valid keys: name, warmup, min_lr_ratio"},
         {minimal + "schedule: {min_lr_ratio: 0, name: constant}",
@@ -194,7 +198,7 @@ TEST(RecipeMistakes, OneEach) {
         {minimal + "peft: {targets: []}",
          "4:17: peft.targets: expected at least one layer, or target_parameters, found an empty list"},
         {minimal + "peft: {exclude: ['']}",
-         "4:18: peft.exclude.0: expected a string that is not empty (in quotes), found the string \"\""},
+         "4:18: peft.exclude.0: expected a string that is not empty, found the string \"\""},
         {minimal + "peft: {targets: 3}",
          "4:17: peft.targets: expected all-linear, a list of module names, or a regular expression, found the integer "
          "3"},
@@ -260,6 +264,11 @@ TEST(RecipeMistakes, OneEach) {
         ++counted;
     }
     EXPECT_GE(counted, 60);
+}
+
+TEST(RecipeMistakes, AsManyCyclesAsFit) {
+    EXPECT_EQ(complaints_of(minimal + "training: {steps: 12}\nschedule: {name: cosine, warmup: 2, cycles: 5}\n"), "");
+    EXPECT_EQ(complaints_of(minimal + "training: {steps: 1}\nschedule: {name: cosine, cycles: 1}\n"), "");
 }
 
 TEST(RecipeMistakes, AnEmptyListExcludesNothing) {

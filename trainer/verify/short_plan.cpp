@@ -6,6 +6,7 @@
 #include "comm/solo.h"
 #include "configs/error.h"
 #include "configs/json.h"
+#include "optim/schedule.h"
 #include "trainer/memory_choice.h"
 
 namespace trainer {
@@ -64,7 +65,13 @@ RunCommand ShortPlan::command(const std::vector<std::string>& more) const {
     const TrainingOptions& training = inputs_.recipe.training;
     command.overrides.push_back("training.recompute=" + std::string(enum_name(training.recompute)));
     command.overrides.push_back("training.micro_batch=" + std::to_string(training.micro_batch.rows));
-    if (inputs_.recipe.schedule.warmup > static_cast<double>(steps_)) command.overrides.push_back("schedule.warmup=1");
+    ScheduleOptions schedule = inputs_.recipe.schedule;
+    if (schedule.warmup > static_cast<double>(steps_)) {
+        schedule.warmup = 1;
+        command.overrides.push_back("schedule.warmup=1");
+    }
+    if (schedule.name == ScheduleKind::cosine && schedule.cycles > most_cycles(schedule, steps_))
+        command.overrides.push_back("schedule.cycles=1");
     command.overrides.insert(command.overrides.end(), more.begin(), more.end());
     command.overrides.push_back("output=" + to_json(Node(command.output.string())));
     return command;

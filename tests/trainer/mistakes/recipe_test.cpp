@@ -83,6 +83,12 @@ TEST(Mistakes, Recipe) {
          edited("steps: 3", "epochs: 2"),
          78,
          "error: schedule: a warm-up of 4 and a decay of 2 steps are longer than the run, whose epochs are 4 steps"},
+        {"more cycles than the epochs have room for",
+         {"run", "recipe.yaml", "schedule={name: cosine, warmup: 0, cycles: 3}"},
+         edited("steps: 3", "epochs: 2"),
+         78,
+         "error: schedule.cycles: expected at most 2, half of the steps after warm-up, found 3; the run's epochs are 4 "
+         "steps"},
         {"update in the backward pass on two ranks",
          {"run", "recipe.yaml", "--nproc", "2"},
          [](const auto& folder) {
