@@ -158,5 +158,26 @@ TEST_F(Merge, AnAdapterThatWasNotTrainedIsFound) {
     EXPECT_THAT(result.out, HasSubstr("0 of 14 modules"));
 }
 
+// It takes away from the weights what it adds again, which leaves rounding.
+TEST_F(Merge, AnAdapterThatOnlyRoundsIsFound) {
+    for (const char* section : {"method: pissa, rank: 4", "method: olora, rank: 8"}) {
+        project.run({"peft={" + std::string(section) + "}", "training.steps=1", "checkpoint.every=null"});   // rate 0
+        const std::string saved = project.last_output().string();
+        const ProgramResult result = call({"verify", "adapter", saved});
+        EXPECT_EQ(result.code, 65);
+        EXPECT_THAT(result.err, HasSubstr(saved + ": changes nothing: no logit of the prompts changes by more than "));
+        EXPECT_THAT(result.err, HasSubstr("of their range, which is rounding; it was not trained"));
+        EXPECT_THAT(result.out, HasSubstr("14 of 14 modules"));
+        EXPECT_THAT(result.out, HasSubstr("NO"));
+    }
+}
+
+// An update with a small rate is more than that.
+TEST_F(Merge, AnAdapterOfOneSmallStepHasAnEffect) {
+    project.run({"peft={rank: 4}", "training.steps=2", "optimizer.lr=1e-5", "checkpoint.every=null"});
+    const ProgramResult result = call({"verify", "adapter", project.last_output().string(), "--json"});
+    EXPECT_EQ(result.code, 0) << result.err;
+}
+
 }   // namespace
 }   // namespace trainer::test
