@@ -18,8 +18,9 @@ namespace trainer {
 
 namespace {
 
-constexpr std::uint64_t small_files = 64 << 10;   // card, configuration, recipe, states
-constexpr double slow_disk = 50e6;                // bytes a second
+constexpr std::uint64_t small_files = 64 << 10;                           // card, configuration, recipe, states
+constexpr std::uint64_t bytes_of_step = 800, bytes_of_evaluation = 400;   // metrics.jsonl and trainer_state.json
+constexpr double slow_disk = 50e6;                                        // bytes a second
 
 std::string shared_run_id(Communicator& ranks) { return gather_texts(ranks, ranks.rank() == 0 ? new_run_id() : "")[0]; }
 
@@ -52,6 +53,23 @@ std::shared_ptr<StateCopy> RunCheckpoints::make_copy() const {
 
 std::uint64_t RunCheckpoints::bytes() const {
     return state_layout(run_.model.parameters().trainable(), run_.optimizer).file_size() + other_bytes_;
+}
+
+std::uint64_t RunCheckpoints::bytes_of_run() const {
+    const Inputs& inputs = run_.inputs;
+    const CheckpointOptions& options = inputs.recipe.checkpoint;
+    const std::int64_t steps = inputs.total_steps;
+    std::uint64_t checkpoints = 0;
+    if (const auto first = first_checkpoint(inputs)) {
+        // The newest is there before the oldest goes.
+        const std::int64_t most = (steps - *first) / *first + 1;
+        checkpoints = static_cast<std::uint64_t>(std::min(most, options.keep + 1 + (options.best ? 1 : 0)));
+    }
+    const std::int64_t evaluations = steps / steps_between(inputs.recipe.eval.every, *inputs.plan, steps) *
+                                     static_cast<std::int64_t>(inputs.valid.size());
+    const std::uint64_t metrics = static_cast<std::uint64_t>(steps) * bytes_of_step +
+                                  static_cast<std::uint64_t>(evaluations) * bytes_of_evaluation;
+    return checkpoints * (bytes() + metrics) + ModelOutput{inputs, run_.model, run_.peft, {}}.bytes() + metrics;
 }
 
 std::function<void(const std::filesystem::path&)> RunCheckpoints::file_writer(const TrainingState& state,

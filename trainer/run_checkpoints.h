@@ -49,10 +49,12 @@ public:
 
     // From copying to safety: the longest so far; before the first what a slow disk would take.
     double expected_seconds() const { return writer_.seconds() > 0 ? writer_.seconds() : first_seconds_; }
-    // Bytes of one checkpoint.
-    std::uint64_t bytes() const;
+    // What the run's folder will hold at its fullest: checkpoints, the result, and in each of them the metrics so far,
+    // whose size is estimated. A run from the beginning.
+    std::uint64_t bytes_of_run() const;
 
 private:
+    std::uint64_t bytes() const;   // of one checkpoint, without metrics
     std::function<void(const std::filesystem::path&)> file_writer(const TrainingState& state,
                                                                   const std::string& trainer_state,
                                                                   const std::string& metrics,

@@ -124,16 +124,7 @@ void Trainer::start() {
 // A full disk is better found now than at the end.
 void Trainer::check_disk() const {
     together(ranks_, [&] {
-        if (!speaks()) return;
-        const CheckpointOptions& options = inputs_.recipe.checkpoint;
-        const ModelOutput model{inputs_, *declared_.model, declared_.peft.get(), {}};
-        std::uint64_t checkpoints = 0;
-        if (const auto first = first_checkpoint(inputs_)) {
-            // The newest is there before the oldest goes.
-            const std::int64_t most = (inputs_.total_steps - *first) / *first + 1;
-            checkpoints = static_cast<std::uint64_t>(std::min(most, options.keep + 1 + (options.best ? 1 : 0)));
-        }
-        if (parent_.empty()) require_free_space(output_->path(), checkpoints * checkpoints_->bytes() + model.bytes());
+        if (speaks() && parent_.empty()) require_free_space(output_->path(), checkpoints_->bytes_of_run());
     });
 }
 

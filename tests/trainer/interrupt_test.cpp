@@ -168,6 +168,27 @@ TEST(FullDisk, WhereTheOptimizerIsOffloadedTo) {
     ::umount(disk.c_str());
 }
 
+// Every checkpoint has the metrics so far. Of 4,000 steps they take more than all that such a small adapter needs.
+TEST(FullDisk, CountsTheMetricsOfCheckpoints) {
+    if (::geteuid() != 0) GTEST_SKIP() << "mounting a small disk needs root";
+    const ScratchFolder folder;
+    write_setup(folder.path());
+    const fs::path disk = folder / "disk";
+    fs::create_directory(disk);
+    if (::mount("none", disk.c_str(), "tmpfs", 0, "size=8m") != 0) GTEST_SKIP() << "this machine does not let us mount";
+    const auto run = [&](const std::string& steps, const std::string& every) {
+        return run_program({"run", "recipe.yaml", "output=disk/out", "training.steps=" + steps,
+                            "checkpoint.every=" + every, "checkpoint.keep=3", "eval.every=1000"},
+                           folder.path());
+    };
+    const ProgramResult result = run("4000", "1000");
+    EXPECT_EQ(result.code, 74) << result.out;
+    EXPECT_THAT(result.err, testing::MatchesRegex("error: disk/out: needs 1[0-9.]+ MiB, [0-9.]+ MiB free on .*\n"));
+    EXPECT_EQ(result.out.find("step 1"), std::string::npos);
+    EXPECT_EQ(run("20", "5").code, 0);
+    ::umount(disk.c_str());
+}
+
 TEST(FullDisk, OfStandardOutputIsSeen) {
     const int status = std::system("'" TRAINER_PROGRAM "' schema > /dev/full 2> /dev/null");
     EXPECT_EQ(WEXITSTATUS(status), 74);
