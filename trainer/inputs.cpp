@@ -111,10 +111,11 @@ void check_schedule_fits(const ScheduleOptions& schedule, std::int64_t steps) {
             "schedule: a warm-up of {} and a decay of {} steps are longer than the run, whose epochs are {} steps",
             warmup, decay, steps);
     const std::int64_t most = most_cycles(schedule, steps);
-    require(schedule.name != ScheduleKind::cosine || schedule.cycles <= most, Exit::bad_recipe,
-            "schedule.cycles: expected at most {}, half of the steps after warm-up, found {}; the run's epochs are {} "
-            "steps",
-            most, schedule.cycles, steps);
+    require(
+        schedule.name != ScheduleKind::cosine || schedule.cycles <= most, Exit::bad_recipe,
+        "schedule.cycles: expected at most {}, found {}: each of several takes two steps, and after warm-up the run, "
+        "whose epochs are {} steps, has {}",
+        most, schedule.cycles, steps, steps - warmup);
 }
 
 // With micro_batch: auto the leaves are those of `set_micro_batch`, later.

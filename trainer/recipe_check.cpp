@@ -79,9 +79,22 @@ void check_steps(const Recipe& recipe, const Node& document, std::string_view ke
                                      value, *recipe.training.steps));
 }
 
+void check_cycles(const Recipe& recipe, const Node& document, Complaints& complaints) {
+    const ScheduleOptions& schedule = recipe.schedule;
+    const Node* cycles = written(document, "schedule", "cycles");
+    if (!cycles || schedule.name != ScheduleKind::cosine || !recipe.training.steps) return;
+    const std::int64_t steps = *recipe.training.steps;
+    if (const std::int64_t most = most_cycles(schedule, steps); schedule.cycles > most)
+        Where{complaints, "schedule.cycles"}.complain(
+            *cycles, format("expected at most {}, found {}: each of several takes two steps, and after warm-up the run "
+                            "has {}",
+                            most, schedule.cycles, steps - warmup_updates(schedule, steps)));
+}
+
 void check_schedule(const Recipe& recipe, const Node& document, Complaints& complaints) {
     const ScheduleOptions& schedule = recipe.schedule;
     check_steps(recipe, document, "warmup", schedule.warmup, complaints);
+    check_cycles(recipe, document, complaints);
     const Node* name = written(document, "schedule", "name");
     if (!name) return;
     const Where where{complaints, "schedule.name"};
@@ -94,13 +107,6 @@ void check_schedule(const Recipe& recipe, const Node& document, Complaints& comp
             where.complain(*name, format("a warm-up of {} and a decay of {} steps are longer than the run of {}",
                                          warmup, decay, steps));
     }
-    const Node* cycles = written(document, "schedule", "cycles");
-    if (cycles && schedule.name == ScheduleKind::cosine && recipe.training.steps)
-        if (const std::int64_t most = most_cycles(schedule, *recipe.training.steps); schedule.cycles > most)
-            Where{complaints, "schedule.cycles"}.complain(
-                *cycles,
-                format("expected at most {}, half of the {} steps after warm-up, found {}", most,
-                       *recipe.training.steps - warmup_updates(schedule, *recipe.training.steps), schedule.cycles));
     if (schedule.name == ScheduleKind::reduce_on_plateau && !written(document, "data", "valid"))
         where.complain(*name,
                        "reduce_on_plateau follows the validation loss, and there is no data.valid; add validation data "
@@ -191,23 +197,27 @@ void check_in_backward(const Recipe& recipe, const Node& document, Complaints& c
                         enum_name(training.sharding)));
 }
 
-// Updates are computed in f32, where smaller numbers are zero and larger ones infinite.
-void check_f32_range(const Node& node, const Where& where) {
+// Updates are computed in f32, where smaller numbers are zero and larger ones infinite. `read` is what was understood
+// of a section: a number there that is not the written one was complained about already, as was a key that is missing.
+void check_f32_range(const Node& node, const Node& read, const Where& where) {
     constexpr double least = std::numeric_limits<float>::min(), most = std::numeric_limits<float>::max();
-    if (node.is_map()) {
-        for (const Node::Entry& entry : node.as_map()) check_f32_range(entry.value, where.part(entry.key));
-    } else if (node.is_list()) {
-        for (std::size_t i = 0; i < node.size(); ++i) check_f32_range(node.as_list()[i], where.part(std::to_string(i)));
-    } else if (node.is_number()) {
-        const double value = node.as_number();
-        if (value > most || (value > 0 && value < least))
-            where.complain(node, format("expected a number that f32 holds, from {} to {} or 0, found {}",
-                                        static_cast<float>(least), static_cast<float>(most), value));
+    if (node.is_map() && read.is_map()) {
+        for (const Node::Entry& entry : node.as_map())
+            if (const Node* value = read.find(entry.key)) check_f32_range(entry.value, *value, where.part(entry.key));
+    } else if (node.is_list() && read.is_list() && node.size() == read.size()) {
+        for (std::size_t i = 0; i < node.size(); ++i)
+            check_f32_range(node.as_list()[i], read.as_list()[i], where.part(std::to_string(i)));
+    } else if (node.is_number() && read.is_number() && node.as_number() == read.as_number()) {
+        const double size = std::abs(node.as_number());
+        if (size > most || (size > 0 && size < least))
+            where.complain(node, format("expected a number whose size f32 holds, from {} to {} or 0, found {}",
+                                        static_cast<float>(least), static_cast<float>(most), node.as_number()));
     }
 }
 
 void check_optimizer(Recipe& recipe, const Node& document, Complaints& complaints) {
-    if (const Node* optimizer = document.find("optimizer")) check_f32_range(*optimizer, {complaints, "optimizer"});
+    if (const Node* optimizer = document.find("optimizer"))
+        check_f32_range(*optimizer, write_fields(recipe.optimizer), {complaints, "optimizer"});
     check_rule(recipe, document, complaints);
     check_groups(recipe, document, complaints);
     check_master(recipe, document, complaints);
@@ -277,8 +287,8 @@ void check_recipe(Recipe& recipe, const Node& document, Complaints& complaints) 
     check_length(recipe, document, complaints);
     check_batch(recipe, document, complaints);
     check_offload(recipe, document, complaints);
+    check_optimizer(recipe, document, complaints);   // may decide the schedule
     check_schedule(recipe, document, complaints);
-    check_optimizer(recipe, document, complaints);
     check_template(recipe, document, complaints);
     check_paths(recipe, document, complaints);
     check_dtype(recipe, document);

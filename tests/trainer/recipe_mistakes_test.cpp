@@ -115,22 +115,25 @@ TEST(RecipeMistakes, OneEach) {
          "exchanged first"},
         {minimal + "optimizer: {lr: 0}", "4:17: optimizer.lr: expected a number above 0, found the integer 0"},
         {minimal + "optimizer: {lr: 1e-50}",
-         "4:17: optimizer.lr: expected a number that f32 holds, from 1.1754944e-38 to 3.4028235e+38 or 0, found "
+         "4:17: optimizer.lr: expected a number whose size f32 holds, from 1.1754944e-38 to 3.4028235e+38 or 0, found "
          "1e-50"},
         {minimal + "optimizer: {lr: 1e39}",
-         "4:17: optimizer.lr: expected a number that f32 holds, from 1.1754944e-38 to 3.4028235e+38 or 0, found "
+         "4:17: optimizer.lr: expected a number whose size f32 holds, from 1.1754944e-38 to 3.4028235e+38 or 0, found "
          "1e+39"},
         {minimal + "optimizer: {eps: 1e-46}",
-         "4:18: optimizer.eps: expected a number that f32 holds, from 1.1754944e-38 to 3.4028235e+38 or 0, found "
+         "4:18: optimizer.eps: expected a number whose size f32 holds, from 1.1754944e-38 to 3.4028235e+38 or 0, found "
          "1e-46"},
         {minimal + "optimizer: {weight_decay: 1e-39}",
-         "4:27: optimizer.weight_decay: expected a number that f32 holds, from 1.1754944e-38 to 3.4028235e+38 or 0, "
+         "4:27: optimizer.weight_decay: expected a number whose size f32 holds, from 1.1754944e-38 to 3.4028235e+38 or "
+         "0, "
          "found 1e-39"},
         {minimal + "optimizer: {groups: [{match: a, lr: 1e-60}]}",
-         "4:37: optimizer.groups.0.lr: expected a number that f32 holds, from 1.1754944e-38 to 3.4028235e+38 or 0, "
+         "4:37: optimizer.groups.0.lr: expected a number whose size f32 holds, from 1.1754944e-38 to 3.4028235e+38 or "
+         "0, "
          "found 1e-60"},
         {minimal + "optimizer: {name: adafactor, eps: [1e-80, 1e-3]}",
-         "4:36: optimizer.eps.0: expected a number that f32 holds, from 1.1754944e-38 to 3.4028235e+38 or 0, found "
+         "4:36: optimizer.eps.0: expected a number whose size f32 holds, from 1.1754944e-38 to 3.4028235e+38 or 0, "
+         "found "
          "1e-80"},
         {minimal + "optimizer: {lr: 1e-4x}",
          "4:17: optimizer.lr: expected a number above 0, found the string \"1e-4x\""},
@@ -142,9 +145,14 @@ TEST(RecipeMistakes, OneEach) {
          "4:18: schedule.name: expected constant, linear, cosine, polynomial, inverse_sqrt, wsd or reduce_on_plateau, "
          "found the string \"cosin\"; did you mean cosine?"},
         {minimal + "training: {steps: 12}\nschedule: {name: cosine, warmup: 2, cycles: 6}",
-         "5:45: schedule.cycles: expected at most 5, half of the 10 steps after warm-up, found 6"},
+         "5:45: schedule.cycles: expected at most 5, found 6: each of several takes two steps, and after warm-up the "
+         "run has 10"},
+        {minimal + "training: {steps: 12}\nschedule: {warmup: 2, cycles: 6}",
+         "5:31: schedule.cycles: expected at most 5, found 6: each of several takes two steps, and after warm-up the "
+         "run has 10"},
         {minimal + "training: {steps: 1}\nschedule: {name: cosine, warmup: 0, cycles: 2}",
-         "5:45: schedule.cycles: expected at most 1, half of the 1 steps after warm-up, found 2"},
+         "5:45: schedule.cycles: expected at most 1, found 2: each of several takes two steps, and after warm-up the "
+         "run has 1"},
         {minimal + "schedule: {name: linear, power: 2}",
          "4:26: schedule.power: is a key of polynomial only; valid keys: name, warmup, min_lr_ratio"},
         {minimal + "schedule: {min_lr_ratio: 0, name: constant}",
@@ -269,6 +277,27 @@ TEST(RecipeMistakes, OneEach) {
 TEST(RecipeMistakes, AsManyCyclesAsFit) {
     EXPECT_EQ(complaints_of(minimal + "training: {steps: 12}\nschedule: {name: cosine, warmup: 2, cycles: 5}\n"), "");
     EXPECT_EQ(complaints_of(minimal + "training: {steps: 1}\nschedule: {name: cosine, cycles: 1}\n"), "");
+}
+
+// A schedule that the optimizer decides is complained about once.
+TEST(RecipeMistakes, CyclesWithoutEffectAreNotCounted) {
+    EXPECT_EQ(complaints_of(minimal + "training: {steps: 4}\noptimizer: {name: schedule_free_adamw}\n"
+                                      "schedule: {cycles: 9}\n"),
+              "r.yaml:6:20: schedule.cycles: has no effect with optimizer schedule_free_adamw, whose schedule is "
+              "constant; leave it out");
+}
+
+// What is not understood is complained about once, whatever its size.
+TEST(RecipeMistakes, TheRangeOfF32) {
+    EXPECT_EQ(complaints_of(minimal + "optimizer: {lr: .inf}\n"),
+              "r.yaml:4:17: optimizer.lr: expected a number above 0, found the number inf");
+    EXPECT_EQ(complaints_of(minimal + "optimizer: {weight_decy: 1e99}\n"),
+              "r.yaml:4:13: optimizer.weight_decy: unknown key; did you mean weight_decay?");
+    for (const std::string value : {"-1e+39", "-1e-50"})
+        EXPECT_EQ(complaints_of(minimal + "optimizer: {name: adafactor, decay_rate: " + value + "}\n"),
+                  "r.yaml:4:42: optimizer.decay_rate: expected a number whose size f32 holds, from 1.1754944e-38 to "
+                  "3.4028235e+38 or 0, found " +
+                      value);
 }
 
 TEST(RecipeMistakes, AnEmptyListExcludesNothing) {

@@ -87,8 +87,8 @@ TEST(Mistakes, Recipe) {
          {"run", "recipe.yaml", "schedule={name: cosine, warmup: 0, cycles: 3}"},
          edited("steps: 3", "epochs: 2"),
          78,
-         "error: schedule.cycles: expected at most 2, half of the steps after warm-up, found 3; the run's epochs are 4 "
-         "steps"},
+         "error: schedule.cycles: expected at most 2, found 3: each of several takes two steps, and after warm-up the "
+         "run, whose epochs are 4 steps, has 4"},
         {"update in the backward pass on two ranks",
          {"run", "recipe.yaml", "--nproc", "2"},
          [](const auto& folder) {
