@@ -25,6 +25,14 @@ void check_unused(const PeftOptions& peft, const Node& section, Complaints& comp
     }
 }
 
+// It allows what only saved adapters can be.
+void check_other_base(const AdapterOptions& options, const Node& section, Complaints& complaints) {
+    const Node* other = section.find_value("other_base");
+    if (other && options.other_base && !options.continue_from && options.beside.folders.empty())
+        Where{complaints, "peft.other_base"}.complain(
+            *other, "has no effect without continue_from or beside, which name saved adapters; leave it out");
+}
+
 // Target parameters may be all there is.
 void check_targets(AdapterOptions& options, const Node& section, Complaints& complaints) {
     const Node* targets = section.find_value("targets");
@@ -117,6 +125,7 @@ void check_adapter(Recipe& recipe, const Node& document, Complaints& complaints)
     check_unused(*recipe.peft, *section, complaints);
     check_names(*recipe.peft, *section, complaints);
     check_targets(recipe.peft->adapter, *section, complaints);
+    check_other_base(options, *section, complaints);
     const Node* training = document.find("training");
     const Node* unfrozen = training ? training->find("unfrozen_parameters") : nullptr;
     if (unfrozen && !recipe.training.unfrozen_parameters.empty())

@@ -141,6 +141,9 @@ TEST(RecipeMistakes, OneEach) {
          "4:26: optimizer.betas.1: expected a number from 0 to below 1, found the number 1"},
         {minimal + "optimizer: {state: f32}",
          "4:13: optimizer.state: not available in this version; the rule's name says how its state is kept"},
+        {minimal + "peft: {other_base: true}",
+         "4:20: peft.other_base: has no effect without continue_from or beside, which name saved adapters; leave it "
+         "out"},
         {minimal + "schedule: {name: cosin}",
          "4:18: schedule.name: expected constant, linear, cosine, polynomial, inverse_sqrt, wsd or reduce_on_plateau, "
          "found the string \"cosin\"; did you mean cosine?"},

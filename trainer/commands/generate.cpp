@@ -176,6 +176,8 @@ int generate(const GenerateOptions& options) {
     require(!(options.chat && options.json), Exit::usage, "generate: --chat and --json exclude each other");
     require(options.system.empty() || options.prompt.empty(), Exit::usage,
             "generate: --system goes with --message or --chat; a --prompt is continued as it is");
+    require(!options.other_base || !options.adapters.empty(), Exit::usage,
+            "generate: --other-base has no effect without --adapter; leave it out");
     for (const auto& [name, text] : {std::pair("--prompt", options.prompt), std::pair("--message", options.message),
                                      std::pair("--system", options.system)})
         require(first_invalid_utf8(text) == text.size(), Exit::usage, "generate: {} is not valid UTF-8", name);
