@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
@@ -43,8 +44,9 @@ public:
     // differ from step to step; blocks of exactly one size would pile up.
     Block take(std::size_t bytes) {
         Block block = take_once(bytes);
-        if (block.data || !give_room_) return block;
-        give_room_();
+        const auto give_room = give_room_.load();
+        if (block.data || !give_room) return block;
+        give_room();
         return take_once(bytes);
     }
 
@@ -95,8 +97,12 @@ private:
     }
 
     // Large blocks come from the system and go back there; the C library would keep holes between them, and take room
-    // for their alignment. Of whole pages each.
+    // for their alignment. Of whole pages each. The address sanitizer knows the bounds of the C library's blocks only.
+#ifdef __SANITIZE_ADDRESS__
+    static constexpr std::size_t large = std::numeric_limits<std::size_t>::max();
+#else
     static constexpr std::size_t large = 128u << 10;
+#endif
     static constexpr std::size_t huge_page = 2u << 20;
 
     static void* fresh(std::size_t bytes) {
@@ -121,14 +127,14 @@ private:
         if (!all) return nullptr;
         const std::size_t before = (huge_page - reinterpret_cast<std::uintptr_t>(all) % huge_page) % huge_page;
         if (before > 0) ::munmap(all, before);
-        if (before < huge_page) ::munmap(all + before + bytes, huge_page - before);
+        ::munmap(all + before + bytes, huge_page - before);
         ::madvise(all + before, bytes, MADV_HUGEPAGE);
         return all + before;
     }
 
     std::mutex mutex_;
     std::map<std::size_t, std::vector<void*>> free_;
-    void (*give_room_)() = nullptr;
+    std::atomic<void (*)()> give_room_ = nullptr;
     std::size_t held_ = 0;   // bytes of all blocks, used and free
     std::size_t limit_ = std::numeric_limits<std::size_t>::max();
 };

@@ -51,8 +51,8 @@ void reset_memory_peak(Place place);   // the peak becomes what is in use now
 void release_cached_memory();
 // The CPU pool returns them by itself before it holds more than so many bytes, used and cached.
 void limit_pool(std::size_t bytes);
-// Called by the CPU pool when the system has no more to give: what else is held may be given back, without any memory
-// of the pool. Once, before there are other threads.
+// Called by the CPU pool, on the thread that asks it for memory, when the system has no more to give: what else is held
+// may be given back, without any memory of the pool. Any thread may set it; the last one counts.
 void ask_for_room(void (*give_room)());
 
 // Has the system back memory with pages now instead of at its first use; what it holds stays. Any thread may do it

@@ -135,7 +135,7 @@ void generate_f32_code() {
     dnnl::sgemm('N', 'N', size, size, size, 1.0f, ones.data(), size, ones.data(), size, 0.0f, product.data(), size);
 }
 
-// Has the calling thread and those it works with let plans go that are forgotten.
+// Has the calling thread and those that it multiplies with let plans go that are forgotten.
 void let_forgotten_go();
 void forget_plans();
 
@@ -161,6 +161,8 @@ public:
             has_f32_code_ = has_f32_code_ || shape.in == DType::f32;
             plan = std::make_shared<const Plan>(shape);
         } catch (const dnnl::error& error) {
+            require(error.status != dnnl_out_of_memory, Exit::out_of_memory,
+                    "out of memory: the code of a matrix product has no room");
             fail(Exit::internal, "gemm: oneDNN refuses ({}, {}) · ({}, {}): {}", shape.rows, shape.depth, shape.depth,
                  shape.columns, error.what());
         }
@@ -254,20 +256,33 @@ private:
 // What one thread has bound to plans of one generation.
 class BoundPlans {
 public:
+    BoundPlans() = default;
+    ~BoundPlans() { clear(); }
+    BoundPlans(const BoundPlans&) = delete;
+    BoundPlans& operator=(const BoundPlans&) = delete;
+
     Bound& get(const TileShape& shape) {
         let_forgotten_go();
         if (const auto found = by_shape_.find(shape); found != by_shape_.end()) return found->second;
         Bound made(shape);   // may have all that are here let go
-        return by_shape_.emplace(shape, std::move(made)).first->second;
+        Bound& bound = by_shape_.emplace(shape, std::move(made)).first->second;
+        ++of_all_threads;
+        return bound;
     }
-    bool empty() const { return by_shape_.empty(); }
     void let_forgotten_go() {
         const unsigned now = plans().generation();
-        if (now != generation_) by_shape_.clear();
+        if (now != generation_) clear();
         generation_ = now;
     }
 
+    inline static std::atomic<std::size_t> of_all_threads = 0;   // how many are bound
+
 private:
+    void clear() {
+        of_all_threads -= by_shape_.size();
+        by_shape_.clear();
+    }
+
     unsigned generation_ = 0;
     std::unordered_map<TileShape, Bound, HashShape> by_shape_;
 };
@@ -277,10 +292,17 @@ BoundPlans& bound_plans() {
     return instance;
 }
 
+// Whether the calling thread has begun products: then the threads of its parallel regions have been started.
+thread_local bool begins_products = false;
+
 void let_forgotten_go() {
-    if (bound_plans().empty()) return;   // may be a thread that never multiplies, without others to start
+    if (BoundPlans::of_all_threads == 0) return;
+    if (omp_get_level() > 0 || !begins_products) {   // the others do so with their next product
+        bound_plans().let_forgotten_go();
+    } else {
 #pragma omp parallel
-    bound_plans().let_forgotten_go();
+        bound_plans().let_forgotten_go();
+    }
 }
 
 void forget_plans() { plans().give_room(); }
@@ -357,7 +379,10 @@ std::string gemm_library() {
     return text;
 }
 
-void prepare_tile(const TileShape& shape) { plans().get(is_native(shape) ? shape : widened(shape)); }
+void prepare_tile(const TileShape& shape) {
+    begins_products = true;
+    plans().get(is_native(shape) ? shape : widened(shape));
+}
 
 void run_tile(const TileShape& shape, void* c, const void* a, const void* b) {
     if (is_native(shape)) {

@@ -10,6 +10,7 @@
 #include <array>
 #include <cmath>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -293,6 +294,46 @@ TEST(Gemm, SignalsDoNotDisturbIt) {
         }
     }
 }
+
+// Where the library makes code; a sanitizer ends the program when memory cannot be had.
+#if !defined(TRAINER_WITHOUT_ONEDNN) && !defined(__SANITIZE_ADDRESS__)
+// Bytes of code that was made while the program runs.
+std::size_t generated_code() {
+    std::ifstream maps("/proc/self/maps");
+    std::size_t bytes = 0;
+    for (std::string line; std::getline(maps, line);) {
+        std::size_t begin = 0, end = 0;
+        std::array<char, 5> rights{};
+        const int read = std::sscanf(line.c_str(), "%zx-%zx %4s", &begin, &end, rights.data());
+        if (read == 3 && rights[2] == 'x' && line.find('/') == std::string::npos) bytes += end - begin;
+    }
+    return bytes;
+}
+
+// When the pool has no more memory to give, code goes that only other threads still hold.
+TEST(Gemm, CodeOfOtherThreadsIsLetGo) {
+    const int threads = omp_get_max_threads();
+    omp_set_num_threads(2);
+    std::mt19937 random(1);
+    const auto multiply = [&](std::int64_t size) {
+        const Tensor a = random_matrix(random, size, size, DType::f32, 0);
+        Tensor c = Tensor::empty({size, size}, DType::f32);
+        gemm(Cpu{}, c, a, false, a, false, false);
+    };
+    const auto ask_for_too_much = [] { EXPECT_THROW(Tensor::empty(std::int64_t{1} << 50, DType::u8), Error); };
+    multiply(90);
+    ask_for_too_much();
+    const std::size_t before = generated_code();
+#pragma omp parallel
+    if (omp_get_thread_num() == 1)
+        for (std::int64_t size = 40; size < 80; ++size) multiply(size);
+    const std::size_t made = generated_code();
+    ask_for_too_much();
+    EXPECT_GT(made, before + (100u << 10));
+    EXPECT_LE(generated_code(), before + (made - before) / 4);
+    omp_set_num_threads(threads);
+}
+#endif
 
 }   // namespace
 }   // namespace trainer
