@@ -5,6 +5,8 @@
 #include <sys/resource.h>
 
 #include <sstream>
+#include <string>
+#include <vector>
 
 namespace trainer {
 
@@ -22,12 +24,17 @@ spdlog::logger& logger() {
 
 // What stands behind the message of memory that could not be had.
 std::string memory_advice() {
-    rlimit limit{};
-    const bool limited = ::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    std::vector<std::string> limits;
+    const auto look = [&](auto resource, const char* what, const char* option) {
+        rlimit limit{};
+        if (::getrlimit(resource, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+            limits.push_back(format("{} is limited to {} MiB: ulimit {}", what, limit.rlim_cur >> 20, option));
+    };
+    look(RLIMIT_AS, "address space", "-v");
+    look(RLIMIT_DATA, "data", "-d");
     const std::string smaller = "make the work smaller (training.micro_batch, training.recompute, data.max_length)";
-    if (!limited) return "; " + smaller;
-    return format(" (address space is limited to {} MiB: ulimit -v); raise the limit or {}", limit.rlim_cur >> 20,
-                  smaller);
+    if (limits.empty()) return "; " + smaller;
+    return format(" ({}); raise the limit or {}", join(limits, "; "), smaller);
 }
 
 }   // namespace

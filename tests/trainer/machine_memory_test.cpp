@@ -102,6 +102,8 @@ TEST(MachineMemory, LimitsOfTheProcess) {
     EXPECT_EQ(left_with(RLIMIT_AS, 4 * gibibyte).bound, "the limit of address space (ulimit -v)");
 #endif
     EXPECT_EQ(left_with(RLIMIT_DATA, 2 * gibibyte).bytes, 3 * gibibyte / 2);
+    EXPECT_EQ(left_with(RLIMIT_DATA, 2 * gibibyte).usable(), 3 * gibibyte / 2 - (64u << 20));
+    EXPECT_EQ(left_with(RLIMIT_DATA, 2 * gibibyte).bound, "the limit of data (ulimit -d)");
     EXPECT_EQ(left_with(RLIMIT_DATA, 64 * gibibyte).bytes, 4 * gibibyte);
 }
 

@@ -109,6 +109,11 @@ TEST_F(MemoryLimit, WhatIsDecidedLastsForTheWholeRun) {
                 EXPECT_EQ(result.code, 81);
                 EXPECT_THAT(result.err, HasSubstr("the plan needs"));
                 EXPECT_THAT(result.err, HasSubstr(data ? "(ulimit -d) leaves" : "(ulimit -v) leaves"));
+                EXPECT_THAT(result.err,
+                            HasSubstr(format(data ? " (data is limited to {} MiB: ulimit -d); raise the limit or "
+                                                  : " (address space is limited to {} MiB: ulimit -v); raise the limit "
+                                                    "or ",
+                                             limit)));
                 EXPECT_THAT(result.out, testing::Not(HasSubstr("step 1/")));
                 EXPECT_EQ(finished, 0);
             }
