@@ -67,8 +67,11 @@ std::uint64_t RunCheckpoints::bytes_of_run() const {
     }
     const std::int64_t evaluations = steps / steps_between(inputs.recipe.eval.every, *inputs.plan, steps) *
                                      static_cast<std::int64_t>(inputs.valid.size());
-    const std::uint64_t metrics = static_cast<std::uint64_t>(steps) * bytes_of_step +
-                                  static_cast<std::uint64_t>(evaluations) * bytes_of_evaluation;
+    // With eval.patience a run may end at any evaluation, so that what all steps would need says nothing.
+    const std::uint64_t metrics = inputs.recipe.eval.patience
+                                      ? 0
+                                      : static_cast<std::uint64_t>(steps) * bytes_of_step +
+                                            static_cast<std::uint64_t>(evaluations) * bytes_of_evaluation;
     return checkpoints * (bytes() + metrics) + ModelOutput{inputs, run_.model, run_.peft, {}}.bytes() + metrics;
 }
 

@@ -50,7 +50,7 @@ public:
     // From copying to safety: the longest so far; before the first what a slow disk would take.
     double expected_seconds() const { return writer_.seconds() > 0 ? writer_.seconds() : first_seconds_; }
     // What the run's folder will hold at its fullest: checkpoints, the result, and in each of them the metrics so far,
-    // whose size is estimated. A run from the beginning.
+    // whose size is estimated, and left out where `eval.patience` may end the run early. A run from the beginning.
     std::uint64_t bytes_of_run() const;
 
 private:

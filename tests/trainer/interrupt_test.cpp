@@ -176,16 +176,25 @@ TEST(FullDisk, CountsTheMetricsOfCheckpoints) {
     const fs::path disk = folder / "disk";
     fs::create_directory(disk);
     if (::mount("none", disk.c_str(), "tmpfs", 0, "size=8m") != 0) GTEST_SKIP() << "this machine does not let us mount";
-    const auto run = [&](const std::string& steps, const std::string& every) {
-        return run_program({"run", "recipe.yaml", "output=disk/out", "training.steps=" + steps,
-                            "checkpoint.every=" + every, "checkpoint.keep=3", "eval.every=1000"},
-                           folder.path());
+    const auto run = [&](const std::string& steps, const std::string& every,
+                         const std::vector<std::string>& more = {"eval.every=1000"}) {
+        std::vector<std::string> words = {"run",
+                                          "recipe.yaml",
+                                          "output=disk/out",
+                                          "training.steps=" + steps,
+                                          "checkpoint.every=" + every,
+                                          "checkpoint.keep=3"};
+        words.insert(words.end(), more.begin(), more.end());
+        return run_program(words, folder.path());
     };
     const ProgramResult result = run("4000", "1000");
     EXPECT_EQ(result.code, 74) << result.out;
     EXPECT_THAT(result.err, testing::MatchesRegex("error: disk/out: needs 1[0-9.]+ MiB, [0-9.]+ MiB free on .*\n"));
     EXPECT_EQ(result.out.find("step 1"), std::string::npos);
     EXPECT_EQ(run("20", "5").code, 0);
+    fs::remove_all(disk / "out");
+    // So many steps are only the most that a run with patience takes.
+    EXPECT_EQ(run("4000", "1000", {"eval.every=2", "eval.patience=1", "optimizer.lr=1e-30"}).code, 0);
     ::umount(disk.c_str());
 }
 
