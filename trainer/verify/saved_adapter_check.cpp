@@ -8,19 +8,11 @@
 #include "configs/error.h"
 #include "hub/adapter.h"
 #include "hub/safetensors.h"
-#include "models/registry.h"
 #include "trainer/verify/scratch_folder.h"
 
 namespace trainer {
 
 namespace {
-
-// What rounding may do to logits in f32, as a share of their range: four units of the last place a layer. A PiSSA that
-// has not learned yet, whose change is all rounding, does 3e-6 to the 30 layers of SmolLM2-135M and 3e-7 to two layers.
-double rounding_share(const BaseModel& base) {
-    const auto layers = static_cast<double>(make_causal_lm(base.snapshot.config)->shape().layers);
-    return 4 * 0x1p-23 * (layers + 1);
-}
 
 // What each adapted module multiplies into the change and begins with nothing.
 bool is_deciding(const std::string& name) {
@@ -30,19 +22,49 @@ bool is_deciding(const std::string& name) {
     return false;
 }
 
-// Names of those tensors that leave their module as it is.
-std::vector<std::string> without_effect(const AdapterFile& file, std::size_t& looked_at) {
-    std::vector<std::string> names;
+std::vector<float> values_of(const AdapterFile& file, const FileTensor& tensor) {
+    std::vector<float> values(static_cast<std::size_t>(element_count(tensor.shape)));
+    file.read(tensor.name, values.data());
+    return values;
+}
+
+// A LoRA that began with a part of the weights (PiSSA, OLoRA) is saved with what it began with, which it takes away
+// again: B A − B₀ A₀ as [B, −B₀] [A; A₀]. Whether both are the same still, to the bit.
+bool is_as_it_began(const AdapterFile& file, const AdapterModule& module) {
+    const std::string name = std::string(adapter_prefix) + module.name;
+    const FileTensor* const a = file.find(name + ".lora_A.weight");
+    const FileTensor* const b = file.find(name + ".lora_B.weight");
+    if (!a || !b || module.rank % 2 != 0) return false;
+    const std::vector<float> rows = values_of(file, *a), columns = values_of(file, *b);
+    const auto middle = rows.begin() + static_cast<std::ptrdiff_t>(rows.size() / 2);
+    if (!std::equal(rows.begin(), middle, middle)) return false;
+    const auto rank = static_cast<std::size_t>(module.rank), half = rank / 2;
+    for (std::size_t row = 0; row < columns.size(); row += rank)
+        for (std::size_t i = 0; i < half; ++i)
+            if (columns[row + i] != -columns[row + half + i]) return false;
+    return std::any_of(columns.begin(), columns.end(), [](float value) { return value != 0; });
+}
+
+// A tensor that leaves its module as it is, and why.
+struct Idle {
+    std::string name;
+    const char* why;
+};
+
+std::vector<Idle> without_effect(const AdapterFile& file, std::size_t& looked_at) {
+    std::vector<Idle> found;
     for (const FileTensor& tensor : file.tensors()) {
         if (!is_deciding(tensor.name)) continue;
         ++looked_at;
-        std::vector<float> values(static_cast<std::size_t>(element_count(tensor.shape)));
-        file.read(tensor.name, values.data());
+        const std::vector<float> values = values_of(file, tensor);
         const float nothing = tensor.name.ends_with(".ia3_l") ? 1.0f : 0.0f;
         if (std::all_of(values.begin(), values.end(), [&](float value) { return value == nothing; }))
-            names.push_back(tensor.name);
+            found.push_back({tensor.name, nothing == 0 ? "is zero" : "is one everywhere"});
     }
-    return names;
+    for (const AdapterModule& module : file.modules())
+        if (is_as_it_began(file, module))
+            found.push_back({module.name, "takes away again what it adds, which is as it began"});
+    return found;
 }
 
 bool same_bits(const std::filesystem::path& path, const std::vector<Tensor>& logits) {
@@ -79,41 +101,38 @@ void write_logits(const std::filesystem::path& file, const std::vector<Tensor>& 
 Verdict check_saved_adapter(const BaseModel& base, const std::string& adapter, const TokenSequences& prompts,
                             const std::function<void(const std::filesystem::path& file)>& reload) {
     std::size_t modules = 0;
-    const std::vector<std::string> idle = without_effect(AdapterFile(adapter), modules);
+    const std::vector<Idle> idle = without_effect(AdapterFile(adapter), modules);
     const std::vector<Tensor> logits = prompt_logits(base, adapter, prompts);
     const LogitGap change = compare_logits(prompt_logits(base, "", prompts), logits);
     const ScratchFolder scratch(adapter);
     const std::filesystem::path file = scratch.path() / "logits.safetensors";
     reload(file);
     const bool same = same_bits(file, logits);
-    const bool has_effect = change.share > rounding_share(base);
 
     Verdict verdict;
     verdict.tables = table_text(
         {{"keys and shapes", "those of the base", "yes"},
-         {"B is not zero", format("{} of {} modules", modules - idle.size(), modules), idle.empty() ? "yes" : "NO"},
-         {"changes the base", format("largest change of a logit {}", shown(change.largest)), has_effect ? "yes" : "NO"},
+         {"modules with effect", format("{} of {} modules", modules - idle.size(), modules),
+          idle.empty() ? "yes" : "NO"},
+         {"changes the base", format("largest change of a logit {}", shown(change.largest)),
+          change.largest > 0 ? "yes" : "NO"},
          {"read again", format("{} logits in a fresh process, to the bit", change.positions * logits.front().columns()),
           same ? "yes" : "NO"}});
     Node names = Node::list();
-    for (const std::string& name : idle) names.push_back(name);
+    for (const Idle& one : idle) names.push_back(one.name);
     verdict.json = Node::map();
     verdict.json.set("modules", static_cast<std::int64_t>(modules));
     verdict.json.set("without_effect", std::move(names));
     verdict.json.set("largest_change", change.largest);
-    verdict.json.set("share_of_range", change.share);
     verdict.json.set("same_logits", same);
-    if (!has_effect) {
-        const std::string what =
-            change.largest == 0
-                ? "every logit of the prompts is the base's"
-                : format("no logit of the prompts changes by more than {} of their range, which is rounding",
-                         shown(change.share));
-        verdict.failure = format("{}: changes nothing: {}; it was not trained, or not saved whole", adapter, what);
+    if (change.largest == 0) {
+        verdict.failure = format(
+            "{}: changes nothing: every logit of the prompts is the base's; it was not trained, or not saved whole",
+            adapter);
         verdict.code = Exit::bad_data;
     } else if (!idle.empty()) {
-        verdict.failure = format("{}: {} of {} modules have no effect: {} is {}", adapter, idle.size(), modules,
-                                 idle.front(), idle.front().ends_with(".ia3_l") ? "one everywhere" : "zero");
+        verdict.failure = format("{}: {} of {} modules have no effect: {} {}", adapter, idle.size(), modules,
+                                 idle.front().name, idle.front().why);
         verdict.code = Exit::bad_data;
     }
     if (!same) {
