@@ -32,12 +32,18 @@ void set_format(Parameter& parameter, std::shared_ptr<PackedMatrix> matrix) {
     parameter.packed = std::move(matrix);
 }
 
+// As the base's files hold it when they do so in fewer bits; else null.
+std::shared_ptr<PackedMatrix> stored_matrix(const Parameter& parameter, const Snapshot& snapshot, DType dtype) {
+    const bool is_there = parameter.in_base && snapshot.weights->contains(parameter.name);
+    return is_there ? snapshot.weights->packed(parameter.name, dtype) : nullptr;
+}
+
 void keep_stored(Declarations& model, const Snapshot& snapshot, DType dtype) {
     bool any = false;
     for (const auto& parameter : model.parameters.all()) {
         const bool is_copied = parameter->replacement && parameter->shape.dimensions() == 2;   // by an adapter
-        if (!parameter->in_base || is_copied || !snapshot.weights->contains(parameter->name)) continue;
-        if (auto matrix = snapshot.weights->packed(parameter->name, dtype)) {
+        if (is_copied) continue;
+        if (auto matrix = stored_matrix(*parameter, snapshot, dtype)) {
             set_format(*parameter, std::move(matrix));
             any = true;
         }
@@ -88,17 +94,20 @@ void choose_formats(Declarations& model, const ModelOptions& options, const Snap
             request.code, "{}: no weight is left to hold in {}: {}", request.skip, quantize.format, request.remedy);
 }
 
+std::string stored_format(const ParameterSet& parameters, const Snapshot& snapshot) {
+    for (const auto& parameter : parameters.all())
+        if (const auto stored = stored_matrix(*parameter, snapshot, DType::bf16)) return stored->format();
+    return "";
+}
+
 std::string rounded_twice(const ParameterSet& parameters, const Snapshot& snapshot) {
     for (const auto& parameter : parameters.all()) {
-        if (!parameter->packed || !snapshot.weights->contains(parameter->name)) continue;
-        PackedMatrix& chosen = *parameter->packed;
-        const auto stored = snapshot.weights->packed(parameter->name, chosen.dtype());
-        if (!stored) continue;
-        for (PackedMatrix* matrix : {&chosen, stored.get()}) matrix->prepare(Place::meta());
-        if (chosen.format() != stored->format() || chosen.bytes() != stored->bytes())
+        const auto& chosen = parameter->packed;
+        const auto stored = chosen ? stored_matrix(*parameter, snapshot, chosen->dtype()) : nullptr;
+        if (stored && chosen->layout() != stored->layout())
             return format("{} is stored in {}, whose values are rounded already, and {}{} rounds them again",
-                          snapshot.base, stored->format(), chosen.format(),
-                          chosen.format() == stored->format() ? " with other scales" : "");
+                          snapshot.base, stored->format(), chosen->format(),
+                          chosen->format() == stored->format() ? " with other scales" : "");
     }
     return "";
 }

@@ -107,6 +107,11 @@ void FourBitMatrix::prepare(Place place) {
     if (options_.double_quant) nested_absmax_ = Tensor::empty(nested_blocks(), DType::f32, place);
 }
 
+std::string FourBitMatrix::layout() const {
+    const std::string nested = options_.double_quant ? " " + std::to_string(options_.nested_block) : "";
+    return format() + " " + std::to_string(options_.block) + nested;
+}
+
 std::size_t FourBitMatrix::bytes() const {
     return codes_.bytes() + absmax_.bytes() + (nested_absmax_.defined() ? nested_absmax_.bytes() : 0);
 }

@@ -31,6 +31,7 @@ public:
     FourBitMatrix(Shape shape, DType dtype, const FourBitOptions& options);
 
     std::string format() const override { return std::string(name_of(options_.code)); }
+    std::string layout() const override;
     void prepare(Place place) override;
     Place place() const override { return codes_.place(); }
     std::size_t bytes() const override;

@@ -33,6 +33,10 @@ Fp8Matrix::Fp8Matrix(Shape shape, DType dtype, const Fp8Block& block) : PackedMa
     check(block.rows > 0 && block.columns > 0, "fp8: blocks of ({}, {})", block.rows, block.columns);
 }
 
+std::string Fp8Matrix::layout() const {
+    return format() + " " + std::to_string(block_.rows) + "x" + std::to_string(block_.columns);
+}
+
 void Fp8Matrix::prepare(Place place) {
     const PurposeScope purpose(Purpose::weights);
     codes_ = Tensor::empty(shape().elements(), DType::u8, place);

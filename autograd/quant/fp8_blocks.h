@@ -21,6 +21,7 @@ public:
     Fp8Matrix(Shape shape, DType dtype, const Fp8Block& block);
 
     std::string format() const override { return "fp8"; }
+    std::string layout() const override;
     void prepare(Place place) override;
     Place place() const override { return codes_.place(); }
     std::size_t bytes() const override { return codes_.bytes() + scales_.bytes(); }

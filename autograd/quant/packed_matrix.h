@@ -21,6 +21,9 @@ public:
     const Shape& shape() const { return shape_; }
     DType dtype() const { return dtype_; }
     virtual std::string format() const = 0;   // "nf4", "Q4_1"
+    // The format and what can be chosen of it, "nf4 64": matrices of one shape and layout hold the same codes and
+    // scales.
+    virtual std::string layout() const { return format(); }
 
     // Allocates; before it the matrix has a shape only.
     virtual void prepare(Place place) = 0;
