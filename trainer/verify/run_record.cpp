@@ -33,7 +33,7 @@ std::vector<Node> metrics_of(const fs::path& file) {
     return lines;
 }
 
-std::string digest_of_weights(const fs::path& run_folder) {
+std::string digest_of_weight_files(const fs::path& run_folder) {
     Sha256 all;
     for (const std::string& name : names_in(run_folder))
         if (name.ends_with(".safetensors")) all.update(name + " " + sha256_of_file(run_folder / name) + "\n");
@@ -65,7 +65,7 @@ RunRecord read_record(const std::string& name, const fs::path& run_folder) {
     const fs::path last = run_folder / checkpoint_name(checkpoints.back());
     RunRecord record;
     record.name = name;
-    record.weights = digest_of_weights(run_folder);
+    record.weights = digest_of_weight_files(run_folder);
     record.optimizer_state = sha256_of_file(last / state_file_name);
     record.training_state = sha256_of_file(last / "training_state.json");
     record.lines = metrics_of(run_folder / "metrics.jsonl");
