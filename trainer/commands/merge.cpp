@@ -11,6 +11,7 @@
 #include "hub/output_file.h"
 #include "models/registry.h"
 #include "peft/merged_model.h"
+#include "trainer/base_format.h"
 #include "trainer/checkpoint/run_lock.h"
 #include "trainer/checkpoint/staged_folder.h"
 #include "trainer/commands/adapter_base.h"
@@ -56,17 +57,8 @@ FileDType dtype_of(const MergeArguments& arguments, const Node& config) {
     return arguments.dtype == "f32" ? FileDType::f32 : arguments.dtype == "f16" ? FileDType::f16 : FileDType::bf16;
 }
 
-// "Q4_1" or "nf4" of the first matrix of the base that is stored in fewer bits; "" when none is.
-std::string packed_format(const ParameterSet& parameters, const Snapshot& snapshot) {
-    for (const auto& parameter : parameters.all()) {
-        if (!parameter->in_base || !snapshot.weights->contains(parameter->name)) continue;
-        if (const auto matrix = snapshot.weights->packed(parameter->name, DType::bf16)) return matrix->format();
-    }
-    return "";
-}
-
 void check_choice(const MergeArguments& arguments, const ParameterSet& parameters, const Snapshot& snapshot) {
-    const std::string format = packed_format(parameters, snapshot);
+    const std::string format = stored_format(parameters, snapshot);
     if (!arguments.original.empty())
         require(format.empty(), Exit::usage,
                 "--into-original: {} is itself stored in {}; name the model it was quantised from", snapshot.base,
