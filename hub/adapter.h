@@ -103,7 +103,7 @@ public:
     const std::vector<FileTensor>& tensors() const { return file_->tensors(); }
     const FileTensor* find(const std::string& name) const;             // null when absent
     const std::vector<std::string>& notes() const { return notes_; }   // unknown keys, for the log
-    // The weights that it was made for; nothing when another program wrote the file.
+    // The weights that it was made for; nothing where the file does not say (other programs, earlier versions).
     std::optional<WeightsDigest> base() const;
 
     // As many elements as the tensor of that name has. Error(diverged) when one is not finite.

@@ -5,29 +5,32 @@
 
 namespace trainer {
 
-void check_base_of(const std::filesystem::path& adapter, const Snapshot& base, bool allowed,
-                   std::string_view permission, std::vector<std::string>& warnings) {
+void check_base_of(const std::filesystem::path& adapter, BaseModel& base, const BasePermission& permission) {
     const AdapterFile file(adapter);
-    const std::optional<WeightsDigest> made_for = file.base();
-    if (!made_for) return;
-    const WeightsDigest found = digest_of_weights(*base.weights);
-    if (found == *made_for) return;
+    const SameWeights same = compare(file.base(), base.weights);
+    if (same == SameWeights::yes || same == SameWeights::unknown) return;
     const std::string called =
         file.config().base_model.empty() ? "" : format(" (it names {})", file.config().base_model);
-    if (found.layout != made_for->layout) {
-        warnings.push_back(
-            format("{}: was trained on weights of another format{} than those of {}; whether both are "
-                   "one model cannot be told",
-                   adapter.string(), called, base.base));
+    const auto warn = [&](const std::string& what) {
+        base.warnings.push_back(
+            format("{}: was trained on {}{} than those of {}; whether both are one model cannot be "
+                   "told",
+                   adapter.string(), what, called, base.snapshot.base));
+    };
+    if (same == SameWeights::other_layout) {
+        if (!permission.other_format) warn("weights of another format");
         return;
     }
-    const std::string what = format(
-        "{}: was trained on other weights{} than those of {}, though their names, types "
-        "and shapes are the same",
-        adapter.string(), called, base.base);
-    require(allowed, Exit::bad_data, "{}; name the base that it belongs to, or use it all the same with {}", what,
-            permission);
-    warnings.push_back(what);
+    if (holds_compressed(*base.snapshot.weights)) {
+        warn("other compressed weights");
+        return;
+    }
+    const std::string what =
+        format("{}: was trained on other weights{} than those of {}, though their names, types and shapes are the same",
+               adapter.string(), called, base.snapshot.base);
+    require(permission.other_weights, Exit::bad_data,
+            "{}; name the base that it belongs to, or use it all the same with {}", what, permission.name);
+    base.warnings.push_back(what);
 }
 
 }   // namespace trainer

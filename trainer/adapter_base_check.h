@@ -1,18 +1,22 @@
 #pragma once
 
 #include <filesystem>
-#include <string>
 #include <string_view>
-#include <vector>
 
-#include "hub/snapshot.h"
+#include "trainer/inputs.h"
 
 namespace trainer {
 
-// Whether a saved adapter was made for these weights, as far as its file says (hub/weights_digest.h).
-// Error(bad_data) when they were others of the same layout, unless `allowed`; `permission` is what the message calls
-// that. Of another layout it may be the same model in another format: a warning. Errors of AdapterFile.
-void check_base_of(const std::filesystem::path& adapter, const Snapshot& base, bool allowed,
-                   std::string_view permission, std::vector<std::string>& warnings);
+// What may be asked of a base that an adapter was not trained on.
+struct BasePermission {
+    bool other_weights = false;
+    std::string_view name;       // what messages call that
+    bool other_format = false;   // known to be of another format: without a warning
+};
+
+// Whether a saved adapter was made for these weights, as far as its file says (hub/weights_digest.h), which is added to
+// the base's warnings. Error(bad_data) when they were others of the same layout, plain numbers, unless that is
+// permitted. Errors of AdapterFile.
+void check_base_of(const std::filesystem::path& adapter, BaseModel& base, const BasePermission& permission);
 
 }   // namespace trainer

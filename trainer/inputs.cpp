@@ -80,7 +80,7 @@ void check_adapters_of(Inputs& inputs) {
     if (options.continue_from) folders.push_back(*options.continue_from);
     for (const auto& [name, folder] : options.beside.folders) folders.push_back(folder);
     for (const std::string& folder : folders)
-        check_base_of(folder, inputs.base.snapshot, options.other_base, "peft.other_base: true", inputs.base.warnings);
+        check_base_of(folder, inputs.base, {options.other_base, "peft.other_base: true"});
 }
 
 void open_base(Inputs& inputs) {
@@ -201,6 +201,7 @@ BaseModel open_base_model(const std::string& base, const std::string& revision, 
     out.snapshot = open_snapshot(base, revision);
     override_config(out.snapshot.config, config_overrides, base);
     require(!out.snapshot.tokenizer.is_null(), Exit::bad_data, "{}: there is no tokenizer.json", base);
+    out.weights = digest_of_weights(*out.snapshot.weights);
     out.tokenizer = make_tokenizer(out.snapshot.tokenizer);
     out.own_template = read_template(template_path);
     out.chat = open_template(out.snapshot.tokenizer_config, template_path, out.own_template);

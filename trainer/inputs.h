@@ -14,6 +14,7 @@
 #include "data/template.h"
 #include "data/tokenizer.h"
 #include "hub/snapshot.h"
+#include "hub/weights_digest.h"
 #include "models/causal_lm.h"
 #include "peft/method.h"
 #include "trainer/recipe.h"
@@ -28,7 +29,8 @@ struct DeclaredModel {
 
 // The base model's files, tokenizer and template: what must be known before rows can be read.
 struct BaseModel {
-    Snapshot snapshot;   // its config has the recipe's model.config on top
+    Snapshot snapshot;       // its config has the recipe's model.config on top
+    WeightsDigest weights;   // of the snapshot's, when it was opened
     std::unique_ptr<Tokenizer> tokenizer;
     std::unique_ptr<ChatTemplate> chat;   // null when there is none
     std::string own_template;             // text of the file that the recipe names, else ""

@@ -47,7 +47,7 @@ void write_adapter_files(const std::filesystem::path& folder, const Inputs& inpu
         if (fresh) made->second = widened_values(value);
         return made->second.data();
     };
-    write_adapter(folder, config, peft.tensors(in_f32), digest_of_weights(*inputs.base.snapshot.weights));
+    write_adapter(folder, config, peft.tensors(in_f32), inputs.base.weights);
 }
 
 // A trained parameter, converted when its turn comes; whoever holds the memory of `value` keeps it until then.

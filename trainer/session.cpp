@@ -51,8 +51,7 @@ Session::Session(const std::string& model, const std::string& revision, const st
       model_(make_causal_lm(base_.snapshot.config)),
       adapters_(adapters) {
     adapters_.attach(model_->declarations());
-    for (const NamedAdapter& adapter : adapters)
-        check_base_of(adapter.folder, base_.snapshot, other_base, "--other-base", base_.warnings);
+    for (const NamedAdapter& adapter : adapters) check_base_of(adapter.folder, base_, {other_base, "--other-base"});
     const std::vector<std::string> notes = adapters_.notes();
     base_.warnings.insert(base_.warnings.end(), notes.begin(), notes.end());
 }

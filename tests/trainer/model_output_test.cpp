@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "hub/adapter.h"
 #include "hub/load.h"
 #include "tests/trainer/training.h"
 
@@ -67,6 +68,24 @@ TEST(ModelOutput, ValuesInBf16StayWhereTheyAre) {
         written[i] = get_text(folder / "adapter_model.safetensors");
     }
     EXPECT_EQ(written[0], written[1]);
+}
+
+// The base that was opened, whatever has become of its file meanwhile.
+TEST(ModelOutput, AnAdapterBelongsToTheBaseThatWasOpened) {
+    const TinyProject project;
+    const Inputs inputs = project.inputs({"peft.rank=4"});
+    const WeightsDigest opened = digest_of_weights(*open_snapshot((project.path() / "model").string()).weights);
+    const DeclaredModel declared = declare_model(inputs.recipe, inputs.base.snapshot);
+    declared.model->prepare(Place::cpu(), DType::f32, 64);
+    load_parameters(declared.model->parameters(), *inputs.base.snapshot.weights, "model");
+    declared.peft->initialise(1);
+    set_weights(project.path() / "model/model.safetensors", "model.norm.weight", 3, 4, 0.5f);
+    EXPECT_NE(digest_of_weights(*inputs.base.snapshot.weights), opened);
+    const ScratchFolder folder;
+    ModelOutput{inputs, *declared.model, declared.peft.get(),
+                [](const Parameter& parameter) { return parameter.value; }}
+        .write(folder.path());
+    EXPECT_EQ(AdapterFile(folder.path()).base(), opened);
 }
 
 }   // namespace

@@ -1,6 +1,8 @@
 // Adapters are known to belong to the weights that they were trained on.
 #include <gmock/gmock.h>
 
+#include <set>
+
 #include "hub/adapter.h"
 #include "hub/safetensors.h"
 #include "hub/snapshot.h"
@@ -31,6 +33,16 @@ protected:
         fs::rename(project.last_output(), project.path() / "adapter");
     }
     ProgramResult call(const Words& words) { return run_program(words, project.path()); }
+    // As adapter/, but called so and trained on `base`.
+    void train_on(const std::string& base, const std::string& name) {
+        project.run({"checkpoint.every=null", "training.steps=2", "optimizer.lr=1e-2",
+                     "model.base=" + (project.path() / base).string()});
+        fs::rename(project.last_output(), project.path() / name);
+    }
+    // What base was compressed to in blocks of `block`.
+    void pack(const std::string& base, const std::string& name, const std::string& block = "64") {
+        ASSERT_EQ(call({"export", "bitsandbytes", base, "--out", name, "--block-size", block}).code, 0);
+    }
     // All commands that take an adapter on this base, with what lets them use another.
     std::vector<std::pair<Words, std::string>> uses_on(const std::string& base) {
         return {{{"merge", "adapter", "--base", base, "--out", "merged"}, "--other-base"},
@@ -89,11 +101,42 @@ TEST_F(OtherBase, ItsOwnIsUsedWithoutAWord) {
 }
 
 TEST_F(OtherBase, InAnotherFormatIsAWarning) {
-    ASSERT_EQ(call({"export", "bitsandbytes", "./model", "--out", "packed"}).code, 0);
+    pack("./model", "packed");
     const ProgramResult packed = call({"verify", "adapter", "adapter", "--base", "./packed"});
     EXPECT_EQ(packed.code, 0) << packed.err;
     EXPECT_THAT(packed.err, HasSubstr(std::string("adapter") + other_format));
     EXPECT_THAT(packed.err, HasSubstr("than those of ./packed; whether both are one model cannot be told"));
+}
+
+TEST_F(OtherBase, InOtherBlocksIsAnotherFormat) {
+    pack("./model", "packed");
+    pack("./model", "wide", "128");
+    train_on("./packed", "small");
+    const ProgramResult wide = call({"verify", "adapter", "small", "--base", "./wide"});
+    EXPECT_EQ(wide.code, 0) << wide.err;
+    EXPECT_THAT(wide.err, HasSubstr(std::string("small") + other_format));
+    EXPECT_EQ(call({"verify", "adapter", "small", "--base", "./packed"}).err, "");
+}
+
+// The same model has other values when something else compressed it.
+TEST_F(OtherBase, CompressedToOtherValuesIsAWarning) {
+    pack("./model", "packed");
+    pack("./sister", "packed_sister");
+    train_on("./packed", "small");
+    const ProgramResult result = call({"verify", "adapter", "small", "--base", "./packed_sister"});
+    EXPECT_EQ(result.code, 0) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("small: was trained on other compressed weights (it names "));
+    EXPECT_THAT(result.err, HasSubstr("than those of ./packed_sister; whether both are one model cannot be told"));
+}
+
+// Whoever names it knows that its format is another.
+TEST_F(OtherBase, TheOriginalOfACompressedBaseIsItsOwn) {
+    pack("./model", "packed");
+    train_on("./packed", "small");
+    const ProgramResult merged = call({"merge", "small", "--into-original", "./model", "--out", "merged"});
+    EXPECT_EQ(merged.code, 0) << merged.err;
+    EXPECT_EQ(merged.err, "");
+    EXPECT_EQ(call({"merge", "adapter", "--into-original", "./sister", "--out", "more"}).code, 65);
 }
 
 TEST_F(OtherBase, IsNotKnownToAnAdapterOfPeft) {
@@ -121,6 +164,43 @@ TEST_F(OtherBase, StaysKnownWhenAdaptersAreCombined) {
     ASSERT_EQ(call({"combine", "adapter", "adapter", "--weights", "0.5,0.5", "--out", "both"}).code, 0);
     EXPECT_TRUE(AdapterFile(project.path() / "both").base());
     EXPECT_EQ(AdapterFile(project.path() / "both").base(), AdapterFile(project.path() / "adapter").base());
+}
+
+// All are compared with the first that says what it was made for.
+TEST_F(OtherBase, IsFoundWhenAdaptersAreCombined) {
+    fs::copy(project.path() / "adapter", project.path() / "made_for_model");
+    forget_base();
+    train_on("./sister", "made_for_sister");
+    pack("./model", "packed");
+    train_on("./packed", "made_for_packed");
+    const ProgramResult result = call({"combine", "adapter", "made_for_model", "made_for_sister", "made_for_packed",
+                                       "--weights", "1,1,1,1", "--out", "all"});
+    EXPECT_EQ(result.code, 0) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("warning: made_for_sister was trained on other weights than made_for_model\n"));
+    EXPECT_THAT(result.err, HasSubstr("warning: made_for_packed was trained on weights of another format than "
+                                      "made_for_model; whether both are of one model cannot be told\n"));
+    EXPECT_THAT(result.err, Not(HasSubstr("adapter was trained on")));
+    EXPECT_FALSE(AdapterFile(project.path() / "all").base());
+}
+
+// Blocks of compressed matrices are part of the layout.
+TEST(WeightsDigest, KnowsTheBlocksOfCompressedWeights) {
+    ScratchFolder folder;
+    write_tiny_model(folder / "model");
+    const auto layout_of = [&](const Words& choice) {
+        Words words = {"export", "bitsandbytes", "./model", "--out", "packed"};
+        words.insert(words.end(), choice.begin(), choice.end());
+        EXPECT_EQ(run_program(words, folder.path()).code, 0);
+        const std::string layout = digest_of_weights(*open_snapshot((folder / "packed").string()).weights).layout;
+        fs::remove_all(folder / "packed");
+        return layout;
+    };
+    const std::vector<Words> choices = {
+        {"--block-size", "64"}, {"--block-size", "32"}, {"--no-double-quant"}, {"--type", "int8"}, {"--type", "fp4"}};
+    std::set<std::string> layouts;
+    for (const Words& choice : choices) layouts.insert(layout_of(choice));
+    EXPECT_EQ(layouts.size(), choices.size());
+    EXPECT_EQ(layout_of({}), layout_of({"--block-size", "64"}));
 }
 
 TEST(WeightsDigest, KnowsWeightsInAnyShards) {

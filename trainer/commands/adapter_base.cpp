@@ -17,6 +17,16 @@ void AdapterBase::declare(CLI::App& app) {
     app.add_flag("--other-base", other, "use the adapter although it was made for other weights");
 }
 
+namespace {
+
+// The end of text of the base without an adapter.
+std::int64_t own_eos(const BaseModel& base) {
+    std::vector<std::string> known;   // warnings
+    return special_tokens(base.snapshot.tokenizer_config, base.snapshot.config, *base.tokenizer, "", known).eos;
+}
+
+}   // namespace
+
 OpenedBase open_adapter_base(const AdapterBase& base, const std::string& folder, const AdapterConfig& config) {
     require(!base.model.empty() || !config.base_model.empty(), Exit::usage,
             "{}/adapter_config.json names no base model; give --base MODEL", folder);
@@ -24,9 +34,9 @@ OpenedBase open_adapter_base(const AdapterBase& base, const std::string& folder,
     const std::string& revision = base.model.empty() && base.revision.empty() ? config.revision : base.revision;
     try {
         OpenedBase opened{open_base_model(name, revision, folder), std::nullopt};
-        const BaseModel alone = open_base_model(name, revision, std::string());
-        if (alone.special.eos != opened.model.special.eos) opened.own_end_of_text = opened.model.special.eos;
-        check_base_of(folder, opened.model.snapshot, base.other, "--other-base", opened.model.warnings);
+        if (const std::int64_t eos = opened.model.special.eos; own_eos(opened.model) != eos)
+            opened.own_end_of_text = eos;
+        check_base_of(folder, opened.model, {base.other, "--other-base", base.original});
         return opened;
     } catch (const Error& error) {
         const bool missing = error.code() == Exit::no_input || error.code() == Exit::unavailable;

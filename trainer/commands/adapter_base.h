@@ -17,7 +17,8 @@ namespace trainer {
 struct AdapterBase {
     std::string model;   // "": the one that the adapter's configuration names
     std::string revision;
-    bool other = false;   // --other-base: although the adapter was made for another
+    bool other = false;      // --other-base: although the adapter was made for another
+    bool original = false;   // the model is the one that the adapter's base was quantised from
 
     void declare(CLI::App& app);
 };

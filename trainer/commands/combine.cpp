@@ -51,20 +51,35 @@ std::string card(const CombineArguments& arguments) {
     return card_text(card);
 }
 
-// The weights that all were made for, as far as all say; warns of what speaks against it. `name` is what the first
-// calls them.
-std::optional<WeightsDigest> common_base(const std::vector<fs::path>& folders, const std::string& name) {
-    const std::string first = folders.front().string();
-    const std::optional<WeightsDigest> base = AdapterFile(folders.front()).base();
+// Warns of names of bases that are not `name`, which is what the first adapter calls its own.
+void warn_of_names(const std::vector<fs::path>& folders, const std::string& name) {
+    for (const fs::path& folder : folders)
+        if (const std::string other = AdapterFile(folder).config().base_model; other != name)
+            log_warning(
+                format("{} names the base {}, {} names {}", folder.string(), other, folders.front().string(), name));
+}
+
+// The weights that all were made for; nothing when one does not say it, or they were made for several, of which it
+// warns.
+std::optional<WeightsDigest> common_base(const std::vector<fs::path>& folders) {
+    std::optional<WeightsDigest> base;
+    fs::path first;   // that says it
     bool common = true;
     for (const fs::path& folder : folders) {
-        const AdapterFile file(folder);
-        if (file.config().base_model != name)
+        const std::optional<WeightsDigest> own = AdapterFile(folder).base();
+        if (own && !base) {
+            base = own;
+            first = folder;
+        }
+        const SameWeights same = compare(own, base);
+        common = common && same == SameWeights::yes;
+        if (same == SameWeights::other_values)
+            log_warning(format("{} was trained on other weights than {}", folder.string(), first.string()));
+        if (same == SameWeights::other_layout)
             log_warning(
-                format("{} names the base {}, {} names {}", folder.string(), file.config().base_model, first, name));
-        if (base && file.base() && base != file.base())
-            log_warning(format("{} was trained on other weights than {}", folder.string(), first));
-        common = common && base == file.base();
+                format("{} was trained on weights of another format than {}; whether both are of one model "
+                       "cannot be told",
+                       folder.string(), first.string()));
     }
     return common ? base : std::nullopt;
 }
@@ -77,7 +92,8 @@ int combine(CombineArguments arguments) {
         if (name == arguments.how) arguments.options.how = way;
     const std::vector<fs::path> folders(arguments.adapters.begin(), arguments.adapters.end());
     const CombinedAdapter combined = combine_adapters(folders, arguments.options);
-    const std::optional<WeightsDigest> base = common_base(folders, combined.config.base_model);
+    warn_of_names(folders, combined.config.base_model);
+    const std::optional<WeightsDigest> base = common_base(folders);
     const NewFolder folder(arguments.out);
     StagedFolder staged(arguments.out, "combine", new_run_id());
     write_adapter(staged.path(), combined.config, combined.tensors, base);

@@ -140,7 +140,10 @@ int merge(const MergeArguments& arguments) {
     static const InterruptGuard guard;   // to the end of the program: Ctrl-C behind the last file has no effect
     SavedAdapter adapter(arguments.adapter);
     AdapterBase named = arguments.base;
-    if (!arguments.original.empty()) named.model = arguments.original;
+    if (!arguments.original.empty()) {
+        named.model = arguments.original;
+        named.original = true;
+    }
     const OpenedBase opened = open_adapter_base(named, arguments.adapter, adapter.config());
     for (const std::string& warning : opened.model.warnings) log_warning(warning);
     const TokenSequences prompts = held_out_prompts(arguments.prompts, *opened.model.tokenizer);
