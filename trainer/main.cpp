@@ -1,6 +1,7 @@
 #include <omp.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 
@@ -67,6 +68,8 @@ int run_program(int count, char** words) {
 int main(int count, char** words) {
     using namespace trainer;
     let_waiting_threads_sleep(words);
+    std::signal(SIGPIPE, SIG_IGN);   // a closed output is an error at the end; what is under way is done before
+    std::signal(SIGXFSZ, SIG_IGN);   // a file beyond the limit is an error like a full disk
     share_one_arena();
     try {
         const int code = run_program(count, words);

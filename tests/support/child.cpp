@@ -41,7 +41,8 @@ bool enter(const Command& command) {
         const rlimit both{bytes, bytes};
         return bytes == 0 || ::setrlimit(resource, &both) == 0;
     };
-    return limit(RLIMIT_AS, command.address_space) && limit(RLIMIT_DATA, command.data);
+    return limit(RLIMIT_AS, command.address_space) && limit(RLIMIT_DATA, command.data) &&
+           limit(RLIMIT_FSIZE, command.file_size);
 }
 
 }   // namespace

@@ -19,6 +19,7 @@ struct Command {
     bool as_nobody = false;                 // as the user nobody (only when we are root)
     std::size_t address_space = 0;          // bytes it may use; 0: no limit
     std::size_t data = 0;                   // the same of what it may write to
+    std::size_t file_size = 0;              // the same of each file that it writes
 };
 
 struct ProgramResult {

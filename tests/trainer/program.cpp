@@ -27,7 +27,7 @@ std::vector<std::string> words_of(const std::vector<std::string>& arguments) {
 Program::Program(const std::vector<std::string>& arguments, const std::filesystem::path& folder,
                  const ProgramOptions& options)
     : Child({words_of(arguments), environment_with_only(options.environment), folder, options.input, options.as_nobody,
-             options.address_space, options.data}) {}
+             options.address_space, options.data, options.file_size}) {}
 
 ProgramResult run_program(const std::vector<std::string>& arguments, const std::filesystem::path& folder,
                           const ProgramOptions& options) {

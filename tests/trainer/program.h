@@ -16,6 +16,7 @@ struct ProgramOptions {
     bool as_nobody = false;
     std::size_t address_space = 0;
     std::size_t data = 0;
+    std::size_t file_size = 0;
 };
 
 // The started program. It sees no hub cache and two threads.

@@ -62,7 +62,7 @@ std::vector<std::int32_t> stream(Session& session, const std::vector<std::int32_
     };
     const auto ids = session.generator().generate(prompt, sampling, [&](std::int32_t id) {
         take(decode.push(id));
-        return !InterruptGuard::requested();
+        return !InterruptGuard::requested() && !std::ferror(stdout);
     });
     take(decode.finish());
     return ids;

@@ -262,8 +262,6 @@ void end_at_once(int exit_code, const std::string& message) {
 
 int run(const RunArguments& arguments) {
     end_when_signalled();
-    std::signal(SIGPIPE, SIG_IGN);   // a closed output does not end a run
-    std::signal(SIGXFSZ, SIG_IGN);   // a file beyond the limit is an error like a full disk
     const auto ranks = open_communicator(end_at_once);
     try {
         return run_as_rank(*ranks, arguments);
