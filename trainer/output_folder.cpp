@@ -38,7 +38,7 @@ void refuse_dangling_links(fs::path path) {
 bool is_as_good_as_empty(const fs::path& folder) {
     const std::vector<std::string> names = names_in(folder);
     return std::all_of(names.begin(), names.end(), [](const std::string& name) {
-        return name == RunLock::file_name || is_leftover(name) || name == stop_file || name == save_file;
+        return is_leftover(name) || name == stop_file || name == save_file;
     });
 }
 

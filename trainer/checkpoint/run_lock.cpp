@@ -62,14 +62,15 @@ std::optional<LockHolder> holder_in(const OpenFile& file) {
     }
 }
 
-[[noreturn]] void refuse(const std::filesystem::path& folder, const std::optional<LockHolder>& holder) {
+[[noreturn]] void refuse(const std::filesystem::path& folder, const std::optional<LockHolder>& holder,
+                         const std::string& key) {
     if (!holder)
-        fail(Exit::cannot_create, "output: {} is in use by another run; wait for it or choose another folder",
+        fail(Exit::cannot_create, "{}: {} is in use by another run; wait for it or choose another folder", key,
              folder.string());
     fail(Exit::cannot_create,
-         "output: {} is in use by another run: process {} on {}, started {}, run {}; wait for it, stop it, or choose "
+         "{}: {} is in use by another run: process {} on {}, started {}, run {}; wait for it, stop it, or choose "
          "another folder",
-         folder.string(), holder->process, holder->host, holder->started, holder->run_id);
+         key, folder.string(), holder->process, holder->host, holder->started, holder->run_id);
 }
 
 // Whether the path still names the open file: the run before may have removed it between our open and our lock.
@@ -90,15 +91,15 @@ std::string new_run_id() {
     return text;
 }
 
-RunLock::RunLock(const std::filesystem::path& folder, const std::string& run_id)
+RunLock::RunLock(const std::filesystem::path& folder, const std::string& run_id, const std::string& key)
     : folder_(folder), path_(folder / file_name) {
     while (true) {
         file_ = OpenFile(path_, O_RDWR | O_CREAT | O_NOFOLLOW);
         if (::flock(file_.number(), LOCK_EX | LOCK_NB) != 0) {
             if (errno == EINTR) continue;
-            if (errno == EWOULDBLOCK) refuse(folder_, holder_in(file_));
-            fail(Exit::cannot_create, "{}: cannot be locked: {}; put output on a file system with locks",
-                 path_.string(), std::strerror(errno));
+            if (errno == EWOULDBLOCK) refuse(folder_, holder_in(file_), key);
+            fail(Exit::cannot_create, "{}: cannot be locked: {}; put {} on a file system with locks", path_.string(),
+                 std::strerror(errno), key);
         }
         if (is_at(file_, path_)) break;
     }

@@ -19,7 +19,8 @@ class RunLock {
 public:
     static constexpr const char* file_name = ".lock";
 
-    RunLock(const std::filesystem::path& folder, const std::string& run_id);   // the folder must exist
+    // The folder must exist. `key` is what messages call it.
+    RunLock(const std::filesystem::path& folder, const std::string& run_id, const std::string& key = "output");
     ~RunLock();
     RunLock(const RunLock&) = delete;
     RunLock& operator=(const RunLock&) = delete;

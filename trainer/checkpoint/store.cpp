@@ -200,12 +200,12 @@ void rotate_checkpoints(const RunLock& lock, std::int64_t committed, std::int64_
 }
 
 bool is_leftover(const std::string& name) {
-    return name.starts_with(temporary_prefix) || name.starts_with(trash_prefix);
+    return name == RunLock::file_name || name.starts_with(temporary_prefix) || name.starts_with(trash_prefix);
 }
 
 void sweep_leftovers(const RunLock& lock) {
     for (const std::string& name : names_in(lock.folder()))
-        if (is_leftover(name)) remove_tree(lock.folder() / name);
+        if (is_leftover(name) && name != RunLock::file_name) remove_tree(lock.folder() / name);
 }
 
 }   // namespace trainer

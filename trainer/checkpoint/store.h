@@ -56,10 +56,10 @@ NewestCheckpoint find_newest_checkpoint(const std::filesystem::path& run_folder)
 void rotate_checkpoints(const RunLock& lock, std::int64_t committed, std::int64_t keep,
                         const std::set<std::int64_t>& keep_always);
 
-// Whether a killed run may have left an entry of that name: .tmp-… or .trash-….
+// Whether a killed run may have left an entry of that name in its folder: .lock, .tmp-… or .trash-….
 bool is_leftover(const std::string& name);
 
-// Removes what killed runs left in the folder. Error(io).
+// Removes what killed runs left in the folder, all but the lock. Error(io).
 void sweep_leftovers(const RunLock& lock);
 
 }   // namespace trainer
