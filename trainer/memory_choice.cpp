@@ -123,7 +123,8 @@ MemoryPlan choose_memory(Inputs& inputs, Communicator& ranks, const MemoryLeft& 
     if (!leaves_memory_open(inputs.recipe)) {
         const MemoryPlan plan = plan_memory(inputs, ranks);
         together(ranks, [&] {
-            if (plan.total() > left.bytes) refuse(plan, plan.total(), inputs.recipe, left);
+            const std::size_t needed = plan.total() + (left.set_apart > 0 ? beside_tensors : 0);
+            if (needed > left.usable()) refuse(plan, needed, inputs.recipe, left);
         });
         return plan;
     }

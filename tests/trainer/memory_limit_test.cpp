@@ -122,6 +122,31 @@ TEST_F(MemoryLimit, WhatIsDecidedLastsForTheWholeRun) {
         }
 }
 
+// A plan without a choice is compared with what a process can use of its limit.
+TEST_F(MemoryLimit, AFixedMicroBatchThatStartsFinishes) {
+    write_tiny_project(folder.path(), "steps: 10", 5, 5);
+    for (const bool data : {false, true}) {
+        int refused = 0, finished = 0;
+        for (std::size_t limit = 64; finished < 2 && limit < 1024; limit += 6) {
+            SCOPED_TRACE(format("{} MiB of {}", limit, data ? "data" : "address space"));
+            std::filesystem::remove_all(folder / "out");
+            const ProgramResult result = run_program({"run", "recipe.yaml"}, folder.path(),
+                                                     {.environment = {"OMP_NUM_THREADS=1"},
+                                                      .address_space = data ? 0 : limit * mebibyte,
+                                                      .data = data ? limit * mebibyte : 0});
+            if (result.code == 0) {
+                ++finished;
+                continue;
+            }
+            EXPECT_THAT(result.out, testing::Not(HasSubstr("step 1/"))) << result.err;
+            EXPECT_EQ(finished, 0);
+            refused += result.err.find("the plan needs") != std::string::npos;
+        }
+        EXPECT_GE(refused, 1);
+        EXPECT_EQ(finished, 2);
+    }
+}
+
 TEST_F(MemoryLimit, ThreadsThatCannotBeHad) {
     const ProgramResult result = run({"run", "recipe.yaml"}, 300, 500);
     EXPECT_EQ(result.code, 71);
