@@ -197,8 +197,9 @@ void check_in_backward(const Recipe& recipe, const Node& document, Complaints& c
                         enum_name(training.sharding)));
 }
 
-// Updates are computed in f32, where smaller numbers are zero and larger ones infinite. `read` is what was understood
-// of a section: a number there that is not the written one was complained about already, as was a key that is missing.
+// Updates and adapters are computed in f32, where smaller numbers are zero and larger ones infinite. `read` is what was
+// understood of a section: a number there that is not the written one was complained about already, as was a key that
+// is missing.
 void check_f32_range(const Node& node, const Node& read, const Where& where) {
     constexpr double least = std::numeric_limits<float>::min(), most = std::numeric_limits<float>::max();
     if (node.is_map() && read.is_map()) {
@@ -293,6 +294,8 @@ void check_recipe(Recipe& recipe, const Node& document, Complaints& complaints) 
     check_paths(recipe, document, complaints);
     check_dtype(recipe, document);
     check_quantize(recipe, document, complaints);
+    if (const Node* peft = document.find("peft"); peft && recipe.peft)
+        check_f32_range(*peft, write_fields(*recipe.peft), {complaints, "peft"});
     check_adapter(recipe, document, complaints);
     check_eval(recipe, document);
 }

@@ -296,6 +296,16 @@ TEST(RecipeMistakes, TheRangeOfF32) {
               "r.yaml:4:17: optimizer.lr: expected a number above 0, found the number inf");
     EXPECT_EQ(complaints_of(minimal + "optimizer: {weight_decy: 1e99}\n"),
               "r.yaml:4:13: optimizer.weight_decy: unknown key; did you mean weight_decay?");
+    for (const std::string number : {"alpha: 1e-46", "alpha: 1e+39", "loraplus_lr_ratio: 1e+39",
+                                     "alpha_pattern: {q: 1e-50}", "method: vera, d_initial: -1e+50"}) {
+        const std::string text = complaints_of(minimal + "peft: {" + number + "}\n");
+        EXPECT_NE(
+            text.find(": expected a number whose size f32 holds, from 1.1754944e-38 to 3.4028235e+38 or 0, found " +
+                      number.substr(number.rfind(' ') + 1, number.find('}') - number.rfind(' ') - 1)),
+            std::string::npos)
+            << text;
+        EXPECT_TRUE(text.starts_with("r.yaml:4:")) << text;
+    }
     for (const std::string value : {"-1e+39", "-1e-50"})
         EXPECT_EQ(complaints_of(minimal + "optimizer: {name: adafactor, decay_rate: " + value + "}\n"),
                   "r.yaml:4:42: optimizer.decay_rate: expected a number whose size f32 holds, from 1.1754944e-38 to "
