@@ -310,6 +310,16 @@ std::string adapter_config_text(const AdapterConfig& config) {
     return to_json(node, {.indent = 2, .ensure_ascii = true, .sort_keys = true});
 }
 
+namespace {
+
+// What PEFT takes for models of the Llama kind when a configuration names nothing.
+std::vector<std::string> default_targets(AdapterType type) {
+    if (type == AdapterType::ia3) return {"k_proj", "v_proj", "down_proj"};
+    return {"q_proj", "v_proj"};
+}
+
+}   // namespace
+
 AdapterConfig parse_adapter_config(const Node& document, const std::string& where, std::vector<std::string>& notes) {
     require(document.is_map(), Exit::bad_data, "{}: expected a map, found {}", where, document.describe());
     const ConfigReader reader{document, where};
@@ -334,8 +344,9 @@ AdapterConfig parse_adapter_config(const Node& document, const std::string& wher
     config.d_initial = reader.number("d_initial", 0.1);
     reader.modules("target_modules", config.targets, config.target_regex);
     if (config.type == AdapterType::lora) config.target_parameters = reader.texts("target_parameters");
+    if (!reader.find("target_modules")) config.targets = default_targets(config.type);
     require(!config.targets.empty() || !config.target_regex.empty() || !config.target_parameters.empty(),
-            Exit::bad_data, "{}: target_modules is missing", where);
+            Exit::bad_data, "{}: target_modules is empty", where);
     for (const char* key : {"rank_dropout", "module_dropout"})
         if (reader.number(key, 0) != 0)
             notes.push_back(format("{}: {} is not supported: further training drops nothing", where, key));
@@ -367,6 +378,7 @@ AdapterConfig parse_adapter_config(const Node& document, const std::string& wher
     config.use_rslora = reader.flag("use_rslora");
     config.use_dora = reader.flag("use_dora");
     reader.modules("feedforward_modules", config.feedforward, config.feedforward_regex);
+    if (!reader.find("feedforward_modules")) config.feedforward = {"down_proj"};   // PEFT's choice, as default_targets
     config.fan_in_fan_out = reader.flag("fan_in_fan_out");
     for (const auto& entry : document.as_map())
         if (!is_listed(entry.key, known_keys) && !is_listed(entry.key, refused_keys))

@@ -74,7 +74,7 @@ TEST(Adapter, RefusesBadConfigs) {
         {R"({"peft_type":"LORA","r":0,"target_modules":["q_proj"]})", ": r: expected a positive integer, found 0"},
         {R"({"peft_type":"LORA","r":"2","target_modules":["q_proj"]})",
          ": r: expected an integer, found the string \"2\""},
-        {R"({"peft_type":"LORA","r":2})", ": target_modules is missing"},
+        {R"({"peft_type":"LORA","r":2,"target_modules":[]})", ": target_modules is empty"},
         {R"({"peft_type":"LORA","r":2,"target_modules":["q_proj"],"init_lora_weights":"pissa"})",
          ": init_lora_weights \"pissa\" changes the base weights and is not supported; convert the adapter to a plain "
          "LoRA"},
@@ -88,6 +88,28 @@ TEST(Adapter, RefusesBadConfigs) {
         EXPECT_EQ(found.code, Exit::bad_data) << config;
         EXPECT_EQ(found.message, "/adapter_config.json" + std::string(message));
     }
+}
+
+// PEFT fills them in by the kind of model.
+TEST(Adapter, WithoutTargetsHasThoseOfPeft) {
+    for (const std::string config :
+         {R"({"peft_type":"LORA","r":2})", R"({"peft_type":"LORA","r":2,"target_modules":null})"}) {
+        const TemporaryFolder folder;
+        write_good(folder);
+        put(folder / "adapter_config.json", config);
+        EXPECT_EQ(AdapterFile(folder.path()).config().targets, (std::vector<std::string>{"q_proj", "v_proj"}));
+    }
+    const TemporaryFolder folder;
+    AdapterConfig config;
+    config.type = AdapterType::ia3;
+    config.targets = {"up_proj"};
+    write_adapter(folder.path(), config,
+                  {{"base_model.model.layers.0.k_proj.ia3_l", {3, 1}, nullptr, std::vector<float>(3, 1)}});
+    EXPECT_EQ(AdapterFile(folder.path()).config().feedforward, std::vector<std::string>());   // [], not null
+    put(folder / "adapter_config.json", R"({"peft_type":"IA3","target_modules":null,"feedforward_modules":null})");
+    const AdapterFile file(folder.path());
+    EXPECT_EQ(file.config().targets, (std::vector<std::string>{"k_proj", "v_proj", "down_proj"}));
+    EXPECT_EQ(file.config().feedforward, std::vector<std::string>{"down_proj"});
 }
 
 TEST(Adapter, RefusesBadWeights) {
