@@ -37,8 +37,8 @@ constexpr std::string_view about_olora =
 
 constexpr std::string_view about_ia3 =
     "Trains one factor for each output of a layer, or, for layers under `feedforward`, for each input: a few thousand "
-    "numbers in all. Wants a higher learning rate than LoRA (3e-3 and more); [k_proj, v_proj, down_proj] are the "
-    "usual targets.";
+    "numbers in all. Wants a higher learning rate than LoRA (3e-3 and more). Without `targets` all linear layers "
+    "are adapted; PEFT's own choice for such models is [k_proj, v_proj, down_proj].";
 
 constexpr std::string_view about_loha =
     "Adds the product, element by element, of two low-rank matrices to the weight of each adapted layer: an update of "
@@ -67,9 +67,9 @@ const std::vector<std::string_view> lora_keys = {
     "rank_pattern", "alpha_pattern", "bias",    "target_parameters",   "trainable_token_indices",
     "init",         "rslora",        "dora",    "loraplus_lr_ratio"};
 // Of a method that is LoRA with one of its keys set.
-std::vector<std::string_view> lora_keys_without(std::string_view key) {
+std::vector<std::string_view> lora_keys_without(std::initializer_list<std::string_view> some) {
     std::vector<std::string_view> keys = lora_keys;
-    std::erase(keys, key);
+    for (const std::string_view key : some) std::erase(keys, key);
     return keys;
 }
 const std::vector<std::string_view> loha_keys = {"rank",           "alpha",        "layers_to_transform",
@@ -96,14 +96,16 @@ const Registry<PeftMethodEntry>& peft_methods() {
         "adapter method",
         {
             {"lora", "low-rank update of linear layers", {make_lora, lora_keys, about_lora}},
-            {"rslora", "LoRA scaled by alpha / sqrt(rank)", {make_rslora, lora_keys_without("rslora"), about_rslora}},
+            {"rslora", "LoRA scaled by alpha / sqrt(rank)", {make_rslora, lora_keys_without({"rslora"}), about_rslora}},
             {"dora",
              "LoRA with trained lengths of the weight's rows",
-             {make_dora, lora_keys_without("dora"), about_dora}},
+             {make_dora, lora_keys_without({"dora"}), about_dora}},
             {"pissa",
              "LoRA that starts at the largest singular vectors",
-             {make_pissa, lora_keys_without("init"), about_pissa}},
-            {"olora", "LoRA that starts at the QR decomposition", {make_olora, lora_keys_without("init"), about_olora}},
+             {make_pissa, lora_keys_without({"init", "dora"}), about_pissa}},
+            {"olora",
+             "LoRA that starts at the QR decomposition",
+             {make_olora, lora_keys_without({"init", "dora"}), about_olora}},
             {"loha", "element-wise product of two low-rank updates", {make_loha, loha_keys, about_loha}},
             {"lokr", "Kronecker product of two small matrices", {make_lokr, lokr_keys, about_lokr}},
             {"vera", "trained factors around shared random matrices", {make_vera, vera_keys, about_vera}},

@@ -95,9 +95,12 @@ void choose_formats(Declarations& model, const ModelOptions& options, const Snap
 }
 
 std::string stored_format(const ParameterSet& parameters, const Snapshot& snapshot) {
+    std::vector<std::string> formats;
     for (const auto& parameter : parameters.all())
-        if (const auto stored = stored_matrix(*parameter, snapshot, DType::bf16)) return stored->format();
-    return "";
+        if (const auto stored = stored_matrix(*parameter, snapshot, DType::bf16))
+            if (std::find(formats.begin(), formats.end(), stored->format()) == formats.end())
+                formats.push_back(stored->format());
+    return join(formats);
 }
 
 std::string rounded_twice(const ParameterSet& parameters, const Snapshot& snapshot) {

@@ -27,7 +27,7 @@ struct FormatRequest {
 void choose_formats(Declarations& model, const ModelOptions& options, const Snapshot& snapshot,
                     const FormatRequest& request = {});
 
-// "Q4_1" or "nf4": of the first matrix that the base's files hold in fewer bits; "" when none is.
+// "Q8_0, Q4_1" or "nf4": of the matrices that the base's files hold in fewer bits; "" when none is.
 std::string stored_format(const ParameterSet& parameters, const Snapshot& snapshot);
 
 // Of formats that were chosen: a sentence when the base's files hold a matrix in another, whose rounded values will be

@@ -203,14 +203,14 @@ std::function<int()> define_merge(CLI::App& app) {
     app.add_option("--dtype", arguments->dtype, "f32, bf16 or f16; default: as the base")
         ->check(CLI::IsMember({"f32", "bf16", "f16"}));
     app.add_option("--shard-size", arguments->shard_gb, "largest weight file in GB (10^9 bytes)")
-        ->check(number_in(1e-6, 1e6, "a number above 0"))
+        ->check(number_in(1e-6, 1e6, "a number from 1e-6 to 1e6"))
         ->capture_default_str();
     app.add_flag("!--no-verify", arguments->verify, "do not compare the merged model with base and adapter");
     app.add_option("--prompts", arguments->prompts, "a file of prompts to compare with, one a line")
         ->check(not_blank("a file"));
     app.add_option("--tolerance", arguments->tolerance,
                    "largest logit gap, as a share of the logits' range; default 1e-4 in f32, 1e-2 in f16, 5e-2 in bf16")
-        ->check(number_in(0, 1e9, "a number of at least 0"));
+        ->check(number_in(0, 1e9, "a number from 0 to 1e9"));
     app.footer(
         "Every tensor is merged in f32 and rounded once. One matrix is in memory at a time; the comparison at the\n"
         "end holds the model in f32. A failure, Ctrl-C or a gap beyond --tolerance (exit code 84) keeps nothing.");
