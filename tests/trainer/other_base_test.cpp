@@ -173,8 +173,16 @@ TEST_F(OtherBase, IsFoundWhenAdaptersAreCombined) {
     train_on("./sister", "made_for_sister");
     pack("./model", "packed");
     train_on("./packed", "made_for_packed");
-    const ProgramResult result = call({"combine", "adapter", "made_for_model", "made_for_sister", "made_for_packed",
-                                       "--weights", "1,1,1,1", "--out", "all"});
+    Words words = {"combine", "adapter", "made_for_model", "made_for_sister", "made_for_packed", "--weights", "1,1,1,1",
+                   "--out",   "all"};
+    const ProgramResult refused = call(words);
+    EXPECT_EQ(refused.code, 65);
+    EXPECT_THAT(refused.err,
+                HasSubstr("error: made_for_sister was trained on other weights than made_for_model; combine "
+                          "adapters of one base, or combine them all the same with --other-base\n"));
+    EXPECT_FALSE(fs::exists(project.path() / "all"));
+    words.push_back("--other-base");
+    const ProgramResult result = call(words);
     EXPECT_EQ(result.code, 0) << result.err;
     EXPECT_THAT(result.err, HasSubstr("warning: made_for_sister was trained on other weights than made_for_model\n"));
     EXPECT_THAT(result.err, HasSubstr("warning: made_for_packed was trained on weights of another format than "

@@ -30,6 +30,8 @@ struct CombineArguments {
     std::string how = "cat";
     CombineOptions options;
     std::string out;
+    bool other_base = false;   // --other-base: although they were made for several
+    std::string given;         // an option that the way of combining may not know
 };
 
 std::vector<std::string> ways() {
@@ -60,8 +62,8 @@ void warn_of_names(const std::vector<fs::path>& folders, const std::string& name
 }
 
 // The weights that all were made for; nothing when one does not say it, or they were made for several, of which it
-// warns.
-std::optional<WeightsDigest> common_base(const std::vector<fs::path>& folders) {
+// warns. Error(bad_data) when that is certain and not `allowed`.
+std::optional<WeightsDigest> common_base(const std::vector<fs::path>& folders, bool allowed) {
     std::optional<WeightsDigest> base;
     fs::path first;   // that says it
     bool common = true;
@@ -73,8 +75,12 @@ std::optional<WeightsDigest> common_base(const std::vector<fs::path>& folders) {
         }
         const SameWeights same = compare(own, base);
         common = common && same == SameWeights::yes;
-        if (same == SameWeights::other_values)
-            log_warning(format("{} was trained on other weights than {}", folder.string(), first.string()));
+        if (same == SameWeights::other_values) {
+            const std::string what = format("{} was trained on other weights than {}", folder.string(), first.string());
+            require(allowed, Exit::bad_data,
+                    "{}; combine adapters of one base, or combine them all the same with --other-base", what);
+            log_warning(what);
+        }
         if (same == SameWeights::other_layout)
             log_warning(
                 format("{} was trained on weights of another format than {}; whether both are of one model "
@@ -90,10 +96,15 @@ int combine(CombineArguments arguments) {
             arguments.options.weights.size());
     for (const auto& [name, way] : EnumTable<Combination>::names)
         if (name == arguments.how) arguments.options.how = way;
+    const Combination how = arguments.options.how;
+    const bool is_random = how == Combination::dare_linear || how == Combination::dare_ties;
+    const bool is_known = is_random || (arguments.given == "--density" && how == Combination::ties);
+    require(arguments.given.empty() || is_known, Exit::usage, "{}: {} has no such choice; leave it out",
+            arguments.given, arguments.how);
     const std::vector<fs::path> folders(arguments.adapters.begin(), arguments.adapters.end());
     const CombinedAdapter combined = combine_adapters(folders, arguments.options);
     warn_of_names(folders, combined.config.base_model);
-    const std::optional<WeightsDigest> base = common_base(folders);
+    const std::optional<WeightsDigest> base = common_base(folders, arguments.other_base);
     const NewFolder folder(arguments.out);
     StagedFolder staged(arguments.out, "combine", new_run_id());
     write_adapter(staged.path(), combined.config, combined.tensors, base);
@@ -115,22 +126,27 @@ std::function<int()> define_combine(CLI::App& app) {
     app.add_option("--weights", arguments->options.weights, "a number for each adapter, with commas between: 0.7,0.3")
         ->required()
         ->delimiter(',')
-        ->check(number_in(-1e9, 1e9, "a number"));
+        ->check(number_in(-1e9, 1e9, "a number from -1e9 to 1e9"));
     app.add_option("--out", arguments->out, "a new folder for the adapter")->required()->check(not_blank("a folder"));
     app.add_option("--how", arguments->how, "cat, linear, ties, dare_linear or dare_ties")
         ->check(CLI::IsMember(ways()))
         ->capture_default_str();
     app.add_option("--density", arguments->options.density, "share of elements that ties and dare keep")
-        ->check(number_in(1e-9, 1, "a number above 0 and at most 1"))
+        ->check(number_in(1e-9, 1, "a number from 1e-9 to 1"))
         ->capture_default_str();
     app.add_option("--seed", arguments->options.seed, "of what dare keeps")
         ->check(count_from(0, std::numeric_limits<std::int64_t>::max()))
         ->capture_default_str();
+    app.add_flag("--other-base", arguments->other_base, "combine adapters although they were made for several bases");
     app.footer(
         "cat is the exact weighted sum of what the adapters do, with the sum of their ranks. The others keep the "
         "rank:\n"
         "they combine A and B each for itself, as PEFT's add_weighted_adapter does.");
-    return [arguments] { return combine(*arguments); };
+    return [arguments, &app] {
+        for (const char* option : {"--density", "--seed"})
+            if (app.count(option) > 0 && arguments->given.empty()) arguments->given = option;
+        return combine(*arguments);
+    };
 }
 
 }   // namespace trainer
