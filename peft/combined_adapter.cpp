@@ -8,6 +8,7 @@
 
 #include "autograd/random.h"
 #include "configs/error.h"
+#include "peft/adapter_agreement.h"
 #include "peft/adapter_config.h"
 #include "peft/lora.h"
 #include "peft/low_rank_adapter.h"
@@ -174,6 +175,7 @@ CombinedAdapter combine_adapters(const std::vector<std::filesystem::path>& folde
     for (std::size_t i = 0; i < folders.size(); ++i) {
         const AdapterFile file(folders[i]);
         check_plain(file, folders[i].string());
+        check_modules_are_chosen(file, folders[i].string());
         if (i == 0) out.config = file.config();
         const AdapterOptions own = adapter_options(file.config());
         for (const AdapterModule& module : file.modules()) {

@@ -44,7 +44,8 @@ struct CombinedAdapter {
 
 // As PEFT's add_weighted_adapter, of the tensors that it knows. A module that not all adapters have is combined of
 // those that have it; the copy of an embedding that PEFT saves beside its adapter is left out. Errors: those of
-// AdapterFile; bad_data when one is not a plain LoRA (DoRA, IA3, trained copies), when shapes differ, or ranks differ
+// AdapterFile; bad_data when one is not a plain LoRA (DoRA, IA3, trained copies), when its files contradict each other
+// (check_modules_are_chosen), when shapes differ, or ranks differ
 // where they must not.
 CombinedAdapter combine_adapters(const std::vector<std::filesystem::path>& folders, const CombineOptions& options);
 

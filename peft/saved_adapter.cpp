@@ -6,6 +6,7 @@
 #include "configs/error.h"
 #include "models/embedding.h"
 #include "models/linear.h"
+#include "peft/adapter_agreement.h"
 #include "peft/adapter_config.h"
 #include "peft/registry.h"
 #include "peft/whole_copies.h"
@@ -74,6 +75,8 @@ void SavedAdapter::check_modules(const Declarations& model) const {
 
 void SavedAdapter::attach(Declarations& model) {
     check_modules(model);
+    check_modules_are_chosen(file_, folder_);
+    check_chosen_are_there(file_, folder_, model);
     const ParameterSet::NamesBegin names(model.parameters, prefix_);
     with_options_of(folder_, [&] { method_->attach(model); });
     for (const Parameter* parameter : own()) {
@@ -111,7 +114,11 @@ void SavedAdapter::attach_replacements(Declarations& model) {
         if (known.count(tensor.name) > 0) continue;
         std::string name = tensor.name.substr(adapter_prefix.size());
         if (name.ends_with(wrapped)) name = name.substr(0, name.size() - wrapped.size()) + ".weight";
-        Parameter* original = model.parameters.find(name);
+        const bool is_whole =
+            name == std::string(head_name) + ".weight" ||
+            std::any_of(model.embeddings.begin(), model.embeddings.end(),
+                        [&](const Embedding* embedding) { return name == embedding->name + ".weight"; });
+        Parameter* original = is_whole ? model.parameters.find(name) : nullptr;
         if (!original && name == std::string(head_name) + ".weight") {
             notes_.push_back(
                 format("{}: {} is left out: the model's output layer is its embedding", folder_, tensor.name));

@@ -17,7 +17,7 @@ public:
     explicit SavedAdapter(const std::filesystem::path& folder, const std::string& name = "");
 
     // Error(bad_data) when a module is not in the model or has another shape, when a tensor is missing or of another
-    // shape than the configuration says, and when there is one that it does not explain.
+    // shape than the configuration says, and when there is one that it does not explain (adapter_agreement.h).
     void attach(Declarations& model) override;
     void initialise(std::uint64_t seed = 0) override;   // reads; the seed has no say
     const std::vector<Parameter*>& parameters() const override { return method_->parameters(); }

@@ -71,7 +71,7 @@ std::optional<std::int64_t> layer_of(const std::string& module, const Names& pat
     for (const std::string& pattern : alternatives) {
         std::smatch found;
         if (std::regex_search(module, found,
-                              regex_of("^(?:|.*?\\.)(?:" + pattern + ")\\.(\\d+)\\.", "peft.layers_pattern"),
+                              regex_of("^(?:|.*?\\.)(?:" + pattern + ")\\.(\\d{1,18})\\.", "peft.layers_pattern"),
                               std::regex_constants::match_continuous))
             return std::stoll(found[found.size() - 1]);   // groups of the pattern come before
     }
@@ -184,6 +184,16 @@ bool is_match(const std::string& name, const TargetOption& targets) {
                        [&](const std::string& entry) { return is_path_end(name, entry); });
 }
 
+bool is_chosen(const std::string& name, const AdapterOptions& options) {
+    if (options.targets.is_nothing() || !is_match(name, options.targets)) return false;
+    if (options.exclude && is_match(name, *options.exclude)) return false;
+    if (lies_under(name, options.modules_to_save)) return false;
+    const std::vector<std::int64_t>& layers = options.layers_to_transform;
+    if (layers.empty()) return true;
+    const auto layer = layer_of(name, options.layers_pattern);
+    return layer && std::find(layers.begin(), layers.end(), *layer) != layers.end();
+}
+
 std::vector<std::string> matching_names(const Names& names, const TargetOption& targets, const std::string& key) {
     for (const std::string& entry : targets.names)
         if (!is_end_of_any(names, entry)) no_match(names, entry, key);
@@ -209,14 +219,8 @@ Selection select_targets(const Declarations& model, const AdapterOptions& option
 
     const Names matching = matching_names(names, options.targets, "peft.targets");
     if (options.exclude) matching_names(matching, *options.exclude, "peft.exclude");   // of effect
-    const std::vector<std::int64_t>& layers = options.layers_to_transform;
     const auto chosen = [&](const std::string& name) {
-        if (std::find(matching.begin(), matching.end(), name) == matching.end()) return false;
-        if (options.exclude && is_match(name, *options.exclude)) return false;
-        if (lies_under(name, options.modules_to_save)) return false;
-        if (layers.empty()) return true;
-        const auto layer = layer_of(name, options.layers_pattern);
-        return layer && std::find(layers.begin(), layers.end(), *layer) != layers.end();
+        return std::find(matching.begin(), matching.end(), name) != matching.end() && is_chosen(name, options);
     };
     Selection selected;
     for (Linear* linear : model.linears)

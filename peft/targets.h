@@ -32,6 +32,10 @@ std::vector<std::string> matching_names(const std::vector<std::string>& names, c
 // The same question for one path, when it is known that something matches.
 bool is_match(const std::string& name, const TargetOption& targets);
 
+// Whether `targets`, `exclude`, `modules_to_save` and `layers_to_transform` choose the layer of that path, by the rules
+// of select_targets; of `all-linear` it must be known to be a linear layer. std::regex_error for no regular expression.
+bool is_chosen(const std::string& name, const AdapterOptions& options);
+
 // Adds the layers of `target_parameters`, by PEFT's rule: a name that equals a parameter's or a suffix of it after a
 // dot. Error(bad_recipe) when an entry matches no weight of a linear layer, or one that is adapted already.
 void add_target_parameters(const Declarations& model, const AdapterOptions& options, Selection& selected);

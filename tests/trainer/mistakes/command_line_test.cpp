@@ -19,7 +19,7 @@ std::function<void(const fs::path&)> with_adapter(const std::string& module, std
         AdapterConfig config;
         config.base_model = "another/model";
         config.rank = 2;
-        config.targets = {"q_proj"};
+        config.targets = {module};
         if (patterns) config.rank_pattern = {{"q_proj", 3}};
         const std::vector<float> a(static_cast<std::size_t>(2 * in)), b(2 * 32);
         const std::string stem = "base_model.model." + module;

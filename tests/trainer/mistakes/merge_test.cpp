@@ -21,7 +21,7 @@ void write_small_adapter(const fs::path& folder, float b, const std::string& mod
     const std::string end = embedding ? "" : ".weight";
     AdapterConfig config;
     config.base_model = "./model";
-    config.targets = {module};
+    config.targets = {embedding ? "embed_tokens" : "0.self_attn." + module};
     config.rank = 2;
     fs::create_directories(folder / "adapter");
     write_adapter(folder / "adapter", config,
@@ -107,6 +107,8 @@ TEST(Mistakes, Merge) {
          "give --untie to write an output layer of its own, which makes the model larger"},
         {"a dtype of no model", merge_with({"--dtype", "int8"}), with_adapter, 64,
          "error: --dtype: int8 not in {f32,bf16,f16}; see trainer merge --help"},
+        {"a shard of less than a byte", merge_with({"--shard-size", "1e-9"}), with_adapter, 64,
+         "error: --shard-size: expected a number from 1e-6 to 1e6, found 1e-9; see trainer merge --help"},
         {"prompts that are not there", merge_with({"--prompts", "nothing.txt"}), with_adapter, 66,
          "error: nothing.txt: there is no such file"},
         {"no prompts", merge_with({"--prompts", "empty.txt"}), and_then(with_file("empty.txt", "\n \n")), 65,
@@ -134,10 +136,19 @@ TEST(Mistakes, Combine) {
         {"a way that is not known", with({"--weights", "1", "--how", "slerp"}), with_adapter, 64,
          "error: --how: slerp not in {cat,linear,ties,dare_linear,dare_ties}; see trainer combine --help"},
         {"nothing is kept", with({"--weights", "1", "--density", "0"}), with_adapter, 64,
-         "error: --density: expected a number above 0 and at most 1, found 0; see trainer combine --help"},
+         "error: --density: expected a number from 1e-9 to 1, found 0; see trainer combine --help"},
         {"no adapter", with({"--weights", "1"}), {}, 66, "error: adapter: no such adapter folder"},
         {"a weight that is no number", with({"--weights", "much"}), with_adapter, 64,
-         "error: --weights: expected a number, found much; see trainer combine --help"},
+         "error: --weights: expected a number from -1e9 to 1e9, found much; see trainer combine --help"},
+        {"a density without effect", with({"--weights", "1", "--density", "0.3"}), with_adapter, 64,
+         "error: --density: cat has no such choice; leave it out"},
+        {"a seed without effect", with({"--weights", "1", "--how", "ties", "--seed", "3"}), with_adapter, 64,
+         "error: --seed: ties has no such choice; leave it out"},
+        {"files that contradict each other", with({"--weights", "1"}),
+         and_then(with_key("adapter/adapter_config.json", "target_modules", Node::List{"v_proj"})), 65,
+         "error: adapter: adapter_model.safetensors has tensors of model.layers.0.self_attn.q_proj, which "
+         "adapter_config.json does not choose (target_modules [v_proj]); the two files are not of one adapter, or one "
+         "was changed"},
         {"a folder that is there", with({"--weights", "1"}), and_then(with_file("both/notes.txt", "mine")), 73,
          "error: --out: both is there already and is not an empty folder"},
     });
