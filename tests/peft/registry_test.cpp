@@ -19,5 +19,11 @@ TEST(PeftMethods, ReadEveryOptionThereIs) {
             EXPECT_NE(options.find(key), nullptr) << method.name << ": " << key;
 }
 
+// Those that begin at a decomposition have rows of other lengths.
+TEST(PeftMethods, ReadNoOptionThatTheyRefuse) {
+    for (const char* name : {"lora", "rslora"}) EXPECT_TRUE(peft_methods().at(name).reads("dora")) << name;
+    for (const char* name : {"pissa", "olora"}) EXPECT_FALSE(peft_methods().at(name).reads("dora")) << name;
+}
+
 }   // namespace
 }   // namespace trainer

@@ -1,6 +1,10 @@
 // A base that is stored quantised and is quantised again.
+#include "trainer/base_format.h"
+
 #include <gmock/gmock.h>
 
+#include "hub/snapshot.h"
+#include "models/registry.h"
 #include "tests/support/tiny_model.h"
 #include "tests/trainer/mistakes/mistake.h"
 #include "tests/trainer/program.h"
@@ -38,6 +42,41 @@ TEST_F(QuantisedBase, ExportSaysThatItRoundsAgain) {
         words.insert(words.end(), other.begin(), other.end());
         EXPECT_THAT(call(words).err, HasSubstr("rounded already, and nf4 with other scales rounds them again"));
     }
+}
+
+// Layers of one model in the formats of two, as files of blocks have them.
+class OfTwo : public WeightSource {
+public:
+    OfTwo(std::shared_ptr<const WeightSource> most, std::shared_ptr<const WeightSource> mlp)
+        : most_(std::move(most)), mlp_(std::move(mlp)) {}
+    const std::vector<std::string>& names() const override { return most_->names(); }
+    bool contains(const std::string& name) const override { return most_->contains(name); }
+    FileShape shape(const std::string& name) const override { return of(name).shape(name); }
+    std::string stored_type(const std::string& name) const override { return of(name).stored_type(name); }
+    std::span<const std::byte> bytes(const std::string& name) const override { return of(name).bytes(name); }
+    void read(const std::string& name, DType target, void* to) const override { of(name).read(name, target, to); }
+    std::shared_ptr<PackedMatrix> packed(const std::string& name, DType dtype) const override {
+        return of(name).packed(name, dtype);
+    }
+    bool read_packed(const std::string& name, PackedMatrix& matrix) const override {
+        return of(name).read_packed(name, matrix);
+    }
+
+private:
+    const WeightSource& of(const std::string& name) const {
+        return name.find("mlp") == std::string::npos ? *most_ : *mlp_;
+    }
+    std::shared_ptr<const WeightSource> most_, mlp_;
+};
+
+TEST_F(QuantisedBase, AllItsFormatsAreNamed) {
+    ASSERT_EQ(call({"export", "bitsandbytes", "./model", "--out", "eight", "--type", "int8"}).code, 0);
+    Snapshot base = open_snapshot((folder / "packed").string());
+    const auto model = make_causal_lm(base.config);
+    EXPECT_EQ(stored_format(model->parameters(), base), "nf4");
+    base.weights = std::make_shared<OfTwo>(base.weights, open_snapshot((folder / "eight").string()).weights);
+    EXPECT_EQ(stored_format(model->parameters(), base), "nf4, int8");
+    EXPECT_EQ(stored_format(model->parameters(), open_snapshot((folder / "model").string())), "");
 }
 
 TEST_F(QuantisedBase, TheSameFormatIsCopied) {
