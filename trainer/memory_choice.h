@@ -23,8 +23,8 @@ std::size_t needed_for(const MemoryPlan& plan);
 // micro_batch fits, then with micro_batch: auto the largest that does, up to the rows of a full step for each rank,
 // rounded down, so that every rank has a leaf; as if there were at least `as_ranks` ranks. Plans are made on the meta
 // place. Returns this rank's plan of what it is then. What is chosen fits at every rank, with the margin; what the
-// recipe says itself is refused only when the plan alone is larger than `left`; where that sets bytes apart, with room for
-// libraries beside both. Collective. AgreedError: out_of_memory when nothing fits, bad_recipe when ranks would be
+// recipe says itself is refused only when the plan alone is larger than `left`; where that sets bytes apart, with room
+// for libraries beside both. Collective. AgreedError: out_of_memory when nothing fits, bad_recipe when ranks would be
 // without a leaf.
 MemoryPlan choose_memory(Inputs& inputs, Communicator& ranks, const MemoryLeft& left, int as_ranks = 1);
 
