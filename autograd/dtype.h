@@ -50,7 +50,7 @@ constexpr std::string_view name_of(DType dtype) {
 struct bf16 {
     std::uint16_t bits = 0;
     bf16() = default;
-    explicit bf16(float value) {
+    constexpr explicit bf16(float value) {
         const auto word = std::bit_cast<std::uint32_t>(value);
         if ((word & 0x7FFFFFFFu) > 0x7F800000u) {
             bits = static_cast<std::uint16_t>((word >> 16) | 0x40u);
@@ -58,7 +58,7 @@ struct bf16 {
             bits = static_cast<std::uint16_t>((word + 0x7FFFu + ((word >> 16) & 1u)) >> 16);
         }
     }
-    explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+    constexpr explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
 };
 
 // IEEE half precision, for reading and writing files.

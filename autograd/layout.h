@@ -23,11 +23,15 @@ struct Layout {
     std::vector<std::int32_t> offsets{0};   // documents + 1
     Tensor positions;                       // (N) i32, position within the document
     Tensor token_keys;                      // (N) u64, random key of each token: (seed, epoch, row, position)
+    Tensor spans;                           // (N, 2) i32 on a device: first and past the last token of its document
     std::int32_t longest = 0;               // tokens of the longest document
     KvCache* cache = nullptr;               // one document whose first cache->length tokens are already there
 
     std::int64_t tokens() const { return offsets.back(); }
     std::int64_t documents() const { return static_cast<std::int64_t>(offsets.size()) - 1; }
 };
+
+// Positions and keys where they are asked for, and the spans if that is a device; offsets stay on the host.
+Layout on_place(const Layout& layout, Place place);
 
 }   // namespace trainer

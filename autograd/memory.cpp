@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "autograd/cuda/runtime.h"
 #include "configs/error.h"
 
 namespace trainer {
@@ -33,28 +34,46 @@ std::size_t size_class(std::size_t bytes) {
     return (bytes + step - 1) / step * step;
 }
 
+// Where a pool has its blocks from; null when there is no room.
+struct Source {
+    void* (*fresh)(std::size_t bytes);
+    void (*free)(void* block, std::size_t bytes);
+};
+
 class Pool {
 public:
+    explicit Pool(Source source) : source_(source) {}
+
     struct Block {
         void* data;
         std::size_t bytes;
     };
 
-    // A cached block of at least `bytes` that is at most half as large again, else a fresh one. Lengths of packed rows
-    // differ from step to step; blocks of exactly one size would pile up.
-    Block take(std::size_t bytes) {
-        Block block = take_once(bytes);
+    // A cached block of at least `bytes`, the size class of what is asked for, that is at most half as large again,
+    // else a fresh one. Lengths of packed rows differ from step to step; blocks of exactly one size would pile up.
+    Block take(std::size_t asked, std::size_t bytes) {
+        Block block = take_once(asked, bytes);
         const auto give_room = give_room_.load();
         if (block.data || !give_room) return block;
         give_room();
-        return take_once(bytes);
+        return take_once(asked, bytes);
     }
 
     void ask_for_room(void (*give_room)()) { give_room_ = give_room; }
 
     void give(Block block) {
         const std::lock_guard lock(mutex_);
-        free_[block.bytes].push_back(block.data);
+        if (exact_)
+            source_.free(block.data, block.bytes);
+        else
+            free_[block.bytes].push_back(block.data);
+    }
+
+    // Every block is as large as asked for and goes back at once. Before the first block is taken.
+    void keep_exact(bool exact) {
+        const std::lock_guard lock(mutex_);
+        release_free();
+        exact_ = exact;
     }
 
     void release() {
@@ -68,8 +87,9 @@ public:
     }
 
 private:
-    Block take_once(std::size_t bytes) {
+    Block take_once(std::size_t asked, std::size_t bytes) {
         const std::lock_guard lock(mutex_);
+        if (exact_) return {source_.fresh(asked), asked};
         const auto fitting = free_.lower_bound(bytes);
         if (fitting != free_.end() && fitting->first <= bytes + bytes / 2) {
             const Block block{fitting->second.back(), fitting->first};
@@ -78,10 +98,10 @@ private:
             return block;
         }
         if (held_ + bytes > limit_) release_free();
-        void* data = fresh(bytes);
+        void* data = source_.fresh(bytes);
         if (!data) {
             release_free();
-            data = fresh(bytes);
+            data = source_.fresh(bytes);
         }
         if (data) held_ += bytes;
         return {data, bytes};
@@ -90,46 +110,10 @@ private:
     void release_free() {
         for (auto& [bytes, blocks] : free_)
             for (void* block : blocks) {
-                give_back(block, bytes);
+                source_.free(block, bytes);
                 held_ -= bytes;
             }
         free_.clear();
-    }
-
-    // Large blocks come from the system and go back there; the C library would keep holes between them, and take room
-    // for their alignment. Of whole pages each. The address sanitizer knows the bounds of the C library's blocks only.
-#ifdef __SANITIZE_ADDRESS__
-    static constexpr std::size_t large = std::numeric_limits<std::size_t>::max();
-#else
-    static constexpr std::size_t large = 128u << 10;
-#endif
-    static constexpr std::size_t huge_page = 2u << 20;
-
-    static void* fresh(std::size_t bytes) {
-        if (bytes < large) return std::aligned_alloc(64, bytes);
-        return bytes < 2 * huge_page ? mapped(bytes) : mapped_to_huge_pages(bytes);
-    }
-
-    static void give_back(void* block, std::size_t bytes) {
-        if (bytes < large)
-            std::free(block);
-        else
-            ::munmap(block, bytes);
-    }
-
-    static void* mapped(std::size_t bytes) {
-        void* const begin = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        return begin == MAP_FAILED ? nullptr : begin;
-    }
-
-    static void* mapped_to_huge_pages(std::size_t bytes) {
-        auto* const all = static_cast<std::byte*>(mapped(bytes + huge_page));
-        if (!all) return nullptr;
-        const std::size_t before = (huge_page - reinterpret_cast<std::uintptr_t>(all) % huge_page) % huge_page;
-        if (before > 0) ::munmap(all, before);
-        ::munmap(all + before + bytes, huge_page - before);
-        ::madvise(all + before, bytes, MADV_HUGEPAGE);
-        return all + before;
     }
 
     std::mutex mutex_;
@@ -137,12 +121,59 @@ private:
     std::atomic<void (*)()> give_room_ = nullptr;
     std::size_t held_ = 0;   // bytes of all blocks, used and free
     std::size_t limit_ = std::numeric_limits<std::size_t>::max();
+    bool exact_ = false;
+    const Source source_;
 };
 
-Pool& pool() {
-    static Pool* instance = new Pool;   // outlives every static tensor
+// Large blocks come from the system and go back there; the C library would keep holes between them, and take room
+// for their alignment. Of whole pages each. The address sanitizer knows the bounds of the C library's blocks only.
+#ifdef __SANITIZE_ADDRESS__
+constexpr std::size_t large = std::numeric_limits<std::size_t>::max();
+#else
+constexpr std::size_t large = 128u << 10;
+#endif
+constexpr std::size_t huge_page = 2u << 20;
+
+void* mapped(std::size_t bytes) {
+    void* const begin = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return begin == MAP_FAILED ? nullptr : begin;
+}
+
+void* mapped_to_huge_pages(std::size_t bytes) {
+    auto* const all = static_cast<std::byte*>(mapped(bytes + huge_page));
+    if (!all) return nullptr;
+    const std::size_t before = (huge_page - reinterpret_cast<std::uintptr_t>(all) % huge_page) % huge_page;
+    if (before > 0) ::munmap(all, before);
+    ::munmap(all + before + bytes, huge_page - before);
+    ::madvise(all + before, bytes, MADV_HUGEPAGE);
+    return all + before;
+}
+
+void* fresh_on_host(std::size_t bytes) {
+    if (bytes < large) return std::aligned_alloc(64, bytes);
+    return bytes < 2 * huge_page ? mapped(bytes) : mapped_to_huge_pages(bytes);
+}
+
+void free_on_host(void* block, std::size_t bytes) {
+    if (bytes < large)
+        std::free(block);
+    else
+        ::munmap(block, bytes);
+}
+
+void* fresh_on_device(std::size_t bytes) { return cuda::allocate(bytes); }
+void free_on_device(void* block, std::size_t) { cuda::release(block); }
+
+// They outlive every static tensor.
+Pool& host_pool() {
+    static Pool* instance = new Pool({fresh_on_host, free_on_host});
     return *instance;
 }
+Pool& device_pool() {
+    static Pool* instance = new Pool({fresh_on_device, free_on_device});
+    return *instance;
+}
+Pool& pool(Place place) { return place.is_cuda() ? device_pool() : host_pool(); }
 
 std::size_t sum_in_memory(const std::array<std::size_t, purpose_count>& bytes) {
     return std::accumulate(bytes.begin(), bytes.end(), std::size_t{0}) -
@@ -176,8 +207,10 @@ private:
 
 Ledger& ledger(Place place) {
     static Ledger* cpu = new Ledger;
-    static thread_local Ledger meta;
-    return place.is_meta() ? meta : *cpu;
+    static Ledger* device = new Ledger;
+    static thread_local Ledger meta_cpu, meta_device;
+    if (place.is_meta()) return place.on_device() ? meta_device : meta_cpu;
+    return place.is_cuda() ? *device : *cpu;
 }
 
 }   // namespace
@@ -191,9 +224,13 @@ std::size_t MemoryUse::peak_total() const { return sum_in_memory(peak_bytes); }
 
 MemoryUse memory_use(Place place) { return ledger(place).use(); }
 void reset_memory_peak(Place place) { ledger(place).reset_peak(); }
-void release_cached_memory() { pool().release(); }
-void limit_pool(std::size_t bytes) { pool().limit(bytes); }
-void ask_for_room(void (*give_room)()) { pool().ask_for_room(give_room); }
+void release_cached_memory() {
+    host_pool().release();
+    device_pool().release();
+}
+void limit_pool(std::size_t bytes) { host_pool().limit(bytes); }
+void ask_for_room(void (*give_room)()) { host_pool().ask_for_room(give_room); }
+void keep_device_blocks_exact(bool on) { device_pool().keep_exact(on); }
 void poison_new_memory(bool on) { poison = on; }
 
 void populate_memory(std::span<std::byte> memory) {
@@ -213,12 +250,15 @@ CountedBytes::~CountedBytes() { ledger(place_).change(purpose_, bytes_, false); 
 Storage::Storage(std::size_t bytes, Place place)
     : bytes_(bytes), counted_bytes_(size_class(bytes)), place_(place), purpose_(purpose_of_thread) {
     if (!place.is_meta() && bytes > 0) {
-        const Pool::Block block = pool().take(counted_bytes_);
+        const Pool::Block block = pool(place).take(bytes, counted_bytes_);
         data_ = block.data;
         block_bytes_ = block.bytes;
-        require(data_ != nullptr, Exit::out_of_memory, "out of memory: {} bytes for {} cannot be had", counted_bytes_,
-                name_of(purpose_));
-        if (poison) std::memset(data_, 0xFF, bytes);
+        require(data_ != nullptr, Exit::out_of_memory, "out of {}: {} bytes for {} cannot be had",
+                place.is_cuda() ? "the GPU's memory" : "memory", counted_bytes_, name_of(purpose_));
+        if (poison && place.is_cuda())
+            cuda::fill(data_, 0xFF, bytes);
+        else if (poison)
+            std::memset(data_, 0xFF, bytes);
     }
     ledger(place).change(purpose_, counted_bytes_, true);
 }
@@ -226,7 +266,7 @@ Storage::Storage(std::size_t bytes, Place place)
 Storage::~Storage() { give_memory_back(); }
 
 void Storage::give_memory_back() {
-    if (data_) pool().give({data_, block_bytes_});
+    if (data_) pool(place_).give({data_, block_bytes_});
     ledger(place_).change(purpose_, counted_bytes_, false);
     data_ = nullptr;
     counted_bytes_ = 0;

@@ -47,7 +47,7 @@ struct MemoryUse {
 MemoryUse memory_use(Place place);
 void reset_memory_peak(Place place);   // the peak becomes what is in use now
 
-// Returns cached free blocks of the CPU pool to the system.
+// Returns cached free blocks of the pools to the system and the device.
 void release_cached_memory();
 // The CPU pool returns them by itself before it holds more than so many bytes, used and cached.
 void limit_pool(std::size_t bytes);
@@ -74,11 +74,15 @@ private:
     Purpose purpose_;
 };
 
-// New CPU tensors are filled with NaN patterns instead of being left as they are (tests).
+// New tensors are filled with NaN patterns instead of being left as they are (tests).
 void poison_new_memory(bool on);
+// Blocks of the device's pool are exactly as large as asked for and are given back at once, so that a kernel which
+// leaves its tensor is found (tests). While no block of the device is in use.
+void keep_device_blocks_exact(bool on);
 
 // One block of memory at a place, counted under the purpose that was current when it was made. On meta `data` is null.
-// CPU blocks are 64-byte aligned and come from a caching pool. Error(out_of_memory) names bytes and purpose.
+// CPU blocks are 64-byte aligned; they and those of a device come from caching pools. Error(out_of_memory) names bytes
+// and purpose.
 class Storage {
 public:
     Storage(std::size_t bytes, Place place);

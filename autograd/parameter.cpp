@@ -1,6 +1,7 @@
 #include "autograd/parameter.h"
 
 #include "autograd/cpu/rows.h"
+#include "autograd/cuda/rows.h"
 #include "configs/error.h"
 
 namespace trainer {
@@ -17,7 +18,7 @@ void Parameter::add_gradient(Tensor g) {
         copy(g, gradient);
         return;
     }
-    on(g.place(), [&](Cpu cpu) { add_rows(cpu, gradient, g); });
+    on(g.place(), [&](auto place) { add_rows(place, gradient, g); });
 }
 
 Tensor Parameter::zeroed_gradient(Place place) const {
@@ -37,13 +38,13 @@ const Tensor& Parameter::in(DType dtype) {
 }
 
 void Parameter::set(const std::function<void(float*)>& write) {
-    Tensor numbers = value;
-    if (value.dtype() != DType::f32) {
+    if (!value.place().is_meta()) {
         const PurposeScope purpose(Purpose::workspace);
-        numbers = Tensor::empty(shape, DType::f32, value.place());
+        const bool in_place = value.place().is_cpu() && value.dtype() == DType::f32;
+        Tensor numbers = in_place ? value : Tensor::empty(shape, DType::f32);
+        write(numbers.data<float>());
+        if (!in_place) copy(on_place(converted(numbers, value.dtype()), value.place()), value);
     }
-    on(value.place(), [&](Cpu) { write(numbers.data<float>()); });
-    if (value.dtype() != DType::f32) copy(numbers, value);
     changed();
 }
 

@@ -13,7 +13,7 @@ namespace trainer {
 // which thread or on which rank.
 
 // Philox4x32 with ten rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
-inline std::array<std::uint32_t, 4> philox(std::uint64_t key, std::array<std::uint32_t, 4> counter) {
+constexpr std::array<std::uint32_t, 4> philox(std::uint64_t key, std::array<std::uint32_t, 4> counter) {
     auto key0 = static_cast<std::uint32_t>(key);
     auto key1 = static_cast<std::uint32_t>(key >> 32);
     for (int round = 0; round < 10; ++round) {

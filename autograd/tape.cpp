@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "autograd/cpu/rows.h"
+#include "autograd/cuda/rows.h"
 #include "configs/error.h"
 
 namespace trainer {
@@ -41,7 +42,7 @@ void Gradients::add(const Tensor& x, Tensor g) {
         return;
     }
     sum = owned(std::move(sum));   // the first contribution may also have gone elsewhere
-    on(sum.place(), [&](Cpu cpu) { add_rows(cpu, sum, g); });
+    on(sum.place(), [&](auto place) { add_rows(place, sum, g); });
 }
 
 Tensor Gradients::take(Slot slot) {

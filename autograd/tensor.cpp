@@ -4,11 +4,28 @@
 #include <cstring>
 
 #include "autograd/cpu/rows.h"
+#include "autograd/cuda/rows.h"
+#include "autograd/cuda/runtime.h"
 #include "configs/error.h"
 
 namespace trainer {
 
 namespace {
+
+std::size_t pitch_of(const Tensor& tensor) {
+    return static_cast<std::size_t>(tensor.stride()) * size_of(tensor.dtype());
+}
+std::size_t row_bytes_of(const Tensor& tensor) {
+    return static_cast<std::size_t>(tensor.columns()) * size_of(tensor.dtype());
+}
+
+// Between the host and the device.
+void copy_across(const Tensor& in, Tensor& out) {
+    check(in.dtype() == out.dtype(), "copy: {} to {} of another place", name_of(in.dtype()), name_of(out.dtype()));
+    const auto direction = out.place().is_cuda() ? cuda::Direction::to_device : cuda::Direction::to_host;
+    cuda::copy_rows(direction, out.raw(), pitch_of(out), in.raw(), pitch_of(in), row_bytes_of(in),
+                    static_cast<std::size_t>(in.rows()));
+}
 
 // Large memory is new to the process more often than not, and had by many threads at once.
 void clear(std::byte* memory, std::size_t bytes) {
@@ -37,7 +54,10 @@ Tensor Tensor::empty(Shape shape, DType dtype, Place place) {
 
 Tensor Tensor::zeros(Shape shape, DType dtype, Place place) {
     Tensor out = empty(shape, dtype, place);
-    on(place, [&](Cpu) { clear(static_cast<std::byte*>(out.raw()), out.bytes()); });
+    if (place.is_cuda())
+        cuda::fill(out.raw(), 0, out.bytes());
+    else if (place.is_cpu())
+        clear(static_cast<std::byte*>(out.raw()), out.bytes());
     return out;
 }
 
@@ -106,8 +126,13 @@ void Tensor::fill_from(const void* values, std::size_t count) {
 }
 
 void Tensor::copy_to(void* out) const {
-    const std::size_t row_bytes = static_cast<std::size_t>(columns()) * size_of(dtype_);
+    const std::size_t row_bytes = row_bytes_of(*this);
     const auto* in = static_cast<const std::byte*>(raw());
+    if (place().is_cuda()) {
+        cuda::copy_rows(cuda::Direction::to_host, out, row_bytes, in, pitch_of(*this), row_bytes,
+                        static_cast<std::size_t>(rows()));
+        return;
+    }
     for (std::int64_t row = 0; row < rows(); ++row)
         std::memcpy(static_cast<std::byte*>(out) + static_cast<std::size_t>(row) * row_bytes,
                     in + static_cast<std::size_t>(row * stride_) * size_of(dtype_), row_bytes);
@@ -115,13 +140,29 @@ void Tensor::copy_to(void* out) const {
 
 Tensor scalar(double value, Place place) {
     Tensor out = Tensor::empty(1, DType::f32, place);
-    on(place, [&](Cpu) { *out.data<float>() = static_cast<float>(value); });
+    fill(out, static_cast<float>(value));
+    return out;
+}
+
+void fill(Tensor& out, float value) {
+    on(out.place(), [&](auto place) { fill_rows(place, out, value); });
+}
+
+double value_of(const Tensor& scalar) { return scalar.place().is_meta() ? 0 : scalar.to_vector<float>().at(0); }
+
+Tensor on_place(const Tensor& in, Place place) {
+    if (!in.defined() || in.place() == place) return in;
+    Tensor out = Tensor::empty(in.shape(), in.dtype(), place);
+    if (!place.is_meta()) copy(in, out);
     return out;
 }
 
 void copy(const Tensor& in, Tensor& out) {
     check(in.shape() == out.shape(), "copy: {} into {}", in.shape().text(), out.shape().text());
-    on(out.place(), [&](Cpu cpu) { copy_rows(cpu, in, out); });
+    if (in.place() != out.place())
+        copy_across(in, out);
+    else
+        on(out.place(), [&](auto place) { copy_rows(place, in, out); });
 }
 
 void round_values(Tensor& values, DType dtype) {

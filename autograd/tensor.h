@@ -120,7 +120,7 @@ public:
 
 private:
     void require_dtype(DType dtype) const;
-    void fill_from(const void* values, std::size_t count);
+    void fill_from(const void* values, std::size_t count);   // CPU
     void copy_to(void* out) const;
 
     std::shared_ptr<Storage> storage_;
@@ -133,8 +133,16 @@ private:
 
 // One f32 number, the nearest to `value`.
 Tensor scalar(double value, Place place);
+// The number of such a tensor; waits for the device. 0 on meta.
+double value_of(const Tensor& scalar);
+// f32 elements become `value`.
+void fill(Tensor& out, float value);
 
-// out = in, converting between f32 and bf16 (to nearest even); shapes must agree, rows may be strided. Not recorded.
+// `in` itself when it lives there already, else a copy; on meta only its shape.
+Tensor on_place(const Tensor& in, Place place);
+
+// out = in, converting between f32 and bf16 (to nearest even); shapes must agree, rows may be strided. Between the host
+// and a device dtypes agree too. Not recorded.
 void copy(const Tensor& in, Tensor& out);
 // f32 values become the nearest ones that `dtype` holds.
 void round_values(Tensor& values, DType dtype);

@@ -5,6 +5,11 @@ set(TRAINER_ROOMS "" CACHE INTERNAL "")
 function(add_room name)
   cmake_parse_arguments(ROOM "" "" "PRIVATE;PUBLIC" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${name}/*.cpp)
+  if(TRAINER_CUDA)
+    list(FILTER sources EXCLUDE REGEX "/autograd/cuda/(absent|runtime)\\.cpp$")   # for runtime.cpp see Cuda.cmake
+  else()
+    list(FILTER sources EXCLUDE REGEX "/autograd/cuda/[b-z][^/]*\\.cpp$")   # all but absent.cpp
+  endif()
   list(FILTER sources EXCLUDE REGEX "/trainer/main\\.cpp$|/comm/mpi\\.cpp$|\\.simd\\.cpp$")
   add_library(room_${name} OBJECT ${sources})
   target_include_directories(room_${name} PUBLIC ${CMAKE_SOURCE_DIR})
@@ -40,8 +45,18 @@ function(add_simd_variant name isa flags sources)
   set(TRAINER_ROOMS ${TRAINER_ROOMS} room_${name}_${isa} CACHE INTERNAL "")
 endfunction()
 
-# Links an executable with every room. Its functions can be seen by the modules that it loads.
+# Links an executable with every room, and with the GPU's kernels or, after EMULATED, their twins. Its functions can be
+# seen by the modules that it loads.
 function(target_link_rooms target)
+  cmake_parse_arguments(ROOMS "EMULATED" "" "" ${ARGN})
+  if(ROOMS_EMULATED)
+    target_link_libraries(${target} PRIVATE cuda_emulated)
+    set_target_properties(${target} PROPERTIES BUILD_RPATH ${CMAKE_BINARY_DIR}/tests/fake_cuda)
+    add_dependencies(${target} fake_cublaslt)
+  elseif(TRAINER_CUDA)
+    target_link_libraries(${target} PRIVATE cuda_kernels cuda_runtime ${TRAINER_CUDART} ${CMAKE_DL_LIBS} rt)
+    set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CXX)
+  endif()
   target_link_options(${target} PRIVATE -rdynamic)
   target_link_libraries(${target} PRIVATE trainer_warnings ${TRAINER_ROOMS} OpenMP::OpenMP_CXX yaml-cpp
     spdlog::spdlog $<TARGET_NAME_IF_EXISTS:Dnnl::dnnl> Pcre2::pcre2 OpenSSL::Crypto)

@@ -10,10 +10,6 @@ namespace trainer {
 
 namespace {
 
-void fill(const Tensor& out, float value) {
-    on(out.place(), [&](Cpu) { std::fill_n(out.data<float>(), out.elements(), value); });
-}
-
 Tensor gradient_in(const PartialGradients& gradients, const ParameterSlice& slice) {
     const auto found = gradients.by_parameter.find(slice.parameter);
     return found == gradients.by_parameter.end() ? Tensor() : slice.part_of(found->second);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "autograd/cpu/rows.h"
+#include "autograd/cuda/rows.h"
 #include "comm/collective.h"
 #include "optim/clip.h"
 
@@ -47,7 +48,7 @@ void AddTensors::operator()(Tensor& sum, const Tensor& term) const {
     if (!sum.defined())
         sum = term;
     else
-        on(sum.place(), [&](Cpu cpu) { add_rows(cpu, sum, term); });
+        on(sum.place(), [&](auto place) { add_rows(place, sum, term); });
 }
 
 GradientSum::GradientSum(std::vector<std::vector<Parameter*>> units, Communicator& ranks, bool sharded, Place place)

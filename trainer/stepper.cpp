@@ -14,12 +14,6 @@ namespace trainer {
 
 namespace {
 
-double value_of(const Tensor& scalar) {
-    double value = 0;
-    on(scalar.place(), [&](Cpu) { value = *scalar.data<float>(); });
-    return value;
-}
-
 Sums sums_of(const LeafSums& leaf, std::int64_t count, const Batch& batch) {
     return {value_of(leaf.loss), value_of(leaf.correct), value_of(leaf.entropy), count, batch.layout.tokens()};
 }

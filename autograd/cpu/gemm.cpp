@@ -7,6 +7,7 @@
 #include "autograd/cpu/gemv.h"
 #include "autograd/cpu/rows_kernels.h"
 #include "autograd/cpu/signals_blocked.h"
+#include "autograd/cuda/gemm.h"
 #include "configs/error.h"
 
 namespace trainer {
@@ -190,10 +191,11 @@ void gemm(Cpu cpu, Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b
 }
 
 void product(Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate) {
-    if (c.place().is_meta() && c.elements() > 0 && !is_row(c.rows(), transpose_a, transpose_b))
+    const bool planned_for_host = c.place().is_meta() && c.place().stands_for == Place::Kind::cpu;
+    if (planned_for_host && c.elements() > 0 && !is_row(c.rows(), transpose_a, transpose_b))
         room_for_parts(tiling(c.rows(), c.columns(), transpose_a ? a.rows() : a.columns(), transpose_a), c.rows(),
                        c.columns(), c.place());
-    on(c.place(), [&](Cpu cpu) { gemm(cpu, c, a, transpose_a, b, transpose_b, accumulate); });
+    on(c.place(), [&](auto place) { gemm(place, c, a, transpose_a, b, transpose_b, accumulate); });
 }
 
 }   // namespace trainer

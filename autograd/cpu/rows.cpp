@@ -73,6 +73,13 @@ void add_rows(Cpu, Tensor& sum, const Tensor& term) {
     });
 }
 
+void fill_rows(Cpu, Tensor& out, float value) {
+    out.data<float>();   // f32 only
+    for_pieces({&out}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
+        std::fill_n(reinterpret_cast<float*>(at(out, row, column)), count, value);
+    });
+}
+
 void scale_rows(Cpu, Tensor& values, float factor) {
     check_rows("scale_rows", {&values}, true);
     const auto& kernel = TRAINER_PICK(scale_row);
@@ -80,6 +87,8 @@ void scale_rows(Cpu, Tensor& values, float factor) {
         kernel(at(values, row, column), values.dtype(), factor, count);
     });
 }
+
+void scale_rows(Cpu cpu, Tensor& values, const Tensor& factor) { scale_rows(cpu, values, *factor.data<float>()); }
 
 void sum_rows(Cpu, const Tensor& a, const Tensor& b, Tensor& out) {
     check_rows("sum_rows", {&a, &b, &out}, true);

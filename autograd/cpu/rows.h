@@ -12,7 +12,9 @@ namespace trainer {
 
 void copy_rows(Cpu, const Tensor& in, Tensor& out);                  // out = in; any dtype to itself too
 void add_rows(Cpu, Tensor& sum, const Tensor& term);                 // sum += term
+void fill_rows(Cpu, Tensor& out, float value);                       // out = value, f32
 void scale_rows(Cpu, Tensor& values, float factor);                  // values *= factor
+void scale_rows(Cpu, Tensor& values, const Tensor& factor);          // a number there
 void sum_rows(Cpu, const Tensor& a, const Tensor& b, Tensor& out);   // out = a + b, one dtype
 
 // The first element of a row.

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "autograd/cpu/rows.h"
+#include "autograd/cuda/rows.h"
 #include "autograd/tape.h"
 #include "configs/error.h"
 
@@ -15,13 +16,13 @@ Tensor signed_sum(const char* op, const Tensor& a, const Tensor& b, float sign) 
     check(a.shape() == b.shape() && a.dtype() == b.dtype(), "{}: {} {} and {} {}", op, name_of(a.dtype()),
           a.shape().text(), name_of(b.dtype()), b.shape().text());
     Tensor y = Tensor::empty(a.shape(), a.dtype(), a.place());
-    on(y.place(), [&](Cpu cpu) {
+    on(y.place(), [&](auto place) {
         if (sign > 0) {
-            sum_rows(cpu, a, b, y);
+            sum_rows(place, a, b, y);
         } else {
-            copy_rows(cpu, b, y);
-            scale_rows(cpu, y, sign);
-            add_rows(cpu, y, a);
+            copy_rows(place, b, y);
+            scale_rows(place, y, sign);
+            add_rows(place, y, a);
         }
     });
     OpCall({op}, {&a, &b})
@@ -29,7 +30,7 @@ Tensor signed_sum(const char* op, const Tensor& a, const Tensor& b, float sign) 
             gradients.add(a, dy[0]);
             if (sign < 0 && gradients.wants(b)) {
                 dy[0] = owned(std::move(dy[0]));
-                on(dy[0].place(), [&](Cpu cpu) { scale_rows(cpu, dy[0], sign); });
+                on(dy[0].place(), [&](auto place) { scale_rows(place, dy[0], sign); });
             }
             gradients.add(b, std::move(dy[0]));
         });

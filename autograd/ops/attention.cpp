@@ -11,6 +11,7 @@
 
 #include "autograd/cpu/attention_block.h"
 #include "autograd/cpu/rows.h"
+#include "autograd/ops/attention_cuda.h"
 #include "autograd/tape.h"
 #include "configs/error.h"
 
@@ -36,8 +37,9 @@ void check_inputs(const Tensor& qkv, const Layout& layout, const AttentionShape&
           qkv.shape().text(), layout.tokens(), columns);
 }
 
-// Scratch for each thread of the parallel regions below.
+// Scratch for each thread of the parallel regions below; a device needs none.
 Tensor thread_scratch(const AttentionShape& shape, Place place) {
+    if (place.on_device()) return {};
     const PurposeScope purpose(Purpose::workspace);
     return Tensor::empty({omp_get_max_threads(), attention_scratch(shape.heads / shape.kv_heads, shape.head_dim)},
                          DType::f32, place);
@@ -215,11 +217,13 @@ Tensor backward_of(const Tensor& qkv, const Layout& layout, const AttentionShape
     const PurposeScope purpose(Purpose::workspace);
     Tensor delta = Tensor::empty(lse.shape(), DType::f32, qkv.place());
     const int64_t query_columns = int64_t{shape.heads} * shape.head_dim;
-    Tensor dq = qkv.dtype() == DType::f32 ? dqkv.column_range(0, query_columns)
-                                          : Tensor::empty(out.shape(), DType::f32, qkv.place());
-    on(qkv.place(), [&](Cpu cpu) {
-        attention_deltas(cpu, out, dout, shape, delta);
-        attention_backward(cpu, qkv, layout, shape, dout, lse, delta, scratch, dq, dqkv);
+    Tensor dq;   // the sums of the CPU
+    if (!qkv.place().on_device())
+        dq = qkv.dtype() == DType::f32 ? dqkv.column_range(0, query_columns)
+                                       : Tensor::empty(out.shape(), DType::f32, qkv.place());
+    on(qkv.place(), [&](auto place) {
+        attention_deltas(place, out, dout, shape, delta);
+        attention_backward(place, qkv, layout, shape, dout, lse, delta, scratch, dq, dqkv);
     });
     return dqkv;
 }
@@ -250,7 +254,7 @@ Tensor attention(const Tensor& qkv, const Layout& layout, const AttentionShape& 
     if (call.recorded()) lse = Tensor::empty({qkv.rows(), shape.heads}, DType::f32, qkv.place());
     {
         const Tensor scratch = thread_scratch(shape, qkv.place());
-        on(qkv.place(), [&](Cpu cpu) { attention_forward(cpu, qkv, layout, shape, layer, scratch, out, lse); });
+        on(qkv.place(), [&](auto place) { attention_forward(place, qkv, layout, shape, layer, scratch, out, lse); });
     }
     call.made({&out}, [qkv, layout, shape, saved = out.detached(), lse](std::span<Tensor> dout, Gradients& gradients) {
         gradients.add(qkv, backward_of(qkv, layout, shape, saved, lse, dout[0]));

@@ -4,6 +4,7 @@
 
 #include "autograd/cpu/gemm.h"
 #include "autograd/cpu/rows.h"
+#include "autograd/cuda/rows.h"
 #include "autograd/tape.h"
 #include "configs/error.h"
 
@@ -154,7 +155,7 @@ Tensor composed_update(const Tensor& base, const Tensor& x, const ComposedMatrix
                 const PurposeScope purpose(Purpose::workspace);
                 Tensor change = Tensor::empty(shape, DType::f32, place);
                 product(change, dy[0], true, x, false, false);
-                on(place, [&](Cpu cpu) { scale_rows(cpu, change, matrix.scale); });
+                on(place, [&](auto here) { scale_rows(here, change, matrix.scale); });
                 add_gradients(matrix, change);
             }
             gradients.add(base, std::move(dy[0]));

@@ -5,6 +5,7 @@
 
 #include "autograd/cpu/dropout_kernels.h"
 #include "autograd/cpu/rows.h"
+#include "autograd/ops/dropout_cuda.h"
 #include "autograd/random.h"
 #include "autograd/tape.h"
 #include "configs/error.h"
@@ -31,7 +32,7 @@ void apply_dropout(const Tensor& in, Tensor& out, float p, std::uint64_t site, c
           in.shape().text(), name_of(out.dtype()), out.shape().text());
     check(in.dtype() == DType::f32 || in.dtype() == DType::bf16, "dropout: {} is not supported", name_of(in.dtype()));
     check(token_keys.elements() == in.rows(), "dropout: {} token keys for {} rows", token_keys.elements(), in.rows());
-    on(out.place(), [&](Cpu cpu) { dropout_rows(cpu, in, out, p, site, token_keys); });
+    on(out.place(), [&](auto place) { dropout_rows(place, in, out, p, site, token_keys); });
 }
 
 Tensor dropout(const Tensor& x, float p, std::uint64_t site, const Layout& layout) {

@@ -6,7 +6,9 @@
 #include "autograd/cpu/gemm.h"
 #include "autograd/cpu/rows.h"
 #include "autograd/cpu/rows_kernels.h"
+#include "autograd/cuda/rows.h"
 #include "autograd/ops/dropout.h"
+#include "autograd/ops/linear_products_cuda.h"
 
 namespace trainer {
 
@@ -68,7 +70,7 @@ Tensor scaled_product(const Tensor& a, const Tensor& b, bool transpose_b, float 
     const DType dtype = scale == 1 ? a.dtype() : DType::f32;
     Tensor out = Tensor::empty(shape, dtype, a.place());
     product(out, a, false, b, transpose_b, false);
-    if (scale != 1) on(out.place(), [&](Cpu cpu) { scale_rows(cpu, out, scale); });
+    if (scale != 1) on(out.place(), [&](auto place) { scale_rows(place, out, scale); });
     return converted(out, a.dtype());
 }
 
@@ -83,33 +85,42 @@ void add_low_rank_input_gradient(const LowRankTerm& term, const Tensor& g, const
     Tensor through = Tensor::empty(dx.shape(), dx.dtype(), dx.place());
     product(through, g, false, a, false, false);
     apply_dropout(through, through, term.dropout, term.site, token_keys);
-    on(dx.place(), [&](Cpu cpu) { add_rows(cpu, dx, through); });
+    on(dx.place(), [&](auto place) { add_rows(place, dx, through); });
 }
 
 // to (N, ids) = factor · columns of `from` picked by the ids; one dtype, f32 or bf16
 template <typename Element>
-void pick_columns(const Tensor& from, const std::vector<std::int32_t>& ids, float factor, Tensor& to) {
+void pick_columns(const Tensor& from, const Tensor& ids, float factor, Tensor& to) {
+    const auto* id = ids.data<std::int32_t>();
 #pragma omp parallel for schedule(static)
     for (std::int64_t n = 0; n < from.rows(); ++n) {
         const auto* in = reinterpret_cast<const Element*>(row_of(from, n));
         auto* out = reinterpret_cast<Element*>(row_of(to, n));
-        for (std::size_t k = 0; k < ids.size(); ++k) out[k] = Element(factor * static_cast<float>(in[ids[k]]));
+        for (std::int64_t k = 0; k < ids.elements(); ++k) out[k] = Element(factor * static_cast<float>(in[id[k]]));
     }
 }
 
-void pick_columns(Cpu, const Tensor& from, const std::vector<std::int32_t>& ids, float factor, Tensor to) {
+void pick_columns(Cpu, const Tensor& from, const Tensor& ids, float factor, Tensor to) {
     if (from.dtype() == DType::f32)
         pick_columns<float>(from, ids, factor, to);
     else
         pick_columns<bf16>(from, ids, factor, to);
 }
 
-void store_columns(Cpu, const Tensor& from, const std::vector<std::int32_t>& ids, Tensor& to) {
-    const std::size_t size = size_of(to.dtype());
+void store_columns(Cpu, const Tensor& from, const Tensor& ids, Tensor& to) {
+    const auto* id = ids.data<std::int32_t>();
+    const auto size = static_cast<std::int64_t>(size_of(to.dtype()));
 #pragma omp parallel for schedule(static)
     for (std::int64_t n = 0; n < to.rows(); ++n)
-        for (std::size_t k = 0; k < ids.size(); ++k)
-            std::memcpy(row_of(to, n) + static_cast<std::size_t>(ids[k]) * size, row_of(from, n) + k * size, size);
+        for (std::int64_t k = 0; k < ids.elements(); ++k)
+            std::memcpy(row_of(to, n) + id[k] * size, row_of(from, n) + k * size, static_cast<std::size_t>(size));
+}
+
+// On the host: looking up rows wants them there.
+Tensor ids_of(const ReplacedRows& replaced, Place place) {
+    const auto count = static_cast<std::int64_t>(replaced.ids.size());
+    return place.is_meta() ? Tensor::empty(count, DType::i32, place.host())
+                           : Tensor::from<std::int32_t>(replaced.ids, count);
 }
 
 // y[:, ids[k]] = x · rows[k]
@@ -118,7 +129,8 @@ void replace_columns(const Tensor& x, const ReplacedRows& replaced, Tensor& y) {
     Tensor columns = Tensor::empty({x.rows(), replaced.rows->shape.rows()}, y.dtype(), y.place());
     const Tensor& rows = replaced.rows->in(x.dtype());
     product(columns, x, false, rows, true, false);
-    on(y.place(), [&](Cpu cpu) { store_columns(cpu, columns, replaced.ids, y); });
+    const Tensor ids = on_place(ids_of(replaced, y.place()), y.place());
+    on(y.place(), [&](auto place) { store_columns(place, columns, ids, y); });
 }
 
 // rows gain dy[:, ids]ᵀ x; dx, which holds dy W, gains dy[:, ids] (rows − W[ids]).
@@ -127,15 +139,14 @@ void replaced_backward(const Tensor& x, const Tensor& dy, const Weight& weight, 
     const PurposeScope purpose(Purpose::workspace);
     const std::int64_t count = replaced.rows->shape.rows();
     Tensor columns = Tensor::empty({dy.rows(), 2 * count}, dy.dtype(), dy.place());   // dy and −dy
-    on(dy.place(), [&](Cpu cpu) {
-        pick_columns(cpu, dy, replaced.ids, 1, columns.column_range(0, count));
-        pick_columns(cpu, dy, replaced.ids, -1, columns.column_range(count, 2 * count));
+    const Tensor ids = ids_of(replaced, dy.place()), ids_there = on_place(ids, dy.place());
+    on(dy.place(), [&](auto place) {
+        pick_columns(place, dy, ids_there, 1, columns.column_range(0, count));
+        pick_columns(place, dy, ids_there, -1, columns.column_range(count, 2 * count));
     });
     if (replaced.rows->trainable) add_weight_gradient(*replaced.rows, gradient_of, columns.column_range(0, count), x);
     if (!dx) return;
     Tensor both = Tensor::empty({2 * count, weight.in_features()}, dy.dtype(), dy.place());   // rows and W[ids]
-    Tensor ids = Tensor::empty(count, DType::i32, dy.place());
-    on(dy.place(), [&](Cpu) { std::copy(replaced.ids.begin(), replaced.ids.end(), ids.data<std::int32_t>()); });
     Tensor own = both.row_range(0, count), original = both.row_range(count, 2 * count);
     copy(replaced.rows->in(dy.dtype()), own);
     weight.rows(ids, original);
@@ -170,7 +181,7 @@ std::vector<Tensor> linear_forward(const Tensor& x, const LinearTerms& terms, co
     for (const DenseTerm& term : terms.dense) {
         if (!term.bias) continue;
         Tensor columns = y.column_range(term.row_begin, term.row_end);
-        on(y.place(), [&](Cpu cpu) { add_bias(cpu, columns, term.bias->value); });
+        on(y.place(), [&](auto place) { add_bias(place, columns, term.bias->value); });
     }
     std::vector<Tensor> hidden;
     for (const LowRankTerm& term : terms.low_rank) {
@@ -192,7 +203,7 @@ void linear_backward(const Tensor& x, const Tensor& dy, const LinearTerms& terms
         if (!is_trainable(term.bias)) continue;
         Tensor& gradient = gradient_of(*term.bias);
         if (!gradient.defined()) gradient = term.bias->zeroed_gradient(dy.place());
-        on(dy.place(), [&](Cpu cpu) { add_column_sums(cpu, columns, gradient); });
+        on(dy.place(), [&](auto place) { add_column_sums(place, columns, gradient); });
     }
     for (std::size_t i = 0; i < terms.low_rank.size(); ++i) {
         const LowRankTerm& term = terms.low_rank[i];

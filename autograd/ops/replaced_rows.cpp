@@ -60,7 +60,7 @@ Tensor replace_rows(const Tensor& base, const Tensor& ids, const ReplacedRows& r
         .made({&y}, [base = base.without_value(), found, &rows](std::span<Tensor> dy, Gradients& gradients) {
             if (rows.trainable) {
                 if (!rows.gradient.defined()) rows.gradient = rows.zeroed_gradient(dy[0].place());
-                on(dy[0].place(), [&](Cpu cpu) { add_rows_by_id(cpu, found, dy[0], rows.gradient); });
+                add_rows_by_id(found, dy[0], rows.gradient);
             }
             if (!gradients.wants(base)) return;
             on(dy[0].place(), [&](Cpu cpu) { clear_found(cpu, found, dy[0]); });

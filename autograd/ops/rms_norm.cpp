@@ -5,6 +5,7 @@
 
 #include "autograd/cpu/rms_norm_kernels.h"
 #include "autograd/cpu/rows.h"
+#include "autograd/ops/rms_norm_cuda.h"
 #include "autograd/tape.h"
 #include "configs/error.h"
 
@@ -13,7 +14,7 @@ namespace trainer {
 namespace {
 
 // Rows whose weight gradients are summed by one thread; the sums of the blocks are then added in their order.
-constexpr std::int64_t block_rows = 64;
+constexpr std::int64_t sum_rows_together = 64;
 
 void check_inputs(const char* op, const Tensor& x, const Parameter& weight) {
     check(x.dtype() == DType::f32 || x.dtype() == DType::bf16, "{}: {} is not supported", op, name_of(x.dtype()));
@@ -36,7 +37,7 @@ void rms_norm_forward(Cpu, const Tensor& x, const Tensor& residual, const Tensor
 
 // dsum, dx and block_sums (blocks, C) may be undefined.
 void rms_norm_backward(Cpu, const Tensor& x, const Tensor& weight, const Tensor& rstd, const Tensor& dy,
-                       const Tensor& dsum, Tensor& dx, Tensor& block_sums) {
+                       const Tensor& dsum, Tensor& dx, Tensor& block_sums, std::int64_t block_rows) {
     const auto& kernel = TRAINER_PICK(rms_norm_backward_row);
     const std::int64_t blocks = (x.rows() + block_rows - 1) / block_rows;
 #pragma omp parallel for schedule(static)
@@ -50,6 +51,13 @@ void rms_norm_backward(Cpu, const Tensor& x, const Tensor& weight, const Tensor&
     }
 }
 
+void add_block_sums(Cpu cpu, const Tensor& block_sums, Tensor& dweight) {
+    fill_rows(cpu, dweight, 0);
+    Tensor row = dweight.reshaped({1, block_sums.columns()});
+    for (std::int64_t block = 0; block < block_sums.rows(); ++block)
+        add_rows(cpu, row, block_sums.row_range(block, block + 1));
+}
+
 // Adds the weight's gradient and returns that of the normalised rows, undefined unless `want_x`. It is written over
 // dy or dsum when nobody else needs them.
 Tensor backward_of(const Tensor& x, Parameter& weight, const Tensor& rstd, Tensor dy, Tensor dsum, bool want_x) {
@@ -60,21 +68,19 @@ Tensor backward_of(const Tensor& x, Parameter& weight, const Tensor& rstd, Tenso
     Tensor block_sums;
     if (weight.trainable) {
         const PurposeScope purpose(Purpose::workspace);
-        block_sums = Tensor::empty({(x.rows() + block_rows - 1) / block_rows, x.columns()}, DType::f32, x.place());
+        block_sums =
+            Tensor::empty({(x.rows() + sum_rows_together - 1) / sum_rows_together, x.columns()}, DType::f32, x.place());
     }
     const Tensor& w = weight.in(x.dtype());
-    on(x.place(), [&](Cpu cpu) { rms_norm_backward(cpu, x, w, rstd, dy, dsum, dx, block_sums); });
+    on(x.place(),
+       [&](auto place) { rms_norm_backward(place, x, w, rstd, dy, dsum, dx, block_sums, sum_rows_together); });
     if (weight.trainable) {
         Tensor dweight;
         {
             const PurposeScope purpose(Purpose::gradients);
-            dweight = Tensor::zeros(weight.shape, DType::f32, x.place());
+            dweight = Tensor::empty(weight.shape, DType::f32, x.place());
         }
-        on(x.place(), [&](Cpu cpu) {
-            Tensor row = dweight.reshaped({1, x.columns()});
-            for (std::int64_t block = 0; block < block_sums.rows(); ++block)
-                add_rows(cpu, row, block_sums.row_range(block, block + 1));
-        });
+        on(x.place(), [&](auto place) { add_block_sums(place, block_sums, dweight); });
         weight.add_gradient(std::move(dweight));
     }
     return dx;
@@ -88,7 +94,7 @@ Tensor rms_norm(const Tensor& x, Parameter& weight, float eps) {
     Tensor rstd = Tensor::empty(x.rows(), DType::f32, x.place());
     const Tensor& w = weight.in(x.dtype());
     Tensor no_sum;
-    on(x.place(), [&](Cpu cpu) { rms_norm_forward(cpu, x, Tensor(), w, eps, no_sum, y, rstd); });
+    on(x.place(), [&](auto place) { rms_norm_forward(place, x, Tensor(), w, eps, no_sum, y, rstd); });
     OpCall({"rms_norm", &weight}, {&x}, weight.trainable)
         .made({&y}, [x, rstd, &weight](std::span<Tensor> dy, Gradients& gradients) {
             Tensor dx = backward_of(x, weight, rstd, std::move(dy[0]), Tensor(), gradients.wants(x));
@@ -104,7 +110,7 @@ AddNorm add_rms_norm(const Tensor& x, const Tensor& residual, Parameter& weight,
     AddNorm out{Tensor::empty(x.shape(), x.dtype(), x.place()), Tensor::empty(x.shape(), x.dtype(), x.place())};
     Tensor rstd = Tensor::empty(x.rows(), DType::f32, x.place());
     const Tensor& w = weight.in(x.dtype());
-    on(x.place(), [&](Cpu cpu) { rms_norm_forward(cpu, x, residual, w, eps, out.sum, out.norm, rstd); });
+    on(x.place(), [&](auto place) { rms_norm_forward(place, x, residual, w, eps, out.sum, out.norm, rstd); });
     OpCall({"add_rms_norm", &weight}, {&x, &residual}, weight.trainable)
         .made({&out.sum, &out.norm}, [x = x.without_value(), residual = residual.without_value(),
                                       sum = out.sum.detached(), rstd, &weight](std::span<Tensor> d, Gradients& g) {

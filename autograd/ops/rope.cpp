@@ -6,6 +6,7 @@
 
 #include "autograd/cpu/rope_kernels.h"
 #include "autograd/cpu/rows.h"
+#include "autograd/ops/rope_cuda.h"
 #include "autograd/tape.h"
 #include "configs/error.h"
 
@@ -16,7 +17,7 @@ namespace {
 using std::int64_t;
 
 // The cosine of an f32 angle is taken in double and rounded once.
-void fill_table(Cpu, const std::vector<float>& inverse_frequencies, float attention_scaling, RopeTable& table) {
+void fill_table(const std::vector<float>& inverse_frequencies, float attention_scaling, RopeTable& table) {
     const int64_t half = table.cosine.columns();
 #pragma omp parallel for schedule(static)
     for (int64_t position = 0; position < table.cosine.rows(); ++position)
@@ -48,9 +49,10 @@ void rope_rows(Cpu, Tensor& x, const RopeTable& table, const Tensor& positions, 
 RopeTable make_rope_table(const std::vector<float>& inverse_frequencies, std::int64_t positions,
                           float attention_scaling, Place place) {
     const Shape shape(positions, static_cast<int64_t>(inverse_frequencies.size()));
-    RopeTable table{Tensor::empty(shape, DType::f32, place), Tensor::empty(shape, DType::f32, place)};
-    on(place, [&](Cpu cpu) { fill_table(cpu, inverse_frequencies, attention_scaling, table); });
-    return table;
+    if (place.is_meta()) return {Tensor::empty(shape, DType::f32, place), Tensor::empty(shape, DType::f32, place)};
+    RopeTable table{Tensor::empty(shape, DType::f32), Tensor::empty(shape, DType::f32)};
+    fill_table(inverse_frequencies, attention_scaling, table);
+    return {on_place(table.cosine, place), on_place(table.sine, place)};
 }
 
 Tensor rope(Tensor x, const RopeTable& table, const Layout& layout, int heads, int head_dim) {
@@ -62,12 +64,12 @@ Tensor rope(Tensor x, const RopeTable& table, const Layout& layout, int heads, i
           x.rows());
     check(x.sole_owner(), "rope: x is shared, but is changed in place");
     Tensor y = x.detached();
-    on(y.place(), [&](Cpu cpu) { rope_rows(cpu, y, table, layout.positions, heads, head_dim, false); });
+    on(y.place(), [&](auto place) { rope_rows(place, y, table, layout.positions, heads, head_dim, false); });
     OpCall({"rope"}, {&x})
         .made({&y}, [x = x.without_value(), table, positions = layout.positions, heads, head_dim](
                         std::span<Tensor> dy, Gradients& gradients) {
             Tensor dx = owned(std::move(dy[0]));
-            on(dx.place(), [&](Cpu cpu) { rope_rows(cpu, dx, table, positions, heads, head_dim, true); });
+            on(dx.place(), [&](auto place) { rope_rows(place, dx, table, positions, heads, head_dim, true); });
             gradients.add(x, std::move(dx));
         });
     return y;

@@ -2,6 +2,7 @@
 
 #include "autograd/cpu/rows.h"
 #include "autograd/cpu/silu_mul_kernels.h"
+#include "autograd/ops/silu_mul_cuda.h"
 #include "autograd/tape.h"
 #include "configs/error.h"
 
@@ -34,7 +35,7 @@ Tensor silu_mul(const Tensor& gate_up) {
     check(gate_up.dtype() == DType::f32 || gate_up.dtype() == DType::bf16, "silu_mul: {} is not supported",
           name_of(gate_up.dtype()));
     Tensor y = Tensor::empty({gate_up.rows(), gate_up.columns() / 2}, gate_up.dtype(), gate_up.place());
-    on(y.place(), [&](Cpu cpu) { silu_mul_forward(cpu, gate_up, y); });
+    on(y.place(), [&](auto place) { silu_mul_forward(place, gate_up, y); });
     OpCall({"silu_mul"}, {&gate_up})
         .made({&y}, [gate_up = gate_up](std::span<Tensor> dy, Gradients& gradients) mutable {
             const Tensor target = gate_up.without_value();
@@ -44,7 +45,7 @@ Tensor silu_mul(const Tensor& gate_up) {
             } else {
                 dgate_up = Tensor::empty(gate_up.shape(), gate_up.dtype(), gate_up.place());
             }
-            on(dgate_up.place(), [&](Cpu cpu) { silu_mul_backward(cpu, gate_up, dy[0], dgate_up); });
+            on(dgate_up.place(), [&](auto place) { silu_mul_backward(place, gate_up, dy[0], dgate_up); });
             gate_up = Tensor();
             gradients.add(target, std::move(dgate_up));
         });

@@ -5,17 +5,21 @@
 #include "autograd/cpu/gemm.h"
 #include "autograd/cpu/rows.h"
 #include "autograd/cpu/rows_kernels.h"
+#include "autograd/ops/embedding_cuda.h"
 #include "configs/error.h"
 
 namespace trainer {
 
 namespace {
 
+void check_ids(const Tensor& ids, std::int64_t end) {
+    const auto* id = ids.data<std::int32_t>();
+    for (std::int64_t n = 0; n < ids.elements(); ++n)
+        check(id[n] >= 0 && id[n] < end, "embedding: id {} at {} is not below {}", id[n], n, end);
+}
+
 void gather_rows(Cpu, const Tensor& value, const Tensor& ids, Tensor& y) {
     const auto* row_ids = ids.data<std::int32_t>();
-    for (std::int64_t n = 0; n < ids.elements(); ++n)
-        check(row_ids[n] >= 0 && row_ids[n] < value.rows(), "embedding: id {} at {} is not below {}", row_ids[n], n,
-              value.rows());
     const bool same = value.dtype() == y.dtype();
     const std::size_t row_bytes = static_cast<std::size_t>(y.columns()) * size_of(y.dtype());
     const auto& convert = TRAINER_PICK(convert_row);
@@ -77,7 +81,10 @@ void DenseWeight::grad_input_rows(std::int64_t begin, std::int64_t end, const Te
 void DenseWeight::rows(const Tensor& ids, Tensor& y) const {
     check(y.rows() == ids.elements() && y.columns() == in_features(), "dense weight: rows of {} for {} ids into {}",
           value_.shape().text(), ids.elements(), y.shape().text());
-    on(place(), [&](Cpu cpu) { gather_rows(cpu, value_, ids, y); });
+    if (!ids.place().is_meta()) check_ids(ids, value_.rows());
+    const PurposeScope purpose(Purpose::workspace);
+    const Tensor ids_there = on_place(ids, place());
+    on(place(), [&](auto where) { gather_rows(where, value_, ids_there, y); });
 }
 
 Tensor DenseWeight::dense(DType dtype) const { return converted(value_, dtype); }

@@ -47,7 +47,7 @@ struct World {
     std::vector<std::unique_ptr<Parameter>> parameters;
     Parameter& parameter(std::size_t index) const { return *parameters.at(index); }
 
-    Tensor integers(const std::vector<std::int32_t>& values) const;
+    Tensor integers(const std::vector<std::int32_t>& values) const;   // ids and targets: on the host
     // Documents of these lengths with positions and token keys.
     Layout layout(const std::vector<std::int32_t>& lengths) const;
 };

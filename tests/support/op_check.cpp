@@ -28,8 +28,8 @@ Matrix random_matrix(std::int64_t rows, std::int64_t columns, double scale, DTyp
 }
 
 Tensor tensor_of(const Matrix& matrix, Shape shape, DType dtype, Place place) {
-    Tensor out = Tensor::empty(shape, dtype, place);
-    if (place.is_meta()) return out;
+    if (place.is_meta()) return Tensor::empty(shape, dtype, place);
+    Tensor out = Tensor::empty(shape, dtype);
     for (std::size_t i = 0; i < matrix.numbers.size(); ++i) {
         const auto value = static_cast<float>(matrix.numbers[i]);
         if (dtype == DType::f32) {
@@ -38,7 +38,7 @@ Tensor tensor_of(const Matrix& matrix, Shape shape, DType dtype, Place place) {
             out.data<bf16>()[i] = bf16(value);
         }
     }
-    return out;
+    return on_place(out, place);
 }
 
 // The seed of an output's gradient; every float type holds it exactly.
@@ -50,7 +50,7 @@ Matrix output_seed(std::int64_t rows, std::int64_t columns, std::uint64_t seed, 
 
 Tensor World::integers(const std::vector<std::int32_t>& values) const {
     const PurposeScope purpose(Purpose::data);
-    if (place.is_meta()) return Tensor::empty(static_cast<std::int64_t>(values.size()), DType::i32, place);
+    if (place.is_meta()) return Tensor::empty(static_cast<std::int64_t>(values.size()), DType::i32, place.host());
     return Tensor::from<std::int32_t>(values, static_cast<std::int64_t>(values.size()));
 }
 
@@ -70,8 +70,8 @@ Layout World::layout(const std::vector<std::int32_t>& lengths) const {
     out.positions = integers(positions);
     const auto count = static_cast<std::int64_t>(keys.size());
     out.token_keys =
-        place.is_meta() ? Tensor::empty(count, DType::u64, place) : Tensor::from<std::uint64_t>(keys, count);
-    return out;
+        place.is_meta() ? Tensor::empty(count, DType::u64, place.host()) : Tensor::from<std::uint64_t>(keys, count);
+    return on_place(out, place);
 }
 
 Prepared::Prepared(const Case& op, DType dtype, Place place, std::uint64_t seed) : case_(op), seed_(seed) {
@@ -151,8 +151,8 @@ std::vector<Matrix> Prepared::gradients(Tape& tape) {
     return out;
 }
 
-Result run(const Case& op, DType dtype, std::uint64_t seed) {
-    Prepared prepared(op, dtype, Place::cpu(), seed);
+Result run(const Case& op, DType dtype, std::uint64_t seed, Place place) {
+    Prepared prepared(op, dtype, place, seed);
     Tape tape;
     std::vector<Tensor> outputs = prepared.forward(&tape);
     Result result;

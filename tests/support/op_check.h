@@ -40,8 +40,8 @@ struct Result {
     std::vector<Matrix> gradients;
 };
 
-// Forward and backward on the CPU.
-Result run(const Case& op, DType dtype, std::uint64_t seed);
+// Forward and backward.
+Result run(const Case& op, DType dtype, std::uint64_t seed, Place place = Place::cpu());
 // The same by the double reference, gradients by central differences.
 Result reference(const Case& op, DType dtype, std::uint64_t seed);
 
@@ -52,7 +52,7 @@ struct Footprint {
 };
 Footprint footprint(const Case& op, DType dtype, Place place);
 
-Matrix matrix_of(const Tensor& tensor);   // f32, bf16 on the CPU
+Matrix matrix_of(const Tensor& tensor);   // f32, bf16
 // ‖a - b‖ / ‖b‖; infinite when the shapes differ or a is not finite.
 double relative_error(const Matrix& a, const Matrix& b);
 

@@ -1,0 +1,27 @@
+// A build without CUDA.
+#include "autograd/cuda/runtime.h"
+#include "configs/error.h"
+
+namespace trainer::cuda {
+
+namespace {
+
+[[noreturn]] void fail() { throw Error(Exit::internal, "cuda: this program was built without CUDA"); }
+
+}   // namespace
+
+int device_count() { return 0; }
+std::string why_absent() { return "this program was built without CUDA (-DTRAINER_CUDA=ON)"; }
+Device open_device(int) { throw Error(Exit::system, "there is no GPU: " + why_absent()); }
+const std::optional<Device>& opened_device() {
+    static const std::optional<Device> none;
+    return none;
+}
+void* allocate(std::size_t) { fail(); }
+void release(void*) { fail(); }
+void copy_rows(Direction, void*, std::size_t, const void*, std::size_t, std::size_t, std::size_t) { fail(); }
+void fill(void*, std::uint8_t, std::size_t) { fail(); }
+void wait() {}
+void* stream() { fail(); }
+
+}   // namespace trainer::cuda

@@ -1,0 +1,16 @@
+#pragma once
+
+#include "autograd/place.h"
+#include "autograd/tensor.h"
+
+namespace trainer {
+
+// The twins of autograd/cpu/rows.h.
+void copy_rows(Cuda, const Tensor& in, Tensor& out);
+void add_rows(Cuda, Tensor& sum, const Tensor& term);
+void fill_rows(Cuda, Tensor& out, float value);
+void scale_rows(Cuda, Tensor& values, float factor);
+void scale_rows(Cuda, Tensor& values, const Tensor& factor);
+void sum_rows(Cuda, const Tensor& a, const Tensor& b, Tensor& out);
+
+}   // namespace trainer

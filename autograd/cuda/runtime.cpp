@@ -1,0 +1,152 @@
+#include "autograd/cuda/runtime.h"
+
+#include <cuda_runtime_api.h>
+
+#include "autograd/place.h"
+#include "configs/error.h"
+
+namespace trainer::cuda {
+
+namespace {
+
+std::optional<Device> device;
+int device_index = 0;
+cudaStream_t device_stream = nullptr;
+
+std::string version(int number) { return format("{}.{}", number / 1000, number % 1000 / 10); }
+
+void require_success(cudaError_t status, const char* what) {
+    require(status == cudaSuccess, Exit::system, "the GPU failed while {}: {} ({})", what, cudaGetErrorString(status),
+            cudaGetErrorName(status));
+}
+
+int driver_version() {
+    int number = 0;
+    return cudaDriverGetVersion(&number) == cudaSuccess ? number : 0;
+}
+
+// The runtime's choice of device belongs to a thread.
+void choose_for_thread() {
+    thread_local bool chosen = false;
+    if (chosen) return;
+    check(device.has_value(), "cuda: no device was opened");
+    require_success(cudaSetDevice(device_index), "it was chosen");
+    chosen = true;
+}
+
+cudaMemcpyKind kind_of(Direction direction) {
+    switch (direction) {
+        case Direction::to_device:
+            return cudaMemcpyHostToDevice;
+        case Direction::to_host:
+            return cudaMemcpyDeviceToHost;
+        case Direction::on_device:
+            return cudaMemcpyDeviceToDevice;
+    }
+    return cudaMemcpyDefault;
+}
+
+}   // namespace
+
+int device_count() {
+    int count = 0;
+    return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+std::string why_absent() {
+    int count = 0;
+    const cudaError_t status = cudaGetDeviceCount(&count);
+    if (status == cudaErrorInsufficientDriver && driver_version() == 0) return "there is no NVIDIA driver";
+    if (status == cudaErrorInsufficientDriver)
+        return format("the NVIDIA driver knows CUDA up to {}, this program needs {}: update the driver",
+                      version(driver_version()), version(CUDART_VERSION));
+    if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0))
+        return "the NVIDIA driver shows no GPU (CUDA_VISIBLE_DEVICES may hide it)";
+    return format("the NVIDIA driver says: {}", cudaGetErrorString(status));
+}
+
+Device open_device(int index) {
+    require(index < device_count(), Exit::system, "there is no GPU {}: {}", index,
+            device_count() == 0 ? why_absent() : format("the driver shows {}", device_count()));
+    cudaDeviceProp properties{};
+    require_success(cudaGetDeviceProperties(&properties, index), "it was asked what it is");
+    Device found;
+    found.name = properties.name;
+    found.major = properties.major;
+    found.minor = properties.minor;
+    found.multiprocessors = properties.multiProcessorCount;
+    found.bytes = properties.totalGlobalMem;
+    found.driver = driver_version();
+    found.runtime = CUDART_VERSION;
+    require(found.major >= 8, Exit::system, "GPU {} ({}) has compute capability {}.{}; 8.0 (Ampere) or newer is needed",
+            index, found.name, found.major, found.minor);
+    device_index = index;
+    require_success(cudaSetDevice(index), "it was chosen");
+    std::size_t total = 0;
+    require_success(cudaMemGetInfo(&found.free_bytes, &total), "it was asked for its memory");
+    require_success(cudaStreamCreateWithFlags(&device_stream, cudaStreamNonBlocking), "its stream was made");
+    device = found;
+    return found;
+}
+
+const std::optional<Device>& opened_device() { return device; }
+
+void* allocate(std::size_t bytes) {
+    choose_for_thread();
+    void* memory = nullptr;
+    if (cudaMalloc(&memory, bytes) == cudaSuccess) return memory;
+    cudaGetLastError();   // the error stays until it is asked for
+    return nullptr;
+}
+
+void release(void* memory) {
+    choose_for_thread();
+    require_success(cudaFree(memory), "memory was given back");
+}
+
+void copy_rows(Direction direction, void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
+               std::size_t row_bytes, std::size_t rows) {
+    if (row_bytes == 0 || rows == 0) return;
+    choose_for_thread();
+    const bool flat = rows == 1 || (to_pitch == row_bytes && from_pitch == row_bytes);
+    const cudaError_t status =
+        flat ? cudaMemcpyAsync(to, from, row_bytes * rows, kind_of(direction), device_stream)
+             : cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, row_bytes, rows, kind_of(direction), device_stream);
+    require_success(status, "copying");
+    if (direction != Direction::on_device) wait();
+}
+
+void fill(void* memory, std::uint8_t byte, std::size_t bytes) {
+    choose_for_thread();
+    require_success(cudaMemsetAsync(memory, byte, bytes, device_stream), "filling memory");
+}
+
+void wait() {
+    choose_for_thread();
+    require_success(cudaStreamSynchronize(device_stream), "computing");
+}
+
+void* stream() {
+    choose_for_thread();
+    return device_stream;
+}
+
+// What launch.h needs.
+void check_launch(const void* kernel) {
+    const cudaError_t status = cudaGetLastError();
+    if (status == cudaSuccess) return;
+    const char* name = nullptr;
+    if (cudaFuncGetName(&name, kernel) != cudaSuccess) name = "a kernel";
+    require(
+        status != cudaErrorNoKernelImageForDevice && status != cudaErrorInvalidDeviceFunction, Exit::system,
+        "this program was not built for {} (compute capability {}.{}): build it with -DTRAINER_CUDA_ARCHITECTURES={}{}",
+        device->name, device->major, device->minor, device->major, device->minor);
+    require(false, Exit::system, "the GPU failed when {} was started: {}", name, cudaGetErrorString(status));
+}
+
+void allow_shared_bytes(const void* kernel, std::size_t bytes) {
+    require_success(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+                    "shared memory was asked for");
+}
+
+}   // namespace trainer::cuda

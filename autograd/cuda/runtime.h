@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+// All that the program asks of the CUDA runtime besides starting kernels (autograd/cuda/launch.h). The process uses one
+// device, on one stream: what is begun there runs in the order it was begun, and memory that is given back may be
+// handed out again at once. A build without CUDA, and the emulator of the tests, have functions of their own.
+namespace trainer::cuda {
+
+struct Device {
+    std::string name;   // "NVIDIA H200"
+    int major = 0;      // compute capability
+    int minor = 0;
+    int multiprocessors = 0;
+    std::size_t bytes = 0;        // of memory
+    std::size_t free_bytes = 0;   // now
+    int driver = 0;               // highest CUDA version that the driver knows, 13000 for 13.0
+    int runtime = 0;              // CUDA version of the program
+};
+
+// Number of devices that CUDA_VISIBLE_DEVICES and the driver show.
+int device_count();
+// Why there is none: one sentence without a full stop.
+std::string why_absent();
+// What the device is; it is the one that everything below uses from here on. Error(system) when it cannot be used:
+// names what was found and what is needed.
+Device open_device(int index);
+// The device that was opened, if one was.
+const std::optional<Device>& opened_device();
+
+// Memory of the device, aligned to 256 bytes; null when there is not enough.
+void* allocate(std::size_t bytes);
+void release(void* memory);
+
+enum class Direction { to_device, to_host, on_device };
+// Rows of `row_bytes` bytes, `from_pitch` and `to_pitch` bytes apart. Returns when the host's memory may be changed
+// (to_device) or read (to_host).
+void copy_rows(Direction direction, void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
+               std::size_t row_bytes, std::size_t rows);
+void fill(void* memory, std::uint8_t byte, std::size_t bytes);
+
+// Waits until the device has done all that was begun. Error(system): what went wrong there since.
+void wait();
+
+// The stream, a cudaStream_t.
+void* stream();
+
+}   // namespace trainer::cuda

@@ -1,0 +1,340 @@
+#include <numbers>
+
+#include "autograd/cuda/device.h"
+#include "autograd/ops/attention_cuda.h"
+
+namespace trainer {
+
+namespace {
+
+using namespace cuda;
+using std::int64_t;
+
+constexpr int warps = 4;
+constexpr int threads = warps * warp_size;
+constexpr int tile_keys = warp_size;   // a lane has a key
+constexpr float no_score = -INFINITY;
+
+// Queries of a tile: fewer of long heads, so that what a block holds fits into shared memory.
+constexpr int tile_queries(int head_dim) { return head_dim > 128 ? 8 : 16; }
+
+// What queries attend to. Query n stands at key n + key_offset.
+template <typename Element>
+struct Heads {
+    Rows<const Element> query;
+    Rows<const Element> key;
+    Rows<const Element> value;
+    const std::int32_t* spans;   // (N, 2): first and past the last token of the document; null: all `keys`
+    int64_t queries;
+    int64_t keys;
+    int64_t key_offset;
+    int group;
+    int head_dim;
+    bool causal;
+    float scale;   // of the product, in the exponent of 2
+
+    __device__ int64_t first_key(int64_t query) const { return spans ? spans[2 * query] : 0; }
+    __device__ int64_t end_key(int64_t query) const {
+        return causal ? query + key_offset + 1 : spans ? spans[2 * query + 1] : keys;
+    }
+};
+
+// A tile of rows as f32; rows at and past `end` are 0. Rows are `pitch` apart: one more than their length, so that
+// lanes that read a column each find it in another bank.
+template <typename Element>
+__device__ void load_tile(float* tile, int pitch, Rows<const Element> rows, int64_t column, int64_t begin, int64_t end,
+                          int count, int head_dim) {
+    for (int i = static_cast<int>(threadIdx.x); i < count * head_dim; i += threads) {
+        const int row = i / head_dim, d = i % head_dim;
+        tile[row * pitch + d] = begin + row < end ? to_float(rows.row(begin + row)[column + d]) : 0.0f;
+    }
+}
+
+__device__ inline float dot(const float* a, const float* b, int count) {
+    float sum = 0;
+    for (int d = 0; d < count; ++d) sum += a[d] * b[d];
+    return sum;
+}
+
+// Whether a query sees a key.
+template <typename Element>
+__device__ bool sees(const Heads<Element>& heads, int64_t query, int64_t key) {
+    return query < heads.queries && key >= heads.first_key(query) && key < heads.end_key(query);
+}
+
+// A block has a tile of queries of head blockIdx.y, a warp every fourth of its queries.
+template <typename Element>
+__global__ void forward_kernel(Heads<Element> heads, Rows<Element> out, float* lse, int64_t lse_stride) {
+    const int dim = heads.head_dim, pitch = dim + 1, tile = tile_queries(dim);
+    const int head = static_cast<int>(blockIdx.y);
+    const int warp = static_cast<int>(threadIdx.x) / warp_size, lane = static_cast<int>(threadIdx.x) % warp_size;
+    float* queries = shared_memory<float>();
+    float* sums = queries + tile * pitch;
+    float* keys = sums + tile * pitch;
+    float* values = keys + tile_keys * pitch;
+    float* weights = values + tile_keys * pitch;
+    const int64_t begin = static_cast<int64_t>(blockIdx.x) * tile;
+    const int64_t end = begin + tile < heads.queries ? begin + tile : heads.queries;
+    load_tile(queries, pitch, heads.query, static_cast<int64_t>(head) * dim, begin, end, tile, dim);
+    for (int i = static_cast<int>(threadIdx.x); i < tile * pitch; i += threads) sums[i] = 0;
+    float largest[4], total[4];
+    for (int r = 0; r < 4; ++r) {
+        largest[r] = no_score;
+        total[r] = 0;
+    }
+    const int64_t column = static_cast<int64_t>(head / heads.group) * dim;
+    const int64_t last_key = heads.end_key(end - 1);
+    for (int64_t first = heads.first_key(begin); first < last_key; first += tile_keys) {
+        __syncthreads();
+        load_tile(keys, pitch, heads.key, column, first, last_key, tile_keys, dim);
+        load_tile(values, pitch, heads.value, column, first, last_key, tile_keys, dim);
+        __syncthreads();
+        for (int r = 0; r * warps + warp < tile; ++r) {
+            const int row = r * warps + warp;
+            const float score = sees(heads, begin + row, first + lane)
+                                    ? dot(queries + row * pitch, keys + lane * pitch, dim) * heads.scale
+                                    : no_score;
+            const float now = fmaxf(largest[r], warp_max(score));
+            if (now == no_score) continue;
+            const float shrink = exp2f(largest[r] - now), weight = exp2f(score - now);
+            largest[r] = now;
+            total[r] = total[r] * shrink + warp_sum(weight);
+            weights[row * tile_keys + lane] = weight;
+            __syncwarp();
+            for (int d = lane; d < dim; d += warp_size) {
+                float sum = sums[row * pitch + d] * shrink;
+                for (int key = 0; key < tile_keys; ++key)
+                    sum += weights[row * tile_keys + key] * values[key * pitch + d];
+                sums[row * pitch + d] = sum;
+            }
+            __syncwarp();
+        }
+    }
+    for (int r = 0; r * warps + warp < tile; ++r) {
+        const int row = r * warps + warp;
+        if (begin + row >= end) continue;
+        Element* to = out.row(begin + row) + static_cast<int64_t>(head) * dim;
+        for (int d = lane; d < dim; d += warp_size) to[d] = Element(sums[row * pitch + d] / total[r]);
+        if (lse && lane == 0) lse[(begin + row) * lse_stride + head] = largest[r] + log2f(total[r]);
+    }
+}
+
+// A warp for each row and head.
+template <typename Element>
+__global__ void delta_kernel(Rows<const Element> out, Rows<const Element> dout, Rows<float> delta, int heads, int dim) {
+    const int warp = static_cast<int>(threadIdx.x) / warp_size, lane = static_cast<int>(threadIdx.x) % warp_size;
+    for (int head = warp; head < heads; head += warps) {
+        const Element* a = out.row(blockIdx.x) + static_cast<int64_t>(head) * dim;
+        const Element* b = dout.row(blockIdx.x) + static_cast<int64_t>(head) * dim;
+        float sum = 0;
+        for (int d = lane; d < dim; d += warp_size) sum += to_float(a[d]) * to_float(b[d]);
+        sum = warp_sum(sum);
+        if (lane == 0) delta.row(blockIdx.x)[head] = sum;
+    }
+}
+
+template <typename Element>
+struct Backward {
+    Heads<Element> heads;
+    Rows<const Element> dout;
+    Rows<const float> lse;
+    Rows<const float> delta;
+    Rows<Element> dquery;
+    Rows<Element> dkey;
+    Rows<Element> dvalue;
+    float plain_scale;
+};
+
+struct Share {
+    float weight;   // of a key for a query
+    float dscore;   // the gradient of q · k
+};
+
+// Of one query and key of two tiles.
+template <typename Element>
+__device__ Share share_of(const Backward<Element>& p, int64_t query, int64_t key, int head, const float* q,
+                          const float* dout, const float* k, const float* v) {
+    if (!sees(p.heads, query, key)) return {0, 0};
+    const int dim = p.heads.head_dim;
+    const float weight = exp2f(dot(q, k, dim) * p.heads.scale - p.lse.row(query)[head]);
+    return {weight, weight * (dot(dout, v, dim) - p.delta.row(query)[head]) * p.plain_scale};
+}
+
+// dq: a block has a tile of queries of head blockIdx.y, as in forward_kernel.
+template <typename Element>
+__global__ void query_gradient_kernel(Backward<Element> p) {
+    const int dim = p.heads.head_dim, pitch = dim + 1, tile = tile_queries(dim);
+    const int head = static_cast<int>(blockIdx.y);
+    const int warp = static_cast<int>(threadIdx.x) / warp_size, lane = static_cast<int>(threadIdx.x) % warp_size;
+    float* queries = shared_memory<float>();
+    float* gradients = queries + tile * pitch;
+    float* sums = gradients + tile * pitch;
+    float* keys = sums + tile * pitch;
+    float* values = keys + tile_keys * pitch;
+    float* dscores = values + tile_keys * pitch;
+    const int64_t begin = static_cast<int64_t>(blockIdx.x) * tile;
+    const int64_t end = begin + tile < p.heads.queries ? begin + tile : p.heads.queries;
+    const int64_t query_column = static_cast<int64_t>(head) * dim;
+    load_tile(queries, pitch, p.heads.query, query_column, begin, end, tile, dim);
+    load_tile(gradients, pitch, p.dout, query_column, begin, end, tile, dim);
+    for (int i = static_cast<int>(threadIdx.x); i < tile * pitch; i += threads) sums[i] = 0;
+    const int64_t column = static_cast<int64_t>(head / p.heads.group) * dim;
+    const int64_t last_key = p.heads.end_key(end - 1);
+    for (int64_t first = p.heads.first_key(begin); first < last_key; first += tile_keys) {
+        __syncthreads();
+        load_tile(keys, pitch, p.heads.key, column, first, last_key, tile_keys, dim);
+        load_tile(values, pitch, p.heads.value, column, first, last_key, tile_keys, dim);
+        __syncthreads();
+        for (int row = warp; row < tile; row += warps) {
+            dscores[row * tile_keys + lane] =
+                share_of(p, begin + row, first + lane, head, queries + row * pitch, gradients + row * pitch,
+                         keys + lane * pitch, values + lane * pitch)
+                    .dscore;
+            __syncwarp();
+            for (int d = lane; d < dim; d += warp_size) {
+                float sum = sums[row * pitch + d];
+                for (int key = 0; key < tile_keys; ++key) sum += dscores[row * tile_keys + key] * keys[key * pitch + d];
+                sums[row * pitch + d] = sum;
+            }
+            __syncwarp();
+        }
+    }
+    for (int row = warp; row < tile && begin + row < end; row += warps)
+        for (int d = lane; d < dim; d += warp_size)
+            p.dquery.row(begin + row)[query_column + d] = Element(sums[row * pitch + d]);
+}
+
+// dk, dv: a block has a tile of keys of key head blockIdx.y and walks over the queries that see them, head by head.
+template <typename Element>
+__global__ void key_gradient_kernel(Backward<Element> p) {
+    const int dim = p.heads.head_dim, pitch = dim + 1, tile = tile_queries(dim);
+    const int kv_head = static_cast<int>(blockIdx.y);
+    const int warp = static_cast<int>(threadIdx.x) / warp_size, lane = static_cast<int>(threadIdx.x) % warp_size;
+    float* keys = shared_memory<float>();
+    float* values = keys + tile_keys * pitch;
+    float* key_sums = values + tile_keys * pitch;
+    float* value_sums = key_sums + tile_keys * pitch;
+    float* queries = value_sums + tile_keys * pitch;
+    float* gradients = queries + tile * pitch;
+    float* weights = gradients + tile * pitch;
+    float* dscores = weights + tile * tile_keys;
+    const int64_t first = static_cast<int64_t>(blockIdx.x) * tile_keys;
+    const int64_t past = first + tile_keys < p.heads.keys ? first + tile_keys : p.heads.keys;
+    const int64_t column = static_cast<int64_t>(kv_head) * dim;
+    load_tile(keys, pitch, p.heads.key, column, first, past, tile_keys, dim);
+    load_tile(values, pitch, p.heads.value, column, first, past, tile_keys, dim);
+    for (int i = static_cast<int>(threadIdx.x); i < 2 * tile_keys * pitch; i += threads) key_sums[i] = 0;
+    const int64_t first_query = p.heads.causal ? first : p.heads.spans[2 * first];
+    const int64_t last_query = p.heads.spans[2 * (past - 1) + 1];
+    for (int head = kv_head * p.heads.group; head < (kv_head + 1) * p.heads.group; ++head)
+        for (int64_t begin = first_query; begin < last_query; begin += tile) {
+            const int64_t query_column = static_cast<int64_t>(head) * dim;
+            __syncthreads();
+            load_tile(queries, pitch, p.heads.query, query_column, begin, last_query, tile, dim);
+            load_tile(gradients, pitch, p.dout, query_column, begin, last_query, tile, dim);
+            __syncthreads();
+            for (int row = warp; row < tile; row += warps) {
+                const Share share = share_of(p, begin + row, first + lane, head, queries + row * pitch,
+                                             gradients + row * pitch, keys + lane * pitch, values + lane * pitch);
+                weights[row * tile_keys + lane] = share.weight;
+                dscores[row * tile_keys + lane] = share.dscore;
+            }
+            __syncthreads();
+            for (int key = warp; key < tile_keys; key += warps)
+                for (int d = lane; d < dim; d += warp_size) {
+                    float of_key = key_sums[key * pitch + d], of_value = value_sums[key * pitch + d];
+                    for (int row = 0; row < tile; ++row) {
+                        of_key += dscores[row * tile_keys + key] * queries[row * pitch + d];
+                        of_value += weights[row * tile_keys + key] * gradients[row * pitch + d];
+                    }
+                    key_sums[key * pitch + d] = of_key;
+                    value_sums[key * pitch + d] = of_value;
+                }
+        }
+    for (int key = warp; key < tile_keys && first + key < past; key += warps)
+        for (int d = lane; d < dim; d += warp_size) {
+            p.dkey.row(first + key)[column + d] = Element(key_sums[key * pitch + d]);
+            p.dvalue.row(first + key)[column + d] = Element(value_sums[key * pitch + d]);
+        }
+}
+
+// Queries, keys and values of packed qkv, which a cache replaces.
+template <typename Element>
+Heads<Element> heads_of(const Tensor& qkv, const Layout& layout, const AttentionShape& shape, int layer) {
+    check(shape.head_dim <= 256, "attention: head_dim {} is more than 256", shape.head_dim);
+    const int64_t width = int64_t{shape.kv_heads} * shape.head_dim, first = int64_t{shape.heads} * shape.head_dim;
+    Heads<Element> heads{};
+    heads.query = rows_of<const Element>(qkv);
+    heads.key = rows_of<const Element>(qkv.column_range(first, first + width));
+    heads.value = rows_of<const Element>(qkv.column_range(first + width, first + 2 * width));
+    heads.queries = heads.keys = qkv.rows();
+    heads.group = shape.heads / shape.kv_heads;
+    heads.head_dim = shape.head_dim;
+    heads.causal = layout.kind == Layout::Kind::causal;
+    heads.scale = shape.scale * static_cast<float>(std::numbers::log2e);
+    if (layout.cache) {
+        const auto index = static_cast<std::size_t>(layer);
+        heads.key = rows_of<const Element>(layout.cache->keys[index]);
+        heads.value = rows_of<const Element>(layout.cache->values[index]);
+        heads.key_offset = layout.cache->length;
+        heads.keys += layout.cache->length;
+    } else {
+        heads.spans = layout.spans.data<std::int32_t>();
+    }
+    return heads;
+}
+
+Grid grid_for(int64_t rows, int tile, int heads, int floats) {
+    return {.blocks = (rows + tile - 1) / tile,
+            .threads = threads,
+            .shared_bytes = static_cast<std::size_t>(floats) * sizeof(float),
+            .blocks_y = heads};
+}
+
+}   // namespace
+
+void attention_forward(Cuda place, const Tensor& qkv, const Layout& layout, const AttentionShape& shape, int layer,
+                       const Tensor&, Tensor& out, Tensor& lse) {
+    const int pitch = shape.head_dim + 1, tile = tile_queries(shape.head_dim);
+    const int floats = 2 * (tile + tile_keys) * pitch + tile * tile_keys;
+    with_element(qkv.dtype(), [&](auto element) {
+        using Element = decltype(element);
+        launch(place, grid_for(qkv.rows(), tile, shape.heads, floats), forward_kernel<Element>,
+               heads_of<Element>(qkv, layout, shape, layer), rows_of<Element>(out),
+               lse.defined() ? lse.data<float>() : nullptr, lse.defined() ? lse.stride() : 0);
+    });
+}
+
+void attention_deltas(Cuda place, const Tensor& out, const Tensor& dout, const AttentionShape& shape, Tensor& delta) {
+    with_element(out.dtype(), [&](auto element) {
+        using Element = decltype(element);
+        launch(place, {.blocks = out.rows(), .threads = threads}, delta_kernel<Element>, rows_of<const Element>(out),
+               rows_of<const Element>(dout), rows_of<float>(delta), shape.heads, shape.head_dim);
+    });
+}
+
+void attention_backward(Cuda place, const Tensor& qkv, const Layout& layout, const AttentionShape& shape,
+                        const Tensor& dout, const Tensor& lse, const Tensor& delta, const Tensor&, Tensor&,
+                        Tensor& dqkv) {
+    const int pitch = shape.head_dim + 1, tile = tile_queries(shape.head_dim);
+    const int64_t width = int64_t{shape.kv_heads} * shape.head_dim, first = int64_t{shape.heads} * shape.head_dim;
+    const int query_floats = (3 * tile + 2 * tile_keys) * pitch + tile * tile_keys;
+    const int key_floats = (2 * tile + 4 * tile_keys) * pitch + 2 * tile * tile_keys;
+    with_element(qkv.dtype(), [&](auto element) {
+        using Element = decltype(element);
+        const Backward<Element> parameters{heads_of<Element>(qkv, layout, shape, 0),
+                                           rows_of<const Element>(dout),
+                                           rows_of<const float>(lse),
+                                           rows_of<const float>(delta),
+                                           rows_of<Element>(dqkv),
+                                           rows_of<Element>(dqkv.column_range(first, first + width)),
+                                           rows_of<Element>(dqkv.column_range(first + width, first + 2 * width)),
+                                           shape.scale};
+        launch(place, grid_for(qkv.rows(), tile, shape.heads, query_floats), query_gradient_kernel<Element>,
+               parameters);
+        launch(place, grid_for(qkv.rows(), tile_keys, shape.kv_heads, key_floats), key_gradient_kernel<Element>,
+               parameters);
+    });
+}
+
+}   // namespace trainer

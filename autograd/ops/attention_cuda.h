@@ -1,0 +1,17 @@
+#pragma once
+
+#include "autograd/layout.h"
+#include "autograd/ops/attention.h"
+#include "autograd/place.h"
+
+namespace trainer {
+
+// What attention.cpp's functions of the same names do, by tiles of f32 in shared memory and in a fixed order: right for
+// every head size up to 256, with and without a cache, but without the matrix units.
+void attention_forward(Cuda, const Tensor& qkv, const Layout& layout, const AttentionShape& shape, int layer,
+                       const Tensor& scratch, Tensor& out, Tensor& lse);
+void attention_deltas(Cuda, const Tensor& out, const Tensor& dout, const AttentionShape& shape, Tensor& delta);
+void attention_backward(Cuda, const Tensor& qkv, const Layout& layout, const AttentionShape& shape, const Tensor& dout,
+                        const Tensor& lse, const Tensor& delta, const Tensor& scratch, Tensor& dq, Tensor& dqkv);
+
+}   // namespace trainer

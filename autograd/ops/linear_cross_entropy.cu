@@ -1,0 +1,139 @@
+#include "autograd/cuda/device.h"
+#include "autograd/ops/linear_cross_entropy_cuda.h"
+
+namespace trainer {
+
+namespace {
+
+using namespace cuda;
+
+template <typename Word>
+__global__ void gather_kernel(Rows<const Word> in, const std::int32_t* rows, Rows<Word> out, std::int64_t columns) {
+    const std::int64_t column = column_of_thread();
+    if (column < columns) out.row(blockIdx.x)[column] = in.row(rows[blockIdx.x])[column];
+}
+
+constexpr int softmax_threads = 512;
+constexpr int softmax_warps = softmax_threads / warp_size;
+
+// A block for each row: the largest logit and its first place, the sums of e^(l - m), the gradient.
+template <typename Gradient>
+__global__ void softmax_kernel(Rows<float> logits, const std::int32_t* targets, Rows<Gradient> gradient,
+                               Rows<float> sums, std::int64_t columns) {
+    double* double_scratch = shared_memory<double>();
+    auto* scratch = reinterpret_cast<float*>(double_scratch + softmax_warps);
+    float* row = logits.row(blockIdx.x);
+    const std::int64_t target = targets[blockIdx.x];
+    const auto thread = static_cast<std::int64_t>(threadIdx.x);
+
+    float own_largest = -INFINITY;
+    std::int64_t own_first = columns;
+    for (std::int64_t i = thread; i < columns; i += softmax_threads)
+        if (row[i] > own_largest) {
+            own_largest = row[i];
+            own_first = i;
+        }
+    const float largest = block_max(own_largest, scratch);
+    const float of_target = row[target];
+    // Places are below 2^24, so f32 holds them.
+    const float first = -block_max(own_largest == largest ? -static_cast<float>(own_first) : -INFINITY, scratch);
+
+    float plain = 0, weighted = 0;
+    for (std::int64_t i = thread; i < columns; i += softmax_threads) {
+        const float shifted = row[i] - largest;
+        const float power = expf(shifted);
+        plain += power;
+        if (power > 0) weighted += power * shifted;   // a logit of -infinity has no weight
+    }
+    const double sum = block_sum(static_cast<double>(plain), double_scratch);
+    const double weighted_sum = block_sum(static_cast<double>(weighted), double_scratch);
+    if (threadIdx.x == 0) {
+        const double log_sum = log(sum);
+        float* out = sums.row(blockIdx.x);
+        out[0] = static_cast<float>(log_sum - (static_cast<double>(of_target) - static_cast<double>(largest)));
+        out[1] = static_cast<float>(log_sum - weighted_sum / sum);
+        out[2] = static_cast<float>(target) == first ? 1.0f : 0.0f;
+    }
+    if (!gradient.data) return;
+    const auto factor = static_cast<float>(1.0 / sum);
+    Gradient* out = gradient.row(blockIdx.x);   // may be the row itself: every thread reads what it writes
+    for (std::int64_t i = thread; i < columns; i += softmax_threads) {
+        const float power = expf(row[i] - largest);
+        out[i] = Gradient(i == target ? static_cast<float>(static_cast<double>(power) / sum - 1.0) : power * factor);
+    }
+}
+
+// One block: thread t adds rows t, t + 256, …, then the threads' sums are added in order.
+constexpr int total_threads = 256;
+__global__ void total_kernel(Rows<const float> sums, std::int64_t rows, float* loss, float* entropy, float* correct) {
+    double* scratch = shared_memory<double>();
+    float* const out[] = {loss, entropy, correct};
+    for (int which = 0; which < 3; ++which) {
+        double own = 0;
+        for (auto n = static_cast<std::int64_t>(threadIdx.x); n < rows; n += total_threads)
+            own += static_cast<double>(sums.row(n)[which]);
+        const double total = block_sum(own, scratch);
+        if (threadIdx.x == 0) *out[which] = static_cast<float>(total);
+    }
+}
+
+template <typename In, typename Out>
+__global__ void scatter_kernel(const std::int32_t* source, Rows<const In> dhidden, const float* seed, Rows<Out> dx,
+                               std::int64_t columns) {
+    const std::int64_t column = column_of_thread();
+    if (column >= columns) return;
+    const std::int32_t from = source[blockIdx.x];
+    dx.row(blockIdx.x)[column] = Out(from < 0 ? 0.0f : to_float(dhidden.row(from)[column]) * *seed);
+}
+
+template <typename Word>
+void gather_words(Cuda place, const Tensor& in, const Tensor& rows, Tensor& out) {
+    launch(place, row_grid(out, 1), gather_kernel<Word>,
+           Rows<const Word>{static_cast<const Word*>(in.raw()), in.stride()}, rows.data<std::int32_t>(),
+           Rows<Word>{static_cast<Word*>(out.raw()), out.stride()}, out.columns());
+}
+
+}   // namespace
+
+void gather(Cuda place, const Tensor& in, const Tensor& rows, Tensor& out) {
+    switch (size_of(in.dtype())) {
+        case 2:
+            return gather_words<std::uint16_t>(place, in, rows, out);
+        case 4:
+            return gather_words<std::uint32_t>(place, in, rows, out);
+        case 8:
+            return gather_words<std::uint64_t>(place, in, rows, out);
+        default:
+            check(false, "gather: no kernel for {}", name_of(in.dtype()));
+    }
+}
+
+void softmax_rows(Cuda place, Tensor& logits, const Tensor& targets, Tensor& gradient, Tensor& sums) {
+    const Grid grid{.blocks = logits.rows(),
+                    .threads = softmax_threads,
+                    .shared_bytes = softmax_warps * (sizeof(double) + sizeof(float))};
+    with_element(gradient.defined() ? gradient.dtype() : DType::f32, [&](auto element) {
+        using Element = decltype(element);
+        launch(place, grid, softmax_kernel<Element>, rows_of<float>(logits), targets.data<std::int32_t>(),
+               rows_of<Element>(gradient), rows_of<float>(sums), logits.columns());
+    });
+}
+
+void add_up_rows(Cuda place, const Tensor& sums, Tensor& loss, Tensor& entropy, Tensor& correct) {
+    const Grid grid{.blocks = 1, .threads = total_threads, .shared_bytes = total_threads / warp_size * sizeof(double)};
+    launch(place, grid, total_kernel, rows_of<const float>(sums), sums.rows(), loss.data<float>(),
+           entropy.data<float>(), correct.data<float>());
+}
+
+void scatter(Cuda place, const Tensor& source, const Tensor& dhidden, const Tensor& seed, Tensor& dx) {
+    with_element(dhidden.dtype(), [&](auto from) {
+        with_element(dx.dtype(), [&](auto to) {
+            using In = decltype(from);
+            using Out = decltype(to);
+            launch(place, row_grid(dx, 1), scatter_kernel<In, Out>, source.data<std::int32_t>(),
+                   rows_of<const In>(dhidden), seed.data<float>(), rows_of<Out>(dx), dx.columns());
+        });
+    });
+}
+
+}   // namespace trainer

@@ -1,0 +1,89 @@
+#include "autograd/cuda/device.h"
+#include "autograd/ops/linear_products_cuda.h"
+
+namespace trainer {
+
+namespace {
+
+using namespace cuda;
+
+template <typename Element, typename Bias>
+__global__ void bias_kernel(Rows<Element> y, const Bias* bias, std::int64_t columns) {
+    const std::int64_t column = column_of_thread();
+    if (column >= columns) return;
+    Element& value = y.row(blockIdx.x)[column];
+    value = Element(to_float(value) + to_float(bias[column]));
+}
+
+// A block sums 32 columns: warp w the rows w, w + 8, … in order, then the warps' sums are added in order.
+constexpr int sum_warps = 8;
+template <typename Element>
+__global__ void column_sums_kernel(Rows<const Element> dy, std::int64_t rows, std::int64_t columns, float* sum) {
+    const int warp = static_cast<int>(threadIdx.x) / warp_size, lane = static_cast<int>(threadIdx.x) % warp_size;
+    const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * warp_size + lane;
+    float* parts = shared_memory<float>();
+    float part = 0;
+    if (column < columns)
+        for (std::int64_t n = warp; n < rows; n += sum_warps) part += to_float(dy.row(n)[column]);
+    parts[warp * warp_size + lane] = part;
+    __syncthreads();
+    if (warp > 0 || column >= columns) return;
+    float total = 0;
+    for (int w = 0; w < sum_warps; ++w) total += parts[w * warp_size + lane];
+    sum[column] += total;
+}
+
+template <typename Element>
+__global__ void pick_kernel(Rows<const Element> from, const std::int32_t* ids, std::int64_t count, float factor,
+                            Rows<Element> to) {
+    const std::int64_t k = column_of_thread();
+    if (k < count) to.row(blockIdx.x)[k] = Element(factor * to_float(from.row(blockIdx.x)[ids[k]]));
+}
+
+template <typename Element>
+__global__ void store_kernel(Rows<const Element> from, const std::int32_t* ids, std::int64_t count, Rows<Element> to) {
+    const std::int64_t k = column_of_thread();
+    if (k < count) to.row(blockIdx.x)[ids[k]] = from.row(blockIdx.x)[k];
+}
+
+}   // namespace
+
+void add_bias(Cuda place, Tensor& y, const Tensor& bias) {
+    with_element(y.dtype(), [&](auto element) {
+        with_element(bias.dtype(), [&](auto of_bias) {
+            using Element = decltype(element);
+            using Bias = decltype(of_bias);
+            launch(place, row_grid(y, 1), bias_kernel<Element, Bias>, rows_of<Element>(y), bias.data<Bias>(),
+                   y.columns());
+        });
+    });
+}
+
+void add_column_sums(Cuda place, const Tensor& dy, Tensor& sum) {
+    constexpr int threads = sum_warps * warp_size;
+    const Grid grid{
+        .blocks = blocks_for(dy.columns(), warp_size), .threads = threads, .shared_bytes = threads * sizeof(float)};
+    with_element(dy.dtype(), [&](auto element) {
+        using Element = decltype(element);
+        launch(place, grid, column_sums_kernel<Element>, rows_of<const Element>(dy), dy.rows(), dy.columns(),
+               sum.data<float>());
+    });
+}
+
+void pick_columns(Cuda place, const Tensor& from, const Tensor& ids, float factor, Tensor to) {
+    with_element(to.dtype(), [&](auto element) {
+        using Element = decltype(element);
+        launch(place, row_grid(to, 1), pick_kernel<Element>, rows_of<const Element>(from), ids.data<std::int32_t>(),
+               ids.elements(), factor, rows_of<Element>(to));
+    });
+}
+
+void store_columns(Cuda place, const Tensor& from, const Tensor& ids, Tensor& to) {
+    with_element(to.dtype(), [&](auto element) {
+        using Element = decltype(element);
+        launch(place, row_grid(from, 1), store_kernel<Element>, rows_of<const Element>(from), ids.data<std::int32_t>(),
+               ids.elements(), rows_of<Element>(to));
+    });
+}
+
+}   // namespace trainer

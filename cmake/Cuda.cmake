@@ -1,0 +1,32 @@
+# CUDA: nvcc and what the programs are linked with. CMake 3.25's default architecture is one that CUDA 13 no longer has,
+# so they are set by hand.
+set(TRAINER_CUDA_ARCHITECTURES 80 90a 100 CACHE STRING "GPU architectures to compile for")
+set(CMAKE_CUDA_ARCHITECTURES ${TRAINER_CUDA_ARCHITECTURES})
+if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+  find_program(TRAINER_NVCC nvcc HINTS ${CMAKE_SOURCE_DIR}/.cuda/bin PATHS /usr/local/cuda/bin)
+  if(NOT TRAINER_NVCC)
+    message(FATAL_ERROR "TRAINER_CUDA is ON and no nvcc was found: run ./setup.sh --cuda, or set CUDACXX")
+  endif()
+  set(CMAKE_CUDA_COMPILER ${TRAINER_NVCC})
+endif()
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
+find_library(TRAINER_CUDART cudart_static HINTS ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_LIBRARY_ROOT}/lib
+  ${CUDAToolkit_BIN_DIR}/../lib REQUIRED NO_DEFAULT_PATH)
+
+# Headers of the libraries that are opened at run time: the toolkit's, or those of Python's packages that setup.sh fetches.
+find_path(TRAINER_CUBLASLT_INCLUDE cublasLt.h HINTS ${CUDAToolkit_INCLUDE_DIRS}
+  ${CMAKE_SOURCE_DIR}/.cuda-libraries/nvidia/cu13/include)
+if(NOT TRAINER_CUBLASLT_INCLUDE)
+  message(FATAL_ERROR "TRAINER_CUDA is ON and cublasLt.h was not found: run ./setup.sh --cuda")
+endif()
+
+add_library(cuda_headers INTERFACE)
+target_include_directories(cuda_headers SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS} ${TRAINER_CUBLASLT_INCLUDE})
+add_compile_definitions(TRAINER_CUDA)
+
+# What only programs for a device have; the emulator's twin is in tests/support/cuda_emulator.
+add_library(cuda_runtime OBJECT autograd/cuda/runtime.cpp)
+target_include_directories(cuda_runtime PRIVATE ${CMAKE_SOURCE_DIR})
+target_link_libraries(cuda_runtime PRIVATE cuda_headers trainer_warnings)
+add_subdirectory(cmake/cuda)

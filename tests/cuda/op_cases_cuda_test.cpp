@@ -1,0 +1,94 @@
+// The table of ops on the GPU: beside double arithmetic, in bits from run to run, and in memory beside the plan.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "autograd/cuda/runtime.h"
+#include "configs/error.h"
+#include "tests/cuda/device.h"
+#include "tests/support/op_cases.h"
+#include "tests/support/op_check.h"
+
+namespace trainer::cases {
+namespace {
+
+const std::vector<Case>& table() {
+    static const std::vector<Case> cases = small_cases();
+    return cases;
+}
+
+struct Setting {
+    std::size_t index;
+    DType dtype;
+};
+
+class CudaOpCase : public ::testing::TestWithParam<Setting> {
+protected:
+    void SetUp() override {
+        if (!device_is_there()) GTEST_SKIP() << cuda::why_absent();
+        poison_new_memory(true);
+    }
+    void TearDown() override { poison_new_memory(false); }
+    const Case& op() const { return table()[GetParam().index]; }
+    DType dtype() const { return GetParam().dtype; }
+    Bound bound() const { return dtype() == DType::f32 ? op().f32 : op().bf16; }
+};
+
+bool same_bits(const std::vector<Matrix>& a, const std::vector<Matrix>& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                      [](const Matrix& x, const Matrix& y) { return x.numbers == y.numbers; });
+}
+
+TEST_P(CudaOpCase, AgreesWithDoubleArithmetic) {
+    const Result expected = reference(op(), dtype(), 5);
+    const Result actual = run(op(), dtype(), 5, Place::cuda());
+    ASSERT_EQ(actual.outputs.size(), expected.outputs.size());
+    for (std::size_t k = 0; k < expected.outputs.size(); ++k)
+        EXPECT_LE(relative_error(actual.outputs[k], expected.outputs[k]), bound().forward) << "output " << k;
+    for (std::size_t i = 0; i < expected.gradients.size(); ++i)
+        EXPECT_LE(relative_error(actual.gradients[i], expected.gradients[i]), bound().gradient)
+            << "gradient of " << op().inputs[i].name;
+}
+
+TEST_P(CudaOpCase, NoOrderOfThreadsChangesABit) {
+    const Result once = run(op(), dtype(), 6, Place::cuda());
+    for (int again = 0; again < 2; ++again) {
+        const OtherOrder order(again);
+        const Result other = run(op(), dtype(), 6, Place::cuda());
+        EXPECT_TRUE(same_bits(once.outputs, other.outputs));
+        EXPECT_TRUE(same_bits(once.gradients, other.gradients));
+    }
+}
+
+TEST_P(CudaOpCase, MetaAllocatesExactlyWhatTheDeviceAllocates) {
+    run(op(), dtype(), 1, Place::cuda());   // what is made once and kept, such as the room of products, is there now
+    const Footprint device = footprint(op(), dtype(), Place::cuda());
+    const Footprint meta = footprint(op(), dtype(), Place::meta(Place::Kind::cuda));
+    for (std::size_t p = 0; p < purpose_count; ++p) {
+        EXPECT_LE(device.peak[p], meta.peak[p]) << name_of(static_cast<Purpose>(p));
+        if (!op().memory_by_value) {
+            EXPECT_EQ(device.peak[p], meta.peak[p]) << name_of(static_cast<Purpose>(p));
+        }
+    }
+    EXPECT_EQ(device.left, 0u);
+    EXPECT_EQ(meta.left, 0u);
+}
+
+std::vector<Setting> settings() {
+    std::vector<Setting> out;
+    for (std::size_t i = 0; i < table().size(); ++i)
+        for (DType dtype : {DType::f32, DType::bf16}) out.push_back({i, dtype});
+    return out;
+}
+
+std::string setting_name(const ::testing::TestParamInfo<Setting>& info) {
+    std::string name = table()[info.param.index].label + " " + std::string(name_of(info.param.dtype));
+    std::replace_if(
+        name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c); }, '_');
+    return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Table, CudaOpCase, ::testing::ValuesIn(settings()), setting_name);
+
+}   // namespace
+}   // namespace trainer::cases
