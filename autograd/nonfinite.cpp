@@ -43,6 +43,7 @@ NonFinite first_in_row(const std::byte* row, std::int64_t columns, DType dtype) 
 
 std::optional<NonFinite> first_nonfinite(const Tensor& x) {
     if (x.place().is_meta() || (x.dtype() != DType::f32 && x.dtype() != DType::bf16)) return std::nullopt;
+    if (x.place().is_cuda()) return first_nonfinite(on_place(x, Place::cpu()));
     constexpr std::int64_t smallest_for_threads = 1 << 16;   // waking them costs more than to look at so few
     constexpr std::int64_t none = std::numeric_limits<std::int64_t>::max();
     const bool flat = x.shape().dimensions() == 1;

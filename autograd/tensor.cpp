@@ -167,6 +167,13 @@ void copy(const Tensor& in, Tensor& out) {
 
 void round_values(Tensor& values, DType dtype) {
     if (dtype == DType::f32) return;
+    if (values.place().is_cuda()) {
+        Tensor here = on_place(values, Place::cpu());
+        round_values(here, dtype);
+        copy(here, values);
+        return;
+    }
+    if (values.place().is_meta()) return;
     on(values.place(), [&](Cpu) {
         check(values.contiguous(), "round: rows are {} apart", values.stride());
         auto* value = values.data<float>();

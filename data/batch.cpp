@@ -45,7 +45,7 @@ Batch outline(const std::vector<Example>& examples, const std::vector<Row>& rows
 }   // namespace
 
 Batch make_batch(const std::vector<Example>& examples, const std::vector<Row>& rows,
-                 std::span<const std::int32_t> chosen, std::uint64_t seed, std::int64_t epoch) {
+                 std::span<const std::int32_t> chosen, std::uint64_t seed, std::int64_t epoch, Place place) {
     Batch batch = outline(examples, rows, chosen, Place::cpu());
     auto* ids = batch.ids.data<std::int32_t>();
     auto* targets = batch.targets.data<std::int32_t>();
@@ -63,12 +63,15 @@ Batch make_batch(const std::vector<Example>& examples, const std::vector<Row>& r
             keys[token] = random_key(document_key, i);
         }
     });
+    batch.layout = on_place(batch.layout, place);
     return batch;
 }
 
 Batch make_meta_batch(const std::vector<Example>& examples, const std::vector<Row>& rows,
-                      std::span<const std::int32_t> chosen) {
-    return outline(examples, rows, chosen, Place::meta());
+                      std::span<const std::int32_t> chosen, Place place) {
+    Batch batch = outline(examples, rows, chosen, place.host());
+    batch.layout = on_place(batch.layout, place);
+    return batch;
 }
 
 }   // namespace trainer

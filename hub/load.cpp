@@ -24,14 +24,13 @@ namespace {
 void load(Parameter& parameter, const WeightSource& source, const std::string& where) {
     Tensor& value = parameter.value;
     check(value.defined(), "load: parameter {} has no memory yet", parameter.name);
-    if (value.contiguous()) {
-        source.read(parameter.name, value.dtype(), value.raw());
-    } else {   // a part of the columns of a fused tensor
-        Tensor whole = Tensor::empty(value.shape(), value.dtype());
-        source.read(parameter.name, whole.dtype(), whole.raw());
-        copy(whole, value);
-    }
-    if (const auto found = first_nonfinite(value)) refuse(*found, parameter, value.dtype(), where);
+    Tensor read = value;
+    // A part of the columns of a fused tensor, or on a device.
+    const bool apart = !value.contiguous() || !value.place().is_cpu();
+    if (apart) read = Tensor::empty(value.shape(), value.dtype());
+    source.read(parameter.name, read.dtype(), read.raw());
+    if (apart) copy(read, value);
+    if (const auto found = first_nonfinite(read)) refuse(*found, parameter, value.dtype(), where);
 }
 
 // A compressed parameter, of which a few rows at a time are looked at.

@@ -72,7 +72,7 @@ bool loss_is_finite(const FailedStep& step, Batch batch, std::span<const std::in
         targets[static_cast<std::size_t>(n)] = batch.targets.data<std::int32_t>()[static_cast<std::size_t>(n)];
     batch.targets = Tensor::from<std::int32_t>(targets, batch.targets.shape());
     const NotRecording pause;
-    return std::isfinite(*step.objective.forward(step.model, batch, context).loss.data<float>());
+    return std::isfinite(value_of(step.objective.forward(step.model, batch, context).loss));
 }
 
 // The loss is a sum over tokens: the first that is not finite alone, by halving; nothing when only their sum is not.

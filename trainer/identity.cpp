@@ -7,6 +7,8 @@
 
 #include "autograd/cpu/gemm.h"
 #include "autograd/cpu/isa.h"
+#include "autograd/cuda/gemm.h"
+#include "autograd/cuda/runtime.h"
 #include "configs/json.h"
 #include "hub/sha256.h"
 #include "trainer/run_options.h"
@@ -97,7 +99,11 @@ void add(const std::vector<Example>& examples, Sha256& hash) {
 
 }   // namespace
 
-std::string numerics_fingerprint() { return format("{}, {}", isa_name(), gemm_library()); }
+std::string numerics_fingerprint(Place place) {
+    if (!place.is_cuda()) return format("{}, {}", isa_name(), gemm_library());
+    const cuda::Device& device = *cuda::opened_device();
+    return format("{}, compute capability {}.{}, {}", device.name, device.major, device.minor, cuda::gemm_library());
+}
 
 std::string recipe_digest(const Recipe& recipe) {
     Sha256 keys;
@@ -132,7 +138,7 @@ std::map<std::string, std::string> identity_of(const Inputs& inputs) {
             {"recipe", recipe_digest(inputs.recipe)},
             {"data", data_digest(inputs)},
             {"base", base_digest(inputs.base, inputs.recipe.peft)},
-            {"numerics", numerics_fingerprint()}};
+            {"numerics", numerics_fingerprint(inputs.place)}};
 }
 
 std::vector<RecipeChange> changes_of_result(const Node& before, const Node& now) {

@@ -24,7 +24,7 @@ std::string base_digest(const BaseModel& base, const std::optional<PeftOptions>&
 std::string program_digest();
 
 // "v4bf16, oneDNN 2.6.3 with instruction set 0x7ef": within one fingerprint bits are promised.
-std::string numerics_fingerprint();
+std::string numerics_fingerprint(Place place);
 
 // A key of the recipe that would change a run's result, with its value in two recipes.
 struct RecipeChange {

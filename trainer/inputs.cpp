@@ -286,7 +286,7 @@ Inputs check_inputs(Recipe recipe, const std::function<void()>& check_more) {
 
 Batch make_leaf(const Inputs& inputs, const StepPlan::Step& planned, std::int64_t leaf) {
     return make_batch(inputs.train.examples, inputs.rows, planned.leaves[static_cast<std::size_t>(leaf)],
-                      static_cast<std::uint64_t>(inputs.recipe.training.seed), planned.epoch);
+                      static_cast<std::uint64_t>(inputs.recipe.training.seed), planned.epoch, inputs.place);
 }
 
 void set_micro_batch(Inputs& inputs, std::int64_t rows) {

@@ -55,6 +55,7 @@ struct ValidationSet {
 // Everything a run works on, checked.
 struct Inputs {
     Recipe recipe;
+    Place place;   // where it is computed
     BaseModel base;
     std::unique_ptr<Encoder> encoder;
     AuditedData train;

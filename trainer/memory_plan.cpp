@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <numeric>
 
+#include "autograd/cuda/gemm.h"
 #include "configs/error.h"
 #include "trainer/checkpoint/state_file.h"
 #include "trainer/evaluation_values.h"
@@ -50,8 +51,8 @@ public:
         consider(order);
     }
 
-    Batch on_meta() const {
-        Batch batch = make_meta_batch(examples_, rows_, leaf_);
+    Batch on_meta(Place place) const {
+        Batch batch = make_meta_batch(examples_, rows_, leaf_, place);
         batch.layout.longest = longest_;
         return batch;
     }
@@ -112,12 +113,14 @@ LargestLeaf largest_evaluation_leaf(const ValidationSet& set, std::int64_t batch
 
 MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks) {
     const Recipe& recipe = inputs.recipe;
-    reset_memory_peak(Place::meta());
+    const Place place = Place::meta(inputs.place.kind);
+    reset_memory_peak(place);
     MemoryPlan plan;
     {
+        const CountedBytes products(place.on_device() ? cuda::gemm_workspace_bytes : 0, place, Purpose::workspace);
         DeclaredModel declared = declare_model(recipe, inputs.base.snapshot);
         CausalLm& model = *declared.model;
-        model.prepare(Place::meta(), compute_dtype(recipe), longest_document(inputs));
+        model.prepare(place, compute_dtype(recipe), longest_document(inputs));
         if (declared.peft) declared.peft->initialise(0);
         plan.parameters = model.parameters().elements(false);
         plan.trainable = model.parameters().elements(true);
@@ -126,20 +129,20 @@ MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks) {
         PlannedStore store;
         StepperOptions options = stepper_options(recipe);
         if (recipe.training.offload == Offload::activations) options.offload = &store;
-        Stepper stepper(model, *objective, planned, options, Place::meta());
+        Stepper stepper(model, *objective, planned, options, place);
         const auto optimizer = make_optimizer(recipe.optimizer, stepper.slices());
         optimizer->prepare(recipe.training.offload == Offload::optimizer ? &store : nullptr);
 
         const auto evaluate = [&] {
             const EvaluationValues values(model, *optimizer, stepper);
             for (const ValidationSet& set : inputs.valid)
-                evaluate_leaf(model, *objective, largest_evaluation_leaf(set, evaluation_batch(recipe)).on_meta(),
+                evaluate_leaf(model, *objective, largest_evaluation_leaf(set, evaluation_batch(recipe)).on_meta(place),
                               options.mlp_chunk);
         };
         evaluate();
         const LargestLeaf largest = largest_training_leaf(inputs);
         const std::int64_t leaves = leaves_of_full_step(inputs, recipe.training.micro_batch.rows);
-        const auto leaf = [&](std::int64_t) { return largest.on_meta(); };
+        const auto leaf = [&](std::int64_t) { return largest.on_meta(place); };
         stepper.step(leaves, leaf, *optimizer, 0.0);
         if (inputs.total_steps > 1)
             stepper.step(leaves, leaf, *optimizer, 0.0);   // with copies that the first one made
@@ -152,7 +155,7 @@ MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks) {
                 evaluate();
             }
         }
-        plan.use = memory_use(Place::meta());
+        plan.use = memory_use(place);
     }
     return plan;
 }

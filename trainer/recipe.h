@@ -31,7 +31,7 @@ struct Recipe {
 
     template <typename Visitor>
     void fields(Visitor& field) {
-        field("device", device, "where to compute");
+        field("device", device, "where to compute; auto: on a GPU where there is one");
         field("model", model, "the model to start from", required());
         field("task", task, "what is learned");
         field("data", data, "what it is learned from", required());

@@ -15,7 +15,7 @@
 
 namespace trainer {
 
-enum class Device { automatic, cpu };
+enum class Device { automatic, cpu, cuda };
 enum class Task { sft };
 enum class Precision { f32, bf16 };
 enum class Determinism { automatic, strict, repeatable, fast };
@@ -24,8 +24,8 @@ enum class Offload { none, activations, optimizer };
 
 template <>
 struct EnumTable<Device> {
-    static constexpr std::pair<std::string_view, Device> names[] = {{"auto", Device::automatic}, {"cpu", Device::cpu}};
-    static constexpr std::string_view later[] = {"cuda"};
+    static constexpr std::pair<std::string_view, Device> names[] = {
+        {"auto", Device::automatic}, {"cpu", Device::cpu}, {"cuda", Device::cuda}};
 };
 
 template <>

@@ -64,14 +64,14 @@ Trainer::Trainer(const Inputs& inputs, Communicator& ranks, OutputFolder* output
     const Offload offload = recipe.training.offload;
     if (offload != Offload::none) open_store(offloaded);
     CausalLm& model = *declared_.model;
-    model.prepare(Place::cpu(), compute_dtype(recipe), longest_document(inputs));
+    model.prepare(inputs.place, compute_dtype(recipe), longest_document(inputs));
     load_parameters(model.parameters(), *inputs.base.snapshot.weights, inputs.base.snapshot.base);
     round_frozen(model.parameters(), base_dtype(recipe.model, inputs.base.snapshot));
     if (declared_.peft) declared_.peft->initialise(static_cast<std::uint64_t>(recipe.training.seed));
     objective_ = objectives().at(enum_name(recipe.task))();
     StepperOptions options = stepper_options(recipe);
     if (offload == Offload::activations) options.offload = store_.get();
-    stepper_ = std::make_unique<Stepper>(model, *objective_, ranks, options, Place::cpu());
+    stepper_ = std::make_unique<Stepper>(model, *objective_, ranks, options, inputs.place);
     optimizer_ = make_optimizer(recipe.optimizer, stepper_->slices(), static_cast<std::uint64_t>(recipe.training.seed));
     optimizer_->prepare(offload == Offload::optimizer ? store_.get() : nullptr);
     state_.optimizer_numbers = optimizer_->numbers();
@@ -139,7 +139,7 @@ Trainer::Outcome Trainer::run() {
         after_step();
         outcome_.stop = after_requests();
     }
-    outcome_.memory = memory_use(Place::cpu());
+    outcome_.memory = memory_use(inputs_.place);
     // A signal may have kept the last evaluation from being made; a resumed run makes it.
     const bool done = patience_over() || (state_.step >= inputs_.total_steps && !evaluation_due());
     if (outcome_.stop < Stop::preempted || done) {
@@ -177,7 +177,7 @@ void Trainer::train_step() {
     outcome_.input_tokens += result.sums.input_tokens;
     if (speaks()) output_->keep();
     metrics_->step({state_.step, planned.epoch_after, result, rate, state_.input_tokens, seconds,
-                    memory_use(Place::cpu()), ranks_.size()});
+                    memory_use(inputs_.place), ranks_.size()});
     if (progress_)
         progress_->step({state_.step, result.sums.mean_loss(), rate, result.gradient_norm,
                          static_cast<double>(result.sums.input_tokens) / seconds, seconds});
@@ -276,7 +276,8 @@ std::optional<Sums> Trainer::evaluate(const ValidationSet& set) {
     const LeafRange range = leaves_of_rank(static_cast<std::int64_t>(leaves.size()), ranks_.rank(), ranks_.size());
     std::vector<LeafResult> mine;
     for (std::int64_t i = range.begin; i < range.end && !StopRequests::signalled(); ++i) {
-        const Batch batch = make_batch(set.data.examples, set.rows, leaves[static_cast<std::size_t>(i)], 0, 0);
+        const Batch batch =
+            make_batch(set.data.examples, set.rows, leaves[static_cast<std::size_t>(i)], 0, 0, inputs_.place);
         mine.push_back(
             {i, evaluate_leaf(*declared_.model, *objective_, batch, inputs_.recipe.training.mlp_chunk.value_or(0))});
     }

@@ -10,6 +10,7 @@ namespace {
 
 }   // namespace
 
+bool built_in() { return false; }
 int device_count() { return 0; }
 std::string why_absent() { return "this program was built without CUDA (-DTRAINER_CUDA=ON)"; }
 Device open_device(int) { throw Error(Exit::system, "there is no GPU: " + why_absent()); }
@@ -17,6 +18,7 @@ const std::optional<Device>& opened_device() {
     static const std::optional<Device> none;
     return none;
 }
+std::size_t free_bytes() { fail(); }
 void* allocate(std::size_t) { fail(); }
 void release(void*) { fail(); }
 void copy_rows(Direction, void*, std::size_t, const void*, std::size_t, std::size_t, std::size_t) { fail(); }

@@ -48,6 +48,8 @@ cudaMemcpyKind kind_of(Direction direction) {
 
 }   // namespace
 
+bool built_in() { return true; }
+
 int device_count() {
     int count = 0;
     return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
@@ -82,14 +84,19 @@ Device open_device(int index) {
             index, found.name, found.major, found.minor);
     device_index = index;
     require_success(cudaSetDevice(index), "it was chosen");
-    std::size_t total = 0;
-    require_success(cudaMemGetInfo(&found.free_bytes, &total), "it was asked for its memory");
     require_success(cudaStreamCreateWithFlags(&device_stream, cudaStreamNonBlocking), "its stream was made");
     device = found;
     return found;
 }
 
 const std::optional<Device>& opened_device() { return device; }
+
+std::size_t free_bytes() {
+    choose_for_thread();
+    std::size_t left = 0, all = 0;
+    require_success(cudaMemGetInfo(&left, &all), "it was asked for its memory");
+    return left;
+}
 
 void* allocate(std::size_t bytes) {
     choose_for_thread();

@@ -15,12 +15,13 @@ struct Device {
     int major = 0;      // compute capability
     int minor = 0;
     int multiprocessors = 0;
-    std::size_t bytes = 0;        // of memory
-    std::size_t free_bytes = 0;   // now
-    int driver = 0;               // highest CUDA version that the driver knows, 13000 for 13.0
-    int runtime = 0;              // CUDA version of the program
+    std::size_t bytes = 0;   // of memory
+    int driver = 0;          // highest CUDA version that the driver knows, 13000 for 13.0
+    int runtime = 0;         // CUDA version of the program
 };
 
+// Whether the program can use a device at all.
+bool built_in();
 // Number of devices that CUDA_VISIBLE_DEVICES and the driver show.
 int device_count();
 // Why there is none: one sentence without a full stop.
@@ -31,6 +32,7 @@ Device open_device(int index);
 // The device that was opened, if one was.
 const std::optional<Device>& opened_device();
 
+std::size_t free_bytes();   // of the opened device's memory, now
 // Memory of the device, aligned to 256 bytes; null when there is not enough.
 void* allocate(std::size_t bytes);
 void release(void* memory);

@@ -22,7 +22,7 @@ std::string state_name(const StateTensor& state, const Parameter& parameter) {
 }
 
 void copy_as_is(const Tensor& from, Tensor& to) {
-    if (from.dtype() == DType::f32 || from.dtype() == DType::bf16)
+    if (from.place() != to.place() || from.dtype() == DType::f32 || from.dtype() == DType::bf16)
         copy(from, to);
     else
         on(to.place(), [&](Cpu) { std::memcpy(to.raw(), from.raw(), from.bytes()); });
@@ -59,6 +59,30 @@ void check_tensors(const SafetensorsFile& file, const SafetensorsLayout& expecte
         wrong(format("{} tensors, expected {}", file.tensors().size(), expected.tensors.size()));
 }
 
+// Tensors of a file that are read together, by way of the host where they are on a device.
+class ReadTensors {
+public:
+    explicit ReadTensors(const SafetensorsRangeReader& reader) : reader_(reader) {}
+
+    void add(const std::string& name, std::int64_t begin, const Tensor& to) {
+        const Tensor here = to.place().is_cpu() ? to : Tensor::empty(to.shape(), to.dtype());
+        parts_.push_back({name, begin, bytes_of(here)});
+        tensors_.emplace_back(here, to);
+    }
+    void read() {
+        reader_.read(parts_);
+        for (auto& [here, to] : tensors_)
+            if (!to.place().is_cpu()) copy(here, to);
+        parts_.clear();
+        tensors_.clear();
+    }
+
+private:
+    const SafetensorsRangeReader& reader_;
+    std::vector<SafetensorsRangeReader::Part> parts_;
+    std::vector<std::pair<Tensor, Tensor>> tensors_;
+};
+
 }   // namespace
 
 SafetensorsLayout state_layout(const std::vector<Parameter*>& trainable, const Optimizer& optimizer) {
@@ -76,12 +100,12 @@ StateCopy::StateCopy(Optimizer& optimizer, const std::vector<ParameterSlice>& sl
     : optimizer_(optimizer) {
     const PurposeScope purpose(Purpose::workspace);
     for (const Parameter* parameter : whole)
-        whole_[parameter] = Tensor::empty(parameter->shape, parameter->value.dtype(), parameter->value.place());
+        whole_[parameter] = Tensor::empty(parameter->shape, parameter->value.dtype(), parameter->value.place().host());
     std::size_t largest = 0;   // piece that waits in a store
     for (const ParameterSlice& slice : slices) {
         const auto add = [&](const Source& source, const std::string& name, std::int64_t begin, std::int64_t elements,
                              DType dtype) {
-            pieces_.push_back({name, begin, Tensor::empty(elements, dtype, slice.parameter->value.place())});
+            pieces_.push_back({name, begin, Tensor::empty(elements, dtype, slice.parameter->value.place().host())});
             sources_.push_back(source);
         };
         const std::size_t index = slice_around(optimizer, slice);
@@ -182,17 +206,15 @@ std::vector<WrittenRanges> write_state(const std::filesystem::path& file, const 
 void read_state(const std::filesystem::path& file, const std::vector<Parameter*>& trainable, Optimizer& optimizer) {
     const SafetensorsRangeReader reader(file);
     check_tensors(reader.file(), state_layout(trainable, optimizer));
-    std::vector<SafetensorsRangeReader::Part> parts;
-    for (const Parameter* parameter : trainable)
-        parts.push_back({value_name(*parameter), 0, bytes_of(parameter->value)});
-    reader.read(parts);
+    ReadTensors tensors(reader);
+    for (const Parameter* parameter : trainable) tensors.add(value_name(*parameter), 0, parameter->value);
+    tensors.read();
     for (std::size_t i = 0; i < optimizer.slices().size(); ++i) {
         const ParameterSlice& slice = optimizer.slices()[i];
         optimizer.with_state(i, Optimizer::Access::change, [&](Optimizer::State& state) {
-            parts.clear();
             for (const StateTensor& one : optimizer.state_tensors(*slice.parameter))
-                parts.push_back({state_name(one, *slice.parameter), one.begin(slice), bytes_of(state.at(one.name))});
-            reader.read(parts);
+                tensors.add(state_name(one, *slice.parameter), one.begin(slice), state.at(one.name));
+            tensors.read();
         });
     }
     for (Parameter* parameter : trainable) parameter->changed();

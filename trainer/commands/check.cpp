@@ -2,11 +2,13 @@
 #include <cstdio>
 #include <memory>
 
+#include "autograd/cuda/runtime.h"
 #include "comm/solo.h"
 #include "configs/error.h"
 #include "configs/json.h"
 #include "trainer/commands/command.h"
 #include "trainer/commands/recipe_arguments.h"
+#include "trainer/device.h"
 #include "trainer/log.h"
 #include "trainer/memory_choice.h"
 #include "trainer/output_folder.h"
@@ -49,17 +51,29 @@ Node data_node(const Inputs& inputs) {
     return data;
 }
 
+// A recipe for a GPU may be checked where there is none.
+Place place_of(const Recipe& recipe) {
+    if (recipe.device != Device::cuda || cuda::device_count() > 0 || leaves_memory_open(recipe))
+        return open_place(recipe, 1);
+    log_warning("the run would not start here: device: cuda, but " + cuda::why_absent());
+    return Place::cuda();
+}
+
 Inputs checked_inputs(const RecipeArguments& arguments) {
     Recipe recipe = load_recipe(arguments.path, arguments.overrides);
     const std::string output = recipe.output;
-    return check_inputs(std::move(recipe), [&] { OutputFolder proved(output); });
+    const Place place = place_of(recipe);
+    Inputs inputs = check_inputs(std::move(recipe), [&] { OutputFolder proved(output); });
+    inputs.place = place;
+    return inputs;
 }
 
 // The plan, with what the recipe leaves to memory decided for this machine. It may not be the one that trains: a recipe
 // that says all itself is only warned about.
 MemoryPlan decided_plan(Inputs& inputs) {
     const auto alone = make_solo();
-    const MemoryLeft left = memory_left_for(*alone);
+    if (inputs.place.is_cuda() && !cuda::opened_device()) return plan_memory(inputs, *alone);
+    const MemoryLeft left = inputs.place.is_cuda() ? memory_left_on_device() : memory_left_for(*alone);
     if (leaves_memory_open(inputs.recipe)) return choose_memory(inputs, *alone, left);
     MemoryPlan plan = plan_memory(inputs, *alone);
     if (plan.total() > left.bytes)

@@ -19,6 +19,7 @@
 #include "trainer/commands/command.h"
 #include "trainer/commands/ranges.h"
 #include "trainer/commands/recipe_arguments.h"
+#include "trainer/device.h"
 #include "trainer/identity.h"
 #include "trainer/interrupt.h"
 #include "trainer/log.h"
@@ -67,6 +68,8 @@ void print_start(const Inputs& inputs, const MemoryPlan& plan) {
                 static_cast<long long>(data.tokens), static_cast<long long>(data.targets), rows_text(inputs).c_str());
     std::printf("steps: %lld, %lld an epoch; sums are %s\n", static_cast<long long>(inputs.total_steps),
                 static_cast<long long>(inputs.plan->steps_per_epoch()), promise_of(determinism(recipe)));
+    if (const std::string device = device_text(recipe, inputs.place); !device.empty())
+        std::printf("computed on %s\n", device.c_str());
     std::printf("%s\n", plan.table().c_str());
     std::fflush(stdout);
 }
@@ -122,10 +125,12 @@ Start prepare(Communicator& ranks, const RunArguments& arguments) {
         Recipe recipe = load_recipe(arguments.path, arguments.overrides);
         if (ranks.size() > 1) require_regular_data(recipe, reason);
         const std::string output = recipe.output;
+        const Place place = open_place(recipe, ranks.size());
         const auto use = arguments.resume ? OutputFolder::Use::resume : OutputFolder::Use::fresh;
         start.inputs = check_inputs(std::move(recipe), [&] {
             if (ranks.rank() == 0) start.output = std::make_unique<OutputFolder>(output, use);
         });
+        start.inputs.place = place;
         start.identity = identity_of(start.inputs);
     });
     std::map<std::string, std::string> agreed = start.identity;
@@ -143,9 +148,10 @@ void take_recorded(Communicator& ranks, Start& start) {
 // What the recipe leaves to the machine's memory is decided, and becomes part of the result's identity.
 MemoryPlan decide(Communicator& ranks, Start& start) {
     const bool open = leaves_memory_open(start.inputs.recipe);
-    const MemoryLeft left = memory_left_for(ranks);
+    const bool on_device = start.inputs.place.is_cuda();
+    const MemoryLeft left = on_device ? memory_left_on_device() : memory_left_for(ranks);
     const MemoryPlan plan = choose_memory(start.inputs, ranks, left);
-    keep_pool_within(left);
+    if (!on_device) keep_pool_within(left);
     start.identity["recipe"] = recipe_digest(start.inputs.recipe);
     if (open && start.output)
         std::printf("decided by memory: %s (%s leaves %s)\n", memory_choice_text(start.inputs.recipe).c_str(),

@@ -53,7 +53,7 @@ Findings check_environment(const Receipt& receipt) {
         return read;
     };
     look(findings, receipt, "program", [] { return program_digest(); });
-    look(findings, receipt, "numerics", [] { return numerics_fingerprint(); });
+    look(findings, receipt, "numerics", [] { return numerics_fingerprint(Place::cpu()); });
     look(findings, receipt, "recipe", [&] { return recipe_digest(recipe()); });
     look(findings, receipt, "base", [&] {
         const Recipe read = recipe();

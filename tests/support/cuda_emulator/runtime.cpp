@@ -50,6 +50,7 @@ OpenMemory::~OpenMemory() { memory().open(false); }
 
 namespace cuda {
 
+bool built_in() { return true; }
 int device_count() { return 1; }
 std::string why_absent() { return "the emulator has one"; }
 
@@ -60,13 +61,14 @@ Device open_device(int index) {
                     .minor = 0,
                     .multiprocessors = 4,
                     .bytes = memory().most,
-                    .free_bytes = memory().most - memory().used,
                     .driver = 13000,
                     .runtime = 13000};
     return *device;
 }
 
 const std::optional<Device>& opened_device() { return device; }
+
+std::size_t free_bytes() { return memory().most - memory().used; }
 
 void* allocate(std::size_t bytes) {
     const std::lock_guard lock(memory().mutex);

@@ -1,0 +1,51 @@
+#include "trainer/device.h"
+
+#include "autograd/cuda/gemm.h"
+#include "autograd/cuda/runtime.h"
+#include "configs/error.h"
+#include "trainer/memory_plan.h"
+
+namespace trainer {
+
+namespace {
+
+void check_offered(const Recipe& recipe, int processes) {
+    const auto refuse = [](bool wrong, const std::string& what) {
+        require(!wrong, Exit::bad_recipe, "{} is not offered on a GPU yet; use device: cpu", what);
+    };
+    refuse(processes > 1, format("a run of {} processes", processes));
+    refuse(recipe.training.offload != Offload::none,
+           "training.offload: " + std::string(enum_name(recipe.training.offload)));
+}
+
+}   // namespace
+
+Place open_place(const Recipe& recipe, int processes) {
+    if (recipe.device == Device::cpu) return Place::cpu();
+    if (cuda::device_count() == 0) {
+        require(recipe.device == Device::automatic, Exit::system, "device: cuda, but {}; use device: cpu, or auto",
+                cuda::why_absent());
+        return Place::cpu();
+    }
+    check_offered(recipe, processes);
+    if (!cuda::opened_device()) cuda::open_device(0);
+    return Place::cuda();
+}
+
+std::string device_text(const Recipe& recipe, Place place) {
+    if (place.is_cuda()) {
+        const cuda::Device& device = *cuda::opened_device();
+        return format("{} (compute capability {}.{}, {}), {}", device.name, device.major, device.minor,
+                      bytes_text(device.bytes), cuda::gemm_library());
+    }
+    if (recipe.device == Device::cpu || !cuda::built_in()) return "";
+    return "the CPU: " + cuda::why_absent();
+}
+
+MemoryLeft memory_left_on_device() {
+    constexpr std::size_t libraries = 512u << 20;   // code and buffers that are loaded when they are first used
+    const std::size_t left = cuda::free_bytes();
+    return {left, "the GPU's free memory", libraries};
+}
+
+}   // namespace trainer

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+
+#include "autograd/place.h"
+#include "trainer/machine_memory.h"
+#include "trainer/recipe.h"
+
+namespace trainer {
+
+// Where a recipe is computed here, by `processes` processes: opens the device. Error(system): cuda is wanted and cannot
+// be had; Error(bad_recipe): what the recipe wants a GPU does not do.
+Place open_place(const Recipe& recipe, int processes);
+
+// "NVIDIA H200 (compute capability 9.0, 139.72 GiB), cuBLASLt 13.1.0"; for the CPU why it is that, or "" where the
+// recipe says so or the program knows nothing else.
+std::string device_text(const Recipe& recipe, Place place);
+
+// What is free on the opened device.
+MemoryLeft memory_left_on_device();
+
+}   // namespace trainer
