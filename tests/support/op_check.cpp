@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include "autograd/cuda/runtime.h"
 #include "autograd/random.h"
 #include "configs/error.h"
 
@@ -135,6 +136,7 @@ double Prepared::backward(Tape& tape, std::vector<Tensor> outputs) {
     Tensor start = Tensor::zeros(1, DType::f32, world_.place);
     const auto before = std::chrono::steady_clock::now();
     tape.backward(end, std::move(start));
+    if (world_.place.is_cuda()) cuda::wait();
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
 }
 
