@@ -74,8 +74,8 @@ void print_memory_speed(Place place) {
         wait_for(place);
         best = std::min(best, seconds_since(before));
     }
-    const std::string machine = place.is_cuda() ? cuda::opened_device()->name
-                                                : format("{} threads, {}", omp_get_max_threads(), isa_name());
+    const std::string machine =
+        place.is_cuda() ? cuda::opened_device()->name : format("{} threads, {}", omp_get_max_threads(), isa_name());
     std::printf("%s, copy of 256 MiB: %.1f GB/s\n", machine.c_str(),
                 2.0 * static_cast<double>(in.bytes()) / best * 1e-9);
 }

@@ -151,8 +151,8 @@ const Tensor& workspace() {
 
 }   // namespace
 
-void gemm(Cuda place, Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b,
-          bool accumulate) {
+void gemm(Cuda place, Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate,
+          float scale) {
     const int64_t depth = transpose_a ? a.rows() : a.columns();
     const int64_t a_rows = transpose_a ? a.columns() : a.rows();
     const int64_t b_depth = transpose_b ? b.columns() : b.rows(), b_columns = transpose_b ? b.rows() : b.columns();
@@ -182,9 +182,9 @@ void gemm(Cuda place, Tensor& c, const Tensor& a, bool transpose_a, const Tensor
                           alignment_of(b.raw()),
                           alignment_of(c.raw())};
     Plan& plan = plan_for(problem);
-    const float one = 1, old = accumulate ? 1.0f : 0.0f;
+    const float old = accumulate ? 1.0f : 0.0f;
     CublasLt& lt = library();
-    lt.require_success(lt.matmul(lt.handle, &plan.operation, &one, b.raw(), &plan.a, a.raw(), &plan.b, &old, c.raw(),
+    lt.require_success(lt.matmul(lt.handle, &plan.operation, &scale, b.raw(), &plan.a, a.raw(), &plan.b, &old, c.raw(),
                                  &plan.c, c.raw(), &plan.c, &plan.algorithm, workspace().raw(),
                                  cuda::gemm_workspace_bytes, static_cast<cudaStream_t>(cuda::stream())),
                        "multiplying");

@@ -9,8 +9,10 @@
 namespace trainer {
 
 // The product of autograd/cpu/gemm.h by cuBLASLt, which is opened at the first call: sums in f32, one rounding, in an
-// order that depends on the shapes and the library alone. Error(system) when the library is not there.
-void gemm(Cuda, Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate);
+// order that depends on the shapes and the library alone. The sums are multiplied by `scale` before they are rounded or
+// added to the old c. Error(system) when the library is not there.
+void gemm(Cuda, Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate,
+          float scale = 1);
 
 namespace cuda {
 

@@ -6,6 +6,7 @@
 #include "autograd/cpu/gemm.h"
 #include "autograd/cpu/rows.h"
 #include "autograd/cpu/rows_kernels.h"
+#include "autograd/cuda/gemm.h"
 #include "autograd/cuda/rows.h"
 #include "autograd/ops/dropout.h"
 #include "autograd/ops/linear_products_cuda.h"
@@ -67,6 +68,14 @@ Tensor masked(const Tensor& x, const LowRankTerm& term, const Tensor& token_keys
 // scale · a · op(b), rounded once to a's dtype
 Tensor scaled_product(const Tensor& a, const Tensor& b, bool transpose_b, float scale) {
     const Shape shape(a.rows(), transpose_b ? b.rows() : b.columns());
+    if (a.place().on_device()) {
+        Tensor out = Tensor::empty(shape, a.dtype(), a.place());
+        on(out.place(), [&](auto place) {
+            if constexpr (std::is_same_v<decltype(place), Cuda>)
+                gemm(place, out, a, false, b, transpose_b, false, scale);
+        });
+        return out;
+    }
     const DType dtype = scale == 1 ? a.dtype() : DType::f32;
     Tensor out = Tensor::empty(shape, dtype, a.place());
     product(out, a, false, b, transpose_b, false);

@@ -1,0 +1,115 @@
+// Attention on the device beside the CPU's: shapes that the table of ops does not have, and a cache.
+#include "autograd/ops/attention.h"
+
+#include <gtest/gtest.h>
+
+#include "autograd/random.h"
+#include "autograd/tape.h"
+#include "tests/cuda/device.h"
+#include "tests/support/op_check.h"
+
+namespace trainer {
+namespace {
+
+Tensor random_tensor(Shape shape, std::uint64_t key) {
+    Tensor out = Tensor::empty(shape, DType::f32);
+    for (std::int64_t i = 0; i < out.elements(); ++i)
+        out.data<float>()[i] = 2 * uniform(philox(key, {static_cast<std::uint32_t>(i), 0, 0, 0})[0]) - 1;
+    return out;
+}
+
+Layout layout_of(const std::vector<std::int32_t>& lengths, Layout::Kind kind, Place place) {
+    Layout out = cases::World{Place::cpu(), DType::f32, {}}.layout(lengths);
+    out.kind = kind;
+    return on_place(out, place);
+}
+
+struct Both {
+    cases::Matrix out;
+    cases::Matrix gradient;
+};
+
+Both run(const std::vector<std::int32_t>& lengths, const AttentionShape& shape, Layout::Kind kind, DType dtype,
+         Place place) {
+    const Layout layout = layout_of(lengths, kind, place);
+    const std::int64_t columns = std::int64_t{shape.heads + 2 * shape.kv_heads} * shape.head_dim;
+    Tensor qkv = on_place(converted(random_tensor({layout.tokens(), columns}, 1), dtype), place);
+    Tape tape;
+    tape.want(qkv);
+    Tensor y;
+    {
+        const Recording record(tape);
+        y = attention(qkv, layout, shape, 0);
+    }
+    Both out;
+    out.out = cases::matrix_of(y);
+    tape.backward(y, on_place(converted(random_tensor(y.shape(), 2), dtype), place));
+    out.gradient = cases::matrix_of(tape.gradient(qkv));
+    return out;
+}
+
+class CudaAttention : public ::testing::Test {
+protected:
+    void SetUp() override {
+        if (!device_is_there()) GTEST_SKIP() << cuda::why_absent();
+        poison_new_memory(true);
+    }
+    void TearDown() override { poison_new_memory(false); }
+};
+
+TEST_F(CudaAttention, KernelAgreesWithTheCpu) {
+    const std::vector<std::vector<std::int32_t>> documents = {{1}, {40}, {3, 1, 33, 64, 7}, {31, 32, 33}};
+    const AttentionShape shapes[] = {{4, 2, 16, 0.25f}, {3, 1, 10, 0.3f}, {2, 2, 130, 0.1f}, {2, 1, 256, 0.0625f}};
+    for (const auto& lengths : documents)
+        for (const AttentionShape& shape : shapes)
+            for (const Layout::Kind kind : {Layout::Kind::causal, Layout::Kind::bidirectional})
+                for (const DType dtype : {DType::f32, DType::bf16}) {
+                    SCOPED_TRACE(::testing::Message() << lengths.size() << " documents of " << lengths[0]
+                                                      << ", head_dim " << shape.head_dim << ", " << name_of(dtype));
+                    const Both expected = run(lengths, shape, kind, dtype, Place::cpu());
+                    const Both actual = run(lengths, shape, kind, dtype, Place::cuda());
+                    const double bound = dtype == DType::f32 ? 1e-5 : 4e-3;
+                    EXPECT_LE(cases::relative_error(actual.out, expected.out), bound);
+                    EXPECT_LE(cases::relative_error(actual.gradient, expected.gradient), 1.5 * bound);
+                }
+}
+
+// A change in one document changes no bit of another.
+TEST_F(CudaAttention, DocumentsDoNotSeeEachOther) {
+    const AttentionShape shape{2, 1, 16, 0.25f};
+    const Layout layout = layout_of({20, 30}, Layout::Kind::causal, Place::cuda());
+    Tensor here = random_tensor({50, 64}, 3);
+    const Tensor before = attention(on_place(here, Place::cuda()), layout, shape, 0);
+    here = owned(here);
+    for (std::int64_t i = 0; i < 20 * 64; ++i) here.data<float>()[i] += 1;
+    Tensor changed = Tensor::empty({50, 64}, DType::f32, Place::cuda());
+    copy(here, changed);
+    const Tensor after = attention(changed, layout, shape, 0);
+    EXPECT_EQ(before.row_range(20, 50).to_vector<float>(), after.row_range(20, 50).to_vector<float>());
+    EXPECT_NE(before.row_range(0, 20).to_vector<float>(), after.row_range(0, 20).to_vector<float>());
+}
+
+TEST_F(CudaAttention, ACacheGivesWhatTheWholeSequenceGives) {
+    const AttentionShape shape{4, 2, 16, 0.25f};
+    const Tensor qkv = on_place(random_tensor({37, 128}, 4), Place::cuda());
+    const Tensor whole = attention(qkv, layout_of({37}, Layout::Kind::causal, Place::cuda()), shape, 0);
+    KvCache cache;
+    cache.keys = {Tensor::empty({40, 32}, DType::f32, Place::cuda())};
+    cache.values = {Tensor::empty({40, 32}, DType::f32, Place::cuda())};
+    cache.capacity = 40;
+    std::vector<float> found;
+    for (const auto& [begin, end] : {std::pair(0, 20), std::pair(20, 21), std::pair(21, 37)}) {
+        Layout layout = layout_of({end - begin}, Layout::Kind::causal, Place::cuda());
+        layout.cache = &cache;
+        const Tensor part = attention(qkv.row_range(begin, end), layout, shape, 0);
+        cache.length = end;
+        const std::vector<float> numbers = part.to_vector<float>();
+        found.insert(found.end(), numbers.begin(), numbers.end());
+    }
+    const std::vector<float> expected = whole.to_vector<float>();
+    ASSERT_EQ(found.size(), expected.size());
+    for (std::size_t i = 0; i < found.size(); ++i) ASSERT_NEAR(found[i], expected[i], 1e-5);
+}
+
+}   // namespace
+}   // namespace trainer
