@@ -1,7 +1,6 @@
-#include <numbers>
-
 #include "autograd/cuda/device.h"
 #include "autograd/ops/attention_cuda.h"
+#include "autograd/ops/attention_heads.h"
 
 namespace trainer {
 
@@ -18,27 +17,6 @@ constexpr float no_score = -INFINITY;
 // Queries of a tile: fewer of long heads, so that what a block holds fits into shared memory.
 constexpr int tile_queries(int head_dim) { return head_dim > 128 ? 8 : 16; }
 
-// What queries attend to. Query n stands at key n + key_offset.
-template <typename Element>
-struct Heads {
-    Rows<const Element> query;
-    Rows<const Element> key;
-    Rows<const Element> value;
-    const std::int32_t* spans;   // (N, 2): first and past the last token of the document; null: all `keys`
-    int64_t queries;
-    int64_t keys;
-    int64_t key_offset;
-    int group;
-    int head_dim;
-    bool causal;
-    float scale;   // of the product, in the exponent of 2
-
-    __device__ int64_t first_key(int64_t query) const { return spans ? spans[2 * query] : 0; }
-    __device__ int64_t end_key(int64_t query) const {
-        return causal ? query + key_offset + 1 : spans ? spans[2 * query + 1] : keys;
-    }
-};
-
 // A tile of rows as f32; rows at and past `end` are 0. Rows are `pitch` apart: one more than their length, so that
 // lanes that read a column each find it in another bank.
 template <typename Element>
@@ -54,12 +32,6 @@ __device__ inline float dot(const float* a, const float* b, int count) {
     float sum = 0;
     for (int d = 0; d < count; ++d) sum += a[d] * b[d];
     return sum;
-}
-
-// Whether a query sees a key.
-template <typename Element>
-__device__ bool sees(const Heads<Element>& heads, int64_t query, int64_t key) {
-    return query < heads.queries && key >= heads.first_key(query) && key < heads.end_key(query);
 }
 
 // A block has a tile of queries of head blockIdx.y, a warp every fourth of its queries.
@@ -91,7 +63,7 @@ __global__ void forward_kernel(Heads<Element> heads, Rows<Element> out, float* l
         __syncthreads();
         for (int r = 0; r * warps + warp < tile; ++r) {
             const int row = r * warps + warp;
-            const float score = sees(heads, begin + row, first + lane)
+            const float score = heads.sees(begin + row, first + lane)
                                     ? dot(queries + row * pitch, keys + lane * pitch, dim) * heads.scale
                                     : no_score;
             const float now = fmaxf(largest[r], warp_max(score));
@@ -133,18 +105,6 @@ __global__ void delta_kernel(Rows<const Element> out, Rows<const Element> dout, 
     }
 }
 
-template <typename Element>
-struct Backward {
-    Heads<Element> heads;
-    Rows<const Element> dout;
-    Rows<const float> lse;
-    Rows<const float> delta;
-    Rows<Element> dquery;
-    Rows<Element> dkey;
-    Rows<Element> dvalue;
-    float plain_scale;
-};
-
 struct Share {
     float weight;   // of a key for a query
     float dscore;   // the gradient of q · k
@@ -152,17 +112,17 @@ struct Share {
 
 // Of one query and key of two tiles.
 template <typename Element>
-__device__ Share share_of(const Backward<Element>& p, int64_t query, int64_t key, int head, const float* q,
+__device__ Share share_of(const AttentionGradients<Element>& p, int64_t query, int64_t key, int head, const float* q,
                           const float* dout, const float* k, const float* v) {
-    if (!sees(p.heads, query, key)) return {0, 0};
+    if (!p.heads.sees(query, key)) return {0, 0};
     const int dim = p.heads.head_dim;
     const float weight = exp2f(dot(q, k, dim) * p.heads.scale - p.lse.row(query)[head]);
-    return {weight, weight * (dot(dout, v, dim) - p.delta.row(query)[head]) * p.plain_scale};
+    return {weight, weight * (dot(dout, v, dim) - p.delta.row(query)[head]) * p.scale};
 }
 
 // dq: a block has a tile of queries of head blockIdx.y, as in forward_kernel.
 template <typename Element>
-__global__ void query_gradient_kernel(Backward<Element> p) {
+__global__ void query_gradient_kernel(AttentionGradients<Element> p) {
     const int dim = p.heads.head_dim, pitch = dim + 1, tile = tile_queries(dim);
     const int head = static_cast<int>(blockIdx.y);
     const int warp = static_cast<int>(threadIdx.x) / warp_size, lane = static_cast<int>(threadIdx.x) % warp_size;
@@ -206,7 +166,7 @@ __global__ void query_gradient_kernel(Backward<Element> p) {
 
 // dk, dv: a block has a tile of keys of key head blockIdx.y and walks over the queries that see them, head by head.
 template <typename Element>
-__global__ void key_gradient_kernel(Backward<Element> p) {
+__global__ void key_gradient_kernel(AttentionGradients<Element> p) {
     const int dim = p.heads.head_dim, pitch = dim + 1, tile = tile_queries(dim);
     const int kv_head = static_cast<int>(blockIdx.y);
     const int warp = static_cast<int>(threadIdx.x) / warp_size, lane = static_cast<int>(threadIdx.x) % warp_size;
@@ -258,32 +218,6 @@ __global__ void key_gradient_kernel(Backward<Element> p) {
         }
 }
 
-// Queries, keys and values of packed qkv, which a cache replaces.
-template <typename Element>
-Heads<Element> heads_of(const Tensor& qkv, const Layout& layout, const AttentionShape& shape, int layer) {
-    check(shape.head_dim <= 256, "attention: head_dim {} is more than 256", shape.head_dim);
-    const int64_t width = int64_t{shape.kv_heads} * shape.head_dim, first = int64_t{shape.heads} * shape.head_dim;
-    Heads<Element> heads{};
-    heads.query = rows_of<const Element>(qkv);
-    heads.key = rows_of<const Element>(qkv.column_range(first, first + width));
-    heads.value = rows_of<const Element>(qkv.column_range(first + width, first + 2 * width));
-    heads.queries = heads.keys = qkv.rows();
-    heads.group = shape.heads / shape.kv_heads;
-    heads.head_dim = shape.head_dim;
-    heads.causal = layout.kind == Layout::Kind::causal;
-    heads.scale = shape.scale * static_cast<float>(std::numbers::log2e);
-    if (layout.cache) {
-        const auto index = static_cast<std::size_t>(layer);
-        heads.key = rows_of<const Element>(layout.cache->keys[index]);
-        heads.value = rows_of<const Element>(layout.cache->values[index]);
-        heads.key_offset = layout.cache->length;
-        heads.keys += layout.cache->length;
-    } else {
-        heads.spans = layout.spans.data<std::int32_t>();
-    }
-    return heads;
-}
-
 Grid grid_for(int64_t rows, int tile, int heads, int floats) {
     return {.blocks = (rows + tile - 1) / tile,
             .threads = threads,
@@ -295,13 +229,20 @@ Grid grid_for(int64_t rows, int tile, int heads, int floats) {
 
 void attention_forward(Cuda place, const Tensor& qkv, const Layout& layout, const AttentionShape& shape, int layer,
                        const Tensor&, Tensor& out, Tensor& lse) {
+    check(shape.head_dim <= 256, "attention: head_dim {} is more than 256", shape.head_dim);
+    float* const sums = lse.defined() ? lse.data<float>() : nullptr;
+    const int64_t stride = lse.defined() ? lse.stride() : 0;
+    if (has_matrix_kernel(qkv.dtype(), shape.head_dim)) {
+        attention_forward_mma(place, heads_of<bf16>(qkv, layout, shape, layer), shape.heads, rows_of<bf16>(out), sums,
+                              stride);
+        return;
+    }
     const int pitch = shape.head_dim + 1, tile = tile_queries(shape.head_dim);
     const int floats = 2 * (tile + tile_keys) * pitch + tile * tile_keys;
     with_element(qkv.dtype(), [&](auto element) {
         using Element = decltype(element);
         launch(place, grid_for(qkv.rows(), tile, shape.heads, floats), forward_kernel<Element>,
-               heads_of<Element>(qkv, layout, shape, layer), rows_of<Element>(out),
-               lse.defined() ? lse.data<float>() : nullptr, lse.defined() ? lse.stride() : 0);
+               heads_of<Element>(qkv, layout, shape, layer), rows_of<Element>(out), sums, stride);
     });
 }
 
@@ -316,20 +257,17 @@ void attention_deltas(Cuda place, const Tensor& out, const Tensor& dout, const A
 void attention_backward(Cuda place, const Tensor& qkv, const Layout& layout, const AttentionShape& shape,
                         const Tensor& dout, const Tensor& lse, const Tensor& delta, const Tensor&, Tensor&,
                         Tensor& dqkv) {
+    if (has_matrix_kernel(qkv.dtype(), shape.head_dim)) {
+        attention_backward_mma(place, gradients_of<bf16>(qkv, layout, shape, dout, lse, delta, dqkv), shape.heads,
+                               shape.kv_heads);
+        return;
+    }
     const int pitch = shape.head_dim + 1, tile = tile_queries(shape.head_dim);
-    const int64_t width = int64_t{shape.kv_heads} * shape.head_dim, first = int64_t{shape.heads} * shape.head_dim;
     const int query_floats = (3 * tile + 2 * tile_keys) * pitch + tile * tile_keys;
     const int key_floats = (2 * tile + 4 * tile_keys) * pitch + 2 * tile * tile_keys;
     with_element(qkv.dtype(), [&](auto element) {
         using Element = decltype(element);
-        const Backward<Element> parameters{heads_of<Element>(qkv, layout, shape, 0),
-                                           rows_of<const Element>(dout),
-                                           rows_of<const float>(lse),
-                                           rows_of<const float>(delta),
-                                           rows_of<Element>(dqkv),
-                                           rows_of<Element>(dqkv.column_range(first, first + width)),
-                                           rows_of<Element>(dqkv.column_range(first + width, first + 2 * width)),
-                                           shape.scale};
+        const auto parameters = gradients_of<Element>(qkv, layout, shape, dout, lse, delta, dqkv);
         launch(place, grid_for(qkv.rows(), tile, shape.heads, query_floats), query_gradient_kernel<Element>,
                parameters);
         launch(place, grid_for(qkv.rows(), tile_keys, shape.kv_heads, key_floats), key_gradient_kernel<Element>,

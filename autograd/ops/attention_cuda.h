@@ -6,8 +6,8 @@
 
 namespace trainer {
 
-// What attention.cpp's functions of the same names do, by tiles of f32 in shared memory and in a fixed order: right for
-// every head size up to 256, with and without a cache, but without the matrix units.
+// What attention.cpp's functions of the same names do, every sum in a fixed order, with and without a cache: bf16 with
+// heads of up to 128 on the matrix units, the rest, with heads of up to 256, by tiles of f32 in shared memory.
 void attention_forward(Cuda, const Tensor& qkv, const Layout& layout, const AttentionShape& shape, int layer,
                        const Tensor& scratch, Tensor& out, Tensor& lse);
 void attention_deltas(Cuda, const Tensor& out, const Tensor& dout, const AttentionShape& shape, Tensor& delta);

@@ -59,7 +59,8 @@ protected:
 
 TEST_F(CudaAttention, KernelAgreesWithTheCpu) {
     const std::vector<std::vector<std::int32_t>> documents = {{1}, {40}, {3, 1, 33, 64, 7}, {31, 32, 33}};
-    const AttentionShape shapes[] = {{4, 2, 16, 0.25f}, {3, 1, 10, 0.3f}, {2, 2, 130, 0.1f}, {2, 1, 256, 0.0625f}};
+    const AttentionShape shapes[] = {{4, 2, 16, 0.25f},  {3, 1, 10, 0.3f},  {2, 2, 130, 0.1f}, {2, 1, 256, 0.0625f},
+                                     {2, 1, 64, 0.125f}, {2, 2, 72, 0.12f}, {4, 1, 128, 0.09f}};
     for (const auto& lengths : documents)
         for (const AttentionShape& shape : shapes)
             for (const Layout::Kind kind : {Layout::Kind::causal, Layout::Kind::bidirectional})

@@ -113,3 +113,5 @@ Element* shared_memory() {
 }
 
 }   // namespace trainer::cuda
+
+#include "tests/support/cuda_emulator/ptx.h"
