@@ -107,13 +107,27 @@ template <int depth>
 __device__ void store_rows(const float (&sums)[depth / 8][4], const float (&factor)[2], Rows<bf16> out, int64_t row,
                            int64_t end, int64_t column, int head_dim) {
     const int lane = static_cast<int>(threadIdx.x) % warp_size, g = lane / 4, t = lane % 4;
+#pragma unroll
     for (int half = 0; half < 2; ++half) {
         if (row + g + 8 * half >= end) continue;
         bf16* to = out.row(row + g + 8 * half) + column;
+#pragma unroll
         for (int n = 0; n < depth / 8; ++n)
+#pragma unroll
             for (int i = 0; i < 2; ++i)
                 if (8 * n + 2 * t + i < head_dim) to[8 * n + 2 * t + i] = bf16(sums[n][2 * half + i] * factor[half]);
     }
+}
+
+// The keys that a query attends to; nothing past the last query.
+struct SeenKeys {
+    int64_t first;
+    int64_t end;
+    __device__ bool has(int64_t key) const { return key >= first && key < end; }
+};
+__device__ inline SeenKeys seen_by(const Heads<bf16>& heads, int64_t query) {
+    if (query >= heads.queries) return {0, 0};
+    return {heads.first_key(query), heads.end_key(query)};
 }
 
 constexpr int forward_keys = 64;
@@ -140,6 +154,7 @@ __global__ void __launch_bounds__(threads)
     const int64_t end = begin + block_rows < heads.queries ? begin + block_rows : heads.queries;
     const int64_t own = begin + 16 * warp;
     load_tile<depth, packs>(queries, heads.query, static_cast<int64_t>(head) * dim, begin, end, block_rows, dim);
+    const SeenKeys seen[2] = {seen_by(heads, own + g), seen_by(heads, own + g + 8)};
     float sums[depth / 8][4] = {};
     float largest[2] = {no_score, no_score}, total[2] = {};
     const int64_t column = static_cast<int64_t>(head / heads.group) * dim;
@@ -152,31 +167,40 @@ __global__ void __launch_bounds__(threads)
         float scores[forward_keys / 8][4] = {};
         multiply_by_rows<depth, forward_keys>(scores, queries, 16 * warp, keys);
         float now[2] = {largest[0], largest[1]};
+#pragma unroll
         for (int j = 0; j < forward_keys / 8; ++j)
+#pragma unroll
             for (int i = 0; i < 4; ++i) {
-                const bool seen = heads.sees(own + g + 8 * (i / 2), first + 8 * j + 2 * t + i % 2);
-                scores[j][i] = seen ? scores[j][i] * heads.scale : no_score;
+                const bool there = seen[i / 2].has(first + 8 * j + 2 * t + i % 2);
+                scores[j][i] = there ? scores[j][i] * heads.scale : no_score;
                 now[i / 2] = fmaxf(now[i / 2], scores[j][i]);
             }
         float shrink[2], part[2] = {};
+#pragma unroll
         for (int half = 0; half < 2; ++half) {
             now[half] = row_max(now[half]);
             shrink[half] = now[half] == no_score ? 1.0f : exp2f(largest[half] - now[half]);
             largest[half] = now[half];
         }
+#pragma unroll
         for (int j = 0; j < forward_keys / 8; ++j)
+#pragma unroll
             for (int i = 0; i < 4; ++i) {
                 scores[j][i] = now[i / 2] == no_score ? 0.0f : exp2f(scores[j][i] - now[i / 2]);
                 part[i / 2] += scores[j][i];
             }
+#pragma unroll
         for (int half = 0; half < 2; ++half) total[half] = total[half] * shrink[half] + row_sum(part[half]);
+#pragma unroll
         for (int n = 0; n < depth / 8; ++n)
+#pragma unroll
             for (int i = 0; i < 4; ++i) sums[n][i] *= shrink[i / 2];
         multiply_scores<depth, forward_keys>(sums, scores, values);
     }
     const float factor[2] = {1.0f / total[0], 1.0f / total[1]};
     store_rows<depth>(sums, factor, out, own, end, static_cast<int64_t>(head) * dim, dim);
     if (!lse || t != 0) return;
+#pragma unroll
     for (int half = 0; half < 2; ++half)
         if (own + g + 8 * half < end)
             lse[(own + g + 8 * half) * lse_stride + head] = largest[half] + log2f(total[half]);
@@ -190,21 +214,47 @@ struct Shares {
     float dscores[backward_columns / 8][4];
 };
 
-template <bool queries_are_rows>
-__device__ void finish_shares(Shares& shares, const AttentionGradients<bf16>& p, int head, int64_t row,
-                              int64_t column) {
-    const int lane = static_cast<int>(threadIdx.x) % warp_size, g = lane / 4, t = lane % 4;
+struct QuerySums {
+    float lse;
+    float delta;
+};
+__device__ inline QuerySums sums_of(const AttentionGradients<bf16>& p, int head, int64_t query) {
+    if (query >= p.heads.queries) return {0, 0};
+    return {p.lse.row(query)[head], p.delta.row(query)[head]};
+}
+
+__device__ inline void finish_share(float& weight, float& dscore, const QuerySums& query, bool seen, float scale) {
+    weight = seen ? exp2f(weight * scale - query.lse) : 0.0f;
+    dscore = weight * (dscore - query.delta);
+}
+
+// Rows are queries.
+__device__ inline void finish_rows(Shares& shares, const QuerySums (&queries)[2], const SeenKeys (&seen)[2],
+                                   int64_t first_key, float scale) {
+    const int lane = static_cast<int>(threadIdx.x) % warp_size, t = lane % 4;
+#pragma unroll
     for (int j = 0; j < backward_columns / 8; ++j)
-        for (int i = 0; i < 4; ++i) {
-            const int64_t r = row + g + 8 * (i / 2), c = column + 8 * j + 2 * t + i % 2;
-            const int64_t query = queries_are_rows ? r : c, key = queries_are_rows ? c : r;
-            float weight = 0, dscore = 0;
-            if (p.heads.sees(query, key)) {
-                weight = exp2f(shares.weights[j][i] * p.heads.scale - p.lse.row(query)[head]);
-                dscore = weight * (shares.dscores[j][i] - p.delta.row(query)[head]);
-            }
-            shares.weights[j][i] = weight;
-            shares.dscores[j][i] = dscore;
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+            finish_share(shares.weights[j][i], shares.dscores[j][i], queries[i / 2],
+                         seen[i / 2].has(first_key + 8 * j + 2 * t + i % 2), scale);
+}
+
+// Columns are queries.
+__device__ inline void finish_columns(Shares& shares, const AttentionGradients<bf16>& p, int head, int64_t key,
+                                      int64_t first_query) {
+    const int lane = static_cast<int>(threadIdx.x) % warp_size, g = lane / 4, t = lane % 4;
+#pragma unroll
+    for (int j = 0; j < backward_columns / 8; ++j)
+#pragma unroll
+        for (int column = 0; column < 2; ++column) {
+            const int64_t query = first_query + 8 * j + 2 * t + column;
+            const QuerySums sums = sums_of(p, head, query);
+            const SeenKeys seen = seen_by(p.heads, query);
+#pragma unroll
+            for (int i = column; i < 4; i += 2)
+                finish_share(shares.weights[j][i], shares.dscores[j][i], sums, seen.has(key + g + 8 * (i / 2)),
+                             p.heads.scale);
         }
 }
 
@@ -222,6 +272,9 @@ __global__ void __launch_bounds__(threads) query_gradient_kernel(AttentionGradie
     const int64_t query_column = static_cast<int64_t>(head) * dim;
     load_tile<depth, packs>(queries, p.heads.query, query_column, begin, end, block_rows, dim);
     load_tile<depth, packs>(gradients, p.dout, query_column, begin, end, block_rows, dim);
+    const int64_t own = begin + 16 * warp + static_cast<int>(threadIdx.x) % warp_size / 4;
+    const SeenKeys seen[2] = {seen_by(p.heads, own), seen_by(p.heads, own + 8)};
+    const QuerySums own_sums[2] = {sums_of(p, head, own), sums_of(p, head, own + 8)};
     float sums[depth / 8][4] = {};
     const int64_t column = static_cast<int64_t>(head / p.heads.group) * dim;
     const int64_t last_key = p.heads.end_key(end - 1);
@@ -233,7 +286,7 @@ __global__ void __launch_bounds__(threads) query_gradient_kernel(AttentionGradie
         Shares shares{};
         multiply_by_rows<depth, backward_columns>(shares.weights, queries, 16 * warp, keys);
         multiply_by_rows<depth, backward_columns>(shares.dscores, gradients, 16 * warp, values);
-        finish_shares<true>(shares, p, head, begin + 16 * warp, first);
+        finish_rows(shares, own_sums, seen, first, p.heads.scale);
         multiply_scores<depth, backward_columns>(sums, shares.dscores, keys);
     }
     const float factor[2] = {p.scale, p.scale};
@@ -267,7 +320,7 @@ __global__ void __launch_bounds__(threads) key_gradient_kernel(AttentionGradient
             Shares shares{};
             multiply_by_rows<depth, backward_columns>(shares.weights, keys, 16 * warp, queries);
             multiply_by_rows<depth, backward_columns>(shares.dscores, values, 16 * warp, gradients);
-            finish_shares<false>(shares, p, head, begin + 16 * warp, first);
+            finish_columns(shares, p, head, begin + 16 * warp, first);
             multiply_scores<depth, backward_columns>(value_sums, shares.weights, gradients);
             multiply_scores<depth, backward_columns>(key_sums, shares.dscores, queries);
         }
