@@ -80,27 +80,9 @@ step() {
     fi
 }
 
-# Two runs of a tiny project give the same bytes, and so does one that is interrupted and resumed.
-same_bytes() {
-    local work
-    work=$(mktemp -d)
-    $bundle/tiny_project "$work" && cd "$work"
-    local trainer=$OLDPWD/$bundle/trainer
-    "$trainer" run recipe.yaml device=cuda output=first
-    "$trainer" run recipe.yaml device=cuda output=second
-    cmp first/adapter_model.safetensors second/adapter_model.safetensors
-    "$trainer" run recipe.yaml device=cuda output=cut checkpoint.every=4 &
-    local run=$!
-    while [ ! -e cut/checkpoint-4 ] && kill -0 $run 2>/dev/null; do sleep 0.01; done
-    kill -KILL $run 2>/dev/null || true
-    wait $run || true
-    "$trainer" run recipe.yaml device=cuda output=cut checkpoint.every=4 --resume
-    cmp first/adapter_model.safetensors cut/adapter_model.safetensors
-}
-
 run_tests() {
     step tests $bundle/test_cuda --gtest_brief=1
-    step same_bytes same_bytes
+    step runs tests/cuda/run_test.sh $bundle/trainer $bundle/tiny_project
     local sanitizer tool
     sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)
     if [ -z "$sanitizer" ]; then

@@ -1,0 +1,78 @@
+#!/bin/bash
+# run_test.sh TRAINER TINY_PROJECT: whole runs with device: cuda, on a GPU or the emulator. Losses are the CPU's to rounding;
+# two runs, and one that is killed and resumed, give the same bytes; what a GPU does not offer is refused before the first
+# step. Exit code 4 where there is no GPU.
+set -euo pipefail
+trainer=$(realpath "$1")
+tiny_project=$(realpath "$2")
+export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"$tiny_project" "$work" >/dev/null
+cd "$work"
+
+fail() {
+    printf 'run_test.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+run() {
+    "$trainer" run recipe.yaml "$@" >log 2>&1 || {
+        local code=$?
+        cat log >&2
+        fail "$* ended with $code"
+    }
+}
+
+# refused CODE WORDS ARGUMENTS…
+refused() {
+    local code=$1 words=$2 found=0
+    shift 2
+    "$trainer" run recipe.yaml output=refused "$@" >log 2>&1 || found=$?
+    [ $found = "$code" ] || fail "$* ended with $found instead of $code: $(tail -n 1 log)"
+    grep -q "$words" log || fail "$* does not say \"$words\": $(tail -n 1 log)"
+    [ ! -e refused/metrics.jsonl ] || fail "$* took a step"
+    rm -rf refused
+}
+
+losses() { sed -n 's/.*"loss": *\([0-9.e+-]*\).*/\1/p' "$1/metrics.jsonl"; }
+
+# expect_close FOLDER FOLDER BOUND: losses step by step, relative.
+expect_close() {
+    paste <(losses "$1") <(losses "$2") | awk -v bound="$3" -v names="$1 $2" '
+        { d = ($1 - $2) / $2; if (d < 0) d = -d; if (d > worst) worst = d }
+        END { printf "%s: %d losses, at most %.1e apart\n", names, NR, worst
+              if (NR < 20 || worst > bound) { print "more than " bound " apart, or too few"; exit 1 } }'
+}
+
+"$trainer" check recipe.yaml device=auto >log 2>&1 || { cat log >&2; fail "check failed"; }
+code=0
+"$trainer" run recipe.yaml device=cuda output=first >log 2>&1 || code=$?
+if [ $code = 71 ] && grep -q 'device: cuda, but' log; then
+    cat log
+    exit 4
+fi
+[ $code = 0 ] || { cat log >&2; fail "the first run ended with $code"; }
+grep -q 'computed on' log || fail "the run does not say where it computes"
+
+run device=cpu output=cpu
+expect_close first cpu 1e-4
+run device=cuda output=second
+cmp first/adapter_model.safetensors second/adapter_model.safetensors
+
+"$trainer" run recipe.yaml device=cuda output=cut >log 2>&1 &
+process=$!
+until [ -e cut/checkpoint-8 ] || ! kill -0 $process 2>/dev/null; do sleep 0.01; done
+kill -KILL $process 2>/dev/null || true
+wait $process 2>/dev/null || true
+run device=cuda output=cut --resume
+cmp first/adapter_model.safetensors cut/adapter_model.safetensors
+
+run device=cpu training.precision=bf16 output=cpu_bf16
+run device=cuda training.precision=bf16 output=bf16
+expect_close bf16 cpu_bf16 2e-2
+run device=cuda training.recompute=block output=again
+cmp first/adapter_model.safetensors again/adapter_model.safetensors
+
+refused 78 'not offered on a GPU yet' device=cuda training.offload=optimizer
+echo "all well"
