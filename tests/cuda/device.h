@@ -9,13 +9,15 @@
 
 namespace trainer {
 
-// Opens the device, or the emulator, once. On the emulator no block is larger than what was asked for.
+// Opens the device, or the emulator, once. On the emulator no block is larger than what was
+// asked for, and the host may not touch any.
 inline bool device_is_there() {
     if (cuda::device_count() == 0) return false;
     if (!cuda::opened_device()) {
         cuda::open_device(0);
 #ifdef TRAINER_EMULATED
         keep_device_blocks_exact(true);
+        emulator::close_memory(true);
 #endif
     }
     return true;

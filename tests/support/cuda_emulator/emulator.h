@@ -14,8 +14,10 @@ void set_order(Order order);
 // The device's memory that can still be had; how much there is in all.
 void set_memory(std::size_t bytes);
 
-// Device memory is open to kernels and copies only: a host that touches it dies of a segmentation fault. What emulates
-// a library opens it while it computes.
+// Whether device memory is closed to the host but for kernels and copies, so that a host which touches it dies of a
+// segmentation fault. Off, it costs half the time.
+void close_memory(bool on);
+// What emulates a library opens it while it computes.
 class OpenMemory {
 public:
     OpenMemory();

@@ -21,12 +21,13 @@ struct Memory {
     std::size_t used = 0;
     std::size_t most = std::size_t{8} << 30;
     int openings = 0;
+    bool closing = false;
 
     void open(bool wanted) {
         const std::lock_guard lock(mutex);
         const int before = openings;
         openings += wanted ? 1 : -1;
-        if ((before == 0) == (openings == 0)) return;
+        if (!closing || (before == 0) == (openings == 0)) return;
         for (auto& [address, block] : blocks) block->open(wanted);
     }
 };
@@ -42,6 +43,7 @@ std::optional<cuda::Device> device;
 
 namespace emulator {
 
+void close_memory(bool on) { memory().closing = on; }
 void set_memory(std::size_t bytes) { memory().most = bytes; }
 OpenMemory::OpenMemory() { memory().open(true); }
 OpenMemory::~OpenMemory() { memory().open(false); }
@@ -74,7 +76,7 @@ void* allocate(std::size_t bytes) {
     const std::lock_guard lock(memory().mutex);
     if (memory().used + bytes > memory().most) return nullptr;
     auto block = std::make_unique<emulator::GuardedBytes>(bytes);
-    if (memory().openings == 0) block->open(false);
+    if (memory().closing && memory().openings == 0) block->open(false);
     void* const address = block->begin();
     memory().used += bytes;
     memory().blocks[address] = std::move(block);
