@@ -53,8 +53,8 @@ constexpr std::uint64_t site_key(std::string_view module, std::string_view opera
 }
 
 // Four numbers from the standard normal distribution (Box and Muller, in double).
-inline std::array<float, 4> normal(const std::array<std::uint32_t, 4>& words) {
-    std::array<float, 4> out;
+constexpr std::array<float, 4> normal(const std::array<std::uint32_t, 4>& words) {
+    std::array<float, 4> out{};
     for (std::size_t j = 0; j < 4; j += 2) {
         const double length = std::sqrt(-2 * std::log((words[j] + 0.5) * 0x1p-32));
         const double angle = 2 * std::numbers::pi * (words[j + 1] * 0x1p-32);

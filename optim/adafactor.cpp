@@ -1,8 +1,11 @@
 #include "optim/adafactor.h"
 
+#include <algorithm>
 #include <cmath>
 
+#include "optim/adafactor_cuda.h"
 #include "optim/grain_sum.h"
+#include "optim/matrix_steps.h"
 
 namespace trainer {
 
@@ -15,10 +18,6 @@ constexpr const char* mean_name = "exp_avg";
 
 bool is_matrix(const Parameter& parameter) { return parameter.shape.dimensions() == 2; }
 
-double rms(const float* values, std::int64_t elements) {
-    return std::sqrt(sum_of_squares(values, elements) / static_cast<double>(elements));
-}
-
 // A gradient with its scale; zeros when there is none.
 struct Gradient {
     const float* values;
@@ -26,17 +25,20 @@ struct Gradient {
     float operator[](std::int64_t i) const { return values ? values[i] * scale : 0.0f; }
 };
 
-// mean ← β mean + (1 − β) (mean of the squares + eps) for every row, and for every column.
-void fold_squares(Cpu, const Gradient& gradient, const Shape& shape, double beta, double eps, float* row_means,
-                  float* column_means) {
+void fold_squares(Cpu, const AdafactorMeans& means, const Tensor& given, float gradient_scale, const Shape& shape,
+                  const Tensor& rows_of_state, const Tensor& columns_of_state) {
+    const Gradient gradient{values_of_gradient(given), gradient_scale};
+    auto* row_means = rows_of_state.data<float>();
+    auto* column_means = columns_of_state.data<float>();
     const std::int64_t rows = shape.rows();
     const std::int64_t columns = shape.columns();
     const auto square = [&](std::int64_t i) {
         const auto g = static_cast<double>(gradient[i]);
-        return g * g + eps;
+        return g * g + means.eps;
     };
-    const auto fold = [beta](float& mean, double sum, std::int64_t count) {
-        mean = static_cast<float>(beta * static_cast<double>(mean) + (1 - beta) * sum / static_cast<double>(count));
+    const auto fold = [&means](float& mean, double sum, std::int64_t count) {
+        mean = static_cast<float>(means.beta * static_cast<double>(mean) +
+                                  (1 - means.beta) * sum / static_cast<double>(count));
     };
 #pragma omp parallel for schedule(static)
     for (std::int64_t r = 0; r < rows; ++r) {
@@ -55,10 +57,25 @@ void fold_squares(Cpu, const Gradient& gradient, const Shape& shape, double beta
     }
 }
 
-// p ← p·keep − rate·u with u = unit(row, column), clipped; with `mean` the change goes through a running mean first.
+// 1 / √(value / unit)
+void inverse_roots(const Tensor& values, double unit, float* out) {
+    const auto* value = values.data<float>();
+    for (std::int64_t i = 0; i < values.elements(); ++i)
+        out[i] = static_cast<float>(std::sqrt(unit / static_cast<double>(value[i])));
+}
+
+void unit_factors(Cpu, const Tensor& row_means, const Tensor& column_means, const Tensor& factors) {
+    const auto* values = row_means.data<float>();
+    const std::int64_t rows = row_means.elements();
+    double sum = 0;
+    for (std::int64_t r = 0; r < rows; ++r) sum += static_cast<double>(values[r]);
+    inverse_roots(row_means, sum / static_cast<double>(rows), factors.data<float>());
+    inverse_roots(column_means, 1, factors.data<float>() + rows);
+}
+
 template <typename Unit>
-void apply(const Unit& unit, const AdafactorOptions& options, double rate, double weight_decay, float* value,
-           float* mean, std::int64_t rows, std::int64_t columns) {
+void apply(const Unit& unit, const AdafactorRate& how, double rate, double beta1, float* value, float* mean,
+           std::int64_t rows, std::int64_t columns) {
     std::vector<double> squares(static_cast<std::size_t>(rows));
 #pragma omp parallel for schedule(static)
     for (std::int64_t r = 0; r < rows; ++r)
@@ -67,10 +84,9 @@ void apply(const Unit& unit, const AdafactorOptions& options, double rate, doubl
     double sum = 0;
     for (const double row : squares) sum += row;
     const double size = std::sqrt(sum / static_cast<double>(rows * columns));
-    const auto scale = static_cast<float>(rate / std::max(1.0, size / options.clip_threshold));
-    const auto keep = static_cast<float>(1 - weight_decay * rate);
-    const auto old = static_cast<float>(options.beta1.value_or(0));
-    const auto fresh = static_cast<float>(1 - options.beta1.value_or(0));
+    const auto scale = static_cast<float>(rate / std::max(1.0, size / how.clip_threshold));
+    const auto keep = static_cast<float>(1 - how.weight_decay * rate);
+    const auto old = static_cast<float>(beta1), fresh = static_cast<float>(1 - beta1);
 #pragma omp parallel for schedule(static)
     for (std::int64_t r = 0; r < rows; ++r)
         for (std::int64_t c = 0; c < columns; ++c) {
@@ -79,6 +95,31 @@ void apply(const Unit& unit, const AdafactorOptions& options, double rate, doubl
             if (mean) change = mean[i] = old * mean[i] + fresh * change;
             value[i] = value[i] * keep - change;
         }
+}
+
+void descend(Cpu, const AdafactorUnit& unit, const AdafactorRate& how, double beta1, const AdafactorRoom&,
+             const Tensor& mean, const Tensor& value) {
+    const Gradient g{values_of_gradient(unit.gradient), unit.gradient_scale};
+    auto* values = value.data<float>();
+    auto* means = mean.defined() ? mean.data<float>() : nullptr;
+    const std::int64_t elements = value.elements();
+    double rate = how.rate;
+    if (how.by_size)
+        rate *=
+            std::max(how.smallest_size, std::sqrt(sum_of_squares(values, elements) / static_cast<double>(elements)));
+    if (unit.factors.defined()) {
+        const std::int64_t rows = unit.shape.rows(), columns = unit.shape.columns();
+        const auto* of_rows = unit.factors.data<float>();
+        const auto* of_columns = of_rows + rows;
+        const auto product = [=](std::int64_t r, std::int64_t c) {
+            return g[r * columns + c] * (of_rows[r] * of_columns[c]);
+        };
+        apply(product, how, rate, beta1, values, means, rows, columns);
+    } else {
+        const auto* squares = unit.squares.data<float>();
+        const auto quotient = [=](std::int64_t, std::int64_t i) { return g[i] / std::sqrt(squares[i]); };
+        apply(quotient, how, rate, beta1, values, means, 1, elements);
+    }
 }
 
 class Adafactor : public Optimizer {
@@ -103,62 +144,45 @@ protected:
     void update(const ParameterSlice& slice, const Tensor& value, const Tensor& gradient, State& state,
                 const Update& update) const override {
         const PurposeScope purpose(Purpose::workspace);
-        const Parameter& parameter = *slice.parameter;
-        const std::int64_t rows = parameter.shape.rows();
-        const std::int64_t columns = parameter.shape.columns();
+        const Shape& shape = slice.parameter->shape;
+        const Place place = value.place();
+        const bool matrix = is_matrix(*slice.parameter);
+        const double beta2 = 1 - std::pow(static_cast<double>(update.step), options_.decay_rate);
         const Tensor factors =   // of the rows, then of the columns
-            is_matrix(parameter) ? Tensor::empty(rows + columns, DType::f32, value.place()) : Tensor();
-        on(value.place(), [&](Cpu cpu) {
-            const Gradient g{values_of_gradient(gradient), update.gradient_scale};
-            auto* values = value.data<float>();
-            float* mean = options_.beta1 ? state.at(mean_name).data<float>() : nullptr;
-            const std::int64_t elements = value.elements();
-            const double rate = rate_of(update, values, elements);
-            const double beta2 = 1 - std::pow(static_cast<double>(update.step), options_.decay_rate);
-            if (is_matrix(parameter)) {
-                auto* row_means = state.at(rows_name).data<float>();
-                auto* column_means = state.at(columns_name).data<float>();
-                fold_squares(cpu, g, parameter.shape, beta2, options_.eps[0], row_means, column_means);
-                auto* of_rows = factors.data<float>();
-                float* of_columns = of_rows + rows;
-                inverse_roots(row_means, rows, mean_of(row_means, rows), of_rows);
-                inverse_roots(column_means, columns, 1, of_columns);
-                const auto unit = [=](std::int64_t r, std::int64_t c) {
-                    return g[r * columns + c] * (of_rows[r] * of_columns[c]);
-                };
-                apply(unit, options_, rate, update.weight_decay, values, mean, rows, columns);
-            } else {
-                auto* squares = state.at(squares_name).data<float>();
-                for (std::int64_t i = 0; i < elements; ++i) {
-                    const auto gi = static_cast<double>(g[i]);
-                    squares[i] = static_cast<float>(beta2 * static_cast<double>(squares[i]) +
-                                                    (1 - beta2) * (gi * gi + options_.eps[0]));
-                }
-                const auto unit = [=](std::int64_t, std::int64_t i) { return g[i] / std::sqrt(squares[i]); };
-                apply(unit, options_, rate, update.weight_decay, values, mean, 1, elements);
-            }
-        });
+            matrix ? Tensor::empty(shape.rows() + shape.columns(), DType::f32, place) : Tensor();
+        if (matrix)
+            on(place, [&](auto tag) {
+                fold_squares(tag, {beta2, options_.eps[0]}, gradient, update.gradient_scale, shape, state.at(rows_name),
+                             state.at(columns_name));
+                unit_factors(tag, state.at(rows_name), state.at(columns_name), factors);
+            });
+        else
+            on(place, [&](auto tag) {
+                const FoldSquare fold{beta2, options_.eps[0], update.gradient_scale};
+                update_elements(tag, fold, gradient, state.at(squares_name), {});
+            });
+        const AdafactorUnit unit{gradient, update.gradient_scale, shape, factors,
+                                 matrix ? Tensor() : state.at(squares_name)};
+        const AdafactorRate rate{rate_of(update), options_.eps[1], update.weight_decay, options_.clip_threshold,
+                                 options_.scale_parameter};
+        const AdafactorRoom room = place.on_device() ? room_for(slice) : AdafactorRoom{};
+        const Tensor mean = options_.beta1 ? state.at(mean_name) : Tensor();
+        on(place, [&](auto tag) { descend(tag, unit, rate, options_.beta1.value_or(0), room, mean, value); });
     }
 
 private:
-    double rate_of(const Update& update, const float* value, std::int64_t elements) const {
-        double rate = update.learning_rate;
+    // Before it is multiplied by the size of the parameter.
+    double rate_of(const Update& update) const {
         const auto t = static_cast<double>(update.step);
-        if (options_.relative_step) rate *= std::min(options_.warmup_init ? 1e-6 * t : 1e-2, 1 / std::sqrt(t));
-        if (options_.scale_parameter) rate *= std::max(options_.eps[1], rms(value, elements));
-        return rate;
+        if (!options_.relative_step) return update.learning_rate;
+        return update.learning_rate * std::min(options_.warmup_init ? 1e-6 * t : 1e-2, 1 / std::sqrt(t));
     }
 
-    static double mean_of(const float* values, std::int64_t count) {
-        double sum = 0;
-        for (std::int64_t i = 0; i < count; ++i) sum += static_cast<double>(values[i]);
-        return sum / static_cast<double>(count);
-    }
-
-    // 1 / √(value / unit)
-    static void inverse_roots(const float* values, std::int64_t count, double unit, float* out) {
-        for (std::int64_t i = 0; i < count; ++i)
-            out[i] = static_cast<float>(std::sqrt(unit / static_cast<double>(values[i])));
+    AdafactorRoom room_for(const ParameterSlice& slice) const {
+        const Place place = slice.parameter->value.place();
+        const std::int64_t rows = is_matrix(*slice.parameter) ? slice.parameter->shape.rows() : 1;
+        const std::int64_t grains = options_.scale_parameter ? ShardLayout::grains(slice) : 0;
+        return {Tensor::empty(rows + grains, DType::u64, place), Tensor::empty(2, DType::f32, place)};
     }
 
     AdafactorOptions options_;

@@ -6,18 +6,6 @@ namespace trainer {
 
 namespace {
 
-void update_elements(Cpu, const AdamWConstants& step, const float* gradient, float* value, float* mean, float* square,
-                     std::int64_t elements) {
-#pragma omp parallel for simd schedule(static)
-    for (std::int64_t i = 0; i < elements; ++i) {
-        const float g = gradient ? gradient[i] * step.gradient_scale : 0.0f;
-        mean[i] += step.take1 * (g - mean[i]);
-        square[i] = step.beta2 * square[i] + step.take2 * g * g;
-        const float denominator = std::sqrt(square[i]) / step.root_correction + step.eps;
-        value[i] = value[i] * step.keep - step.step_size * mean[i] / denominator;
-    }
-}
-
 class AdamW : public Optimizer {
 public:
     AdamW(const AdamWOptions& options, const std::vector<UpdatedSlice>& slices)
@@ -53,9 +41,9 @@ std::vector<StateTensor> adamw_state() { return {{"exp_avg"}, {"exp_avg_sq"}}; }
 
 void adamw_update(const AdamWOptions& options, const Tensor& value, const Tensor& gradient, Optimizer::State& state,
                   const Update& update) {
-    on(value.place(), [&](Cpu cpu) {
-        update_elements(cpu, {options, update}, values_of_gradient(gradient), value.data<float>(),
-                        state.at("exp_avg").data<float>(), state.at("exp_avg_sq").data<float>(), value.elements());
+    on(value.place(), [&](auto place) {
+        update_elements(place, AdamWConstants(options, update), gradient, value, update.rounding, state.at("exp_avg"),
+                        state.at("exp_avg_sq"));
     });
 }
 

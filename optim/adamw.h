@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "configs/fields.h"
+#include "optim/adamw_step.h"
 #include "optim/optimizer.h"
 
 namespace trainer {
@@ -29,19 +30,5 @@ std::unique_ptr<Optimizer> make_adamw(const AdamWOptions& options, const std::ve
 std::vector<StateTensor> adamw_state();
 void adamw_update(const AdamWOptions& options, const Tensor& value, const Tensor& gradient, Optimizer::State& state,
                   const Update& update);
-
-// What an update is for every element of a slice.
-struct AdamWConstants {
-    AdamWConstants(const AdamWOptions& options, const Update& update);
-
-    float keep;    // 1 − lr·wd
-    float take1;   // 1 − β₁, rounded once: 1.0f − 0.999f is off by 1e-5
-    float beta2;
-    float take2;             // 1 − β₂
-    float step_size;         // lr / (1 − β₁ᵗ)
-    float root_correction;   // √(1 − β₂ᵗ)
-    float eps;
-    float gradient_scale;
-};
 
 }   // namespace trainer

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "optim/adamw_8bit_cuda.h"
 #include "optim/adamw_8bit_kernels.h"
 
 namespace trainer {
@@ -11,6 +12,21 @@ namespace {
 constexpr std::int64_t smallest_coded = 4096;
 
 bool is_coded(const Parameter& parameter) { return parameter.shape.elements() >= smallest_coded; }
+
+void update_coded(Cpu, const AdamWConstants& step, const Tensor& gradient, const Tensor& value, const Rounding&,
+                  const CodedTensor& mean, const CodedTensor& square) {
+    const float* given = values_of_gradient(gradient);
+    auto* values = value.data<float>();
+    const auto part = [](const CodedTensor& tensor, std::int64_t begin) -> CodedBlock {
+        return {tensor.codes, tensor.code.data<std::uint8_t>() + begin,
+                tensor.scale.data<float>() + begin / state_block};
+    };
+    const auto kernel = &TRAINER_PICK(adamw_8bit_block);
+#pragma omp parallel for schedule(static)
+    for (std::int64_t begin = 0; begin < value.elements(); begin += state_block)
+        kernel(step, given ? given + begin : nullptr, values + begin, part(mean, begin), part(square, begin),
+               std::min(state_block, value.elements() - begin));
+}
 
 class AdamW8bit : public Optimizer {
 public:
@@ -29,24 +45,10 @@ protected:
     void update(const ParameterSlice& slice, const Tensor& value, const Tensor& gradient, State& state,
                 const Update& update) const override {
         if (!is_coded(*slice.parameter)) return adamw_update(options_, value, gradient, state, update);
-        on(value.place(), [&](Cpu) {
-            const AdamWConstants step(options_, update);
-            const float* given = values_of_gradient(gradient);
-            auto* values = value.data<float>();
-            auto* codes1 = state.at("state1").data<std::uint8_t>();
-            auto* codes2 = state.at("state2").data<std::uint8_t>();
-            auto* scales1 = state.at("absmax1").data<float>();
-            auto* scales2 = state.at("absmax2").data<float>();
-            const std::int64_t elements = value.elements();
-            const auto kernel = &TRAINER_PICK(adamw_8bit_block);
-            const DynamicCodes& means = signed_dynamic_codes();
-            const DynamicCodes& squares = unsigned_dynamic_codes();
-#pragma omp parallel for schedule(static)
-            for (std::int64_t begin = 0; begin < elements; begin += state_block) {
-                const std::int64_t block = begin / state_block;
-                kernel(step, given ? given + begin : nullptr, values + begin, {means, codes1 + begin, scales1 + block},
-                       {squares, codes2 + begin, scales2 + block}, std::min(state_block, elements - begin));
-            }
+        const CodedTensor mean{signed_dynamic_codes(), state.at("state1"), state.at("absmax1")};
+        const CodedTensor square{unsigned_dynamic_codes(), state.at("state2"), state.at("absmax2")};
+        on(value.place(), [&](auto place) {
+            update_coded(place, {options_, update}, gradient, value, update.rounding, mean, square);
         });
     }
 

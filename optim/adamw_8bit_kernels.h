@@ -4,7 +4,7 @@
 
 #include "autograd/cpu/isa.h"
 #include "autograd/quant/dynamic_map.h"
-#include "optim/adamw.h"
+#include "optim/adamw_step.h"
 
 namespace trainer {
 

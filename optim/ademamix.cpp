@@ -3,52 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "optim/ademamix_step.h"
+
 namespace trainer {
 
 namespace {
-
-struct AdemamixStep {
-    AdemamixStep(const AdemamixOptions& options, const Update& update)
-        : keep(static_cast<float>(1 - update.learning_rate * update.weight_decay)),
-          rate(static_cast<float>(update.learning_rate)),
-          take1(static_cast<float>(1 - options.betas[0])),
-          beta2(static_cast<float>(options.betas[1])),
-          take2(static_cast<float>(1 - options.betas[1])),
-          take3(static_cast<float>(1 - ademamix_beta3(options, update.step))),
-          alpha(static_cast<float>(ademamix_alpha(options, update.step))),
-          eps(static_cast<float>(options.eps)),
-          gradient_scale(update.gradient_scale) {
-        const auto t = static_cast<double>(update.step);
-        correction = static_cast<float>(1 / (1 - std::pow(options.betas[0], t)));
-        root_correction = static_cast<float>(std::sqrt(1 - std::pow(options.betas[1], t)));
-    }
-
-    float keep;   // 1 − lr·wd
-    float rate;
-    float take1;   // 1 − β₁
-    float beta2;
-    float take2;        // 1 − β₂
-    float take3;        // 1 − β₃(t)
-    float alpha;        // α(t)
-    float correction;   // 1 / (1 − β₁ᵗ)
-    float root_correction;
-    float eps;
-    float gradient_scale;
-};
-
-void update_elements(Cpu, const AdemamixStep& step, const float* gradient, float* value, float* fast, float* slow,
-                     float* square, std::int64_t elements) {
-#pragma omp parallel for simd schedule(static)
-    for (std::int64_t i = 0; i < elements; ++i) {
-        const float g = gradient ? gradient[i] * step.gradient_scale : 0.0f;
-        fast[i] += step.take1 * (g - fast[i]);
-        slow[i] += step.take3 * (g - slow[i]);
-        square[i] = step.beta2 * square[i] + step.take2 * g * g;
-        const float denominator = std::sqrt(square[i]) / step.root_correction + step.eps;
-        const float direction = (fast[i] * step.correction + step.alpha * slow[i]) / denominator;
-        value[i] = value[i] * step.keep - step.rate * direction;
-    }
-}
 
 class Ademamix : public Optimizer {
 public:
@@ -62,10 +21,9 @@ public:
 protected:
     void update(const ParameterSlice&, const Tensor& value, const Tensor& gradient, State& state,
                 const Update& update) const override {
-        on(value.place(), [&](Cpu cpu) {
-            update_elements(cpu, {options_, update}, values_of_gradient(gradient), value.data<float>(),
-                            state.at("exp_avg").data<float>(), state.at("exp_avg_slow").data<float>(),
-                            state.at("exp_avg_sq").data<float>(), value.elements());
+        on(value.place(), [&](auto place) {
+            update_elements(place, AdemamixStep(options_, update), gradient, value, update.rounding,
+                            state.at("exp_avg"), state.at("exp_avg_slow"), state.at("exp_avg_sq"));
         });
     }
 
@@ -91,6 +49,21 @@ double ademamix_beta3(const AdemamixOptions& options, std::int64_t update) {
     const double first = std::log(options.betas[0]);
     const double last = std::log(beta3);
     return std::min(beta3, std::exp(first * last / ((1 - done) * last + done * first)));
+}
+
+AdemamixStep::AdemamixStep(const AdemamixOptions& options, const Update& update)
+    : keep(static_cast<float>(1 - update.learning_rate * update.weight_decay)),
+      rate(static_cast<float>(update.learning_rate)),
+      take1(static_cast<float>(1 - options.betas[0])),
+      beta2(static_cast<float>(options.betas[1])),
+      take2(static_cast<float>(1 - options.betas[1])),
+      take3(static_cast<float>(1 - ademamix_beta3(options, update.step))),
+      alpha(static_cast<float>(ademamix_alpha(options, update.step))),
+      eps(static_cast<float>(options.eps)),
+      gradient_scale(update.gradient_scale) {
+    const auto t = static_cast<double>(update.step);
+    correction = static_cast<float>(1 / (1 - std::pow(options.betas[0], t)));
+    root_correction = static_cast<float>(std::sqrt(1 - std::pow(options.betas[1], t)));
 }
 
 std::unique_ptr<Optimizer> make_ademamix(const AdemamixOptions& options, const std::vector<UpdatedSlice>& slices) {

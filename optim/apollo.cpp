@@ -6,8 +6,10 @@
 #include "autograd/cpu/gemm.h"
 #include "autograd/random.h"
 #include "optim/adamw.h"
+#include "optim/apollo_cuda.h"
 #include "optim/expression.h"
 #include "optim/grain_sum.h"
+#include "optim/matrix_steps.h"
 
 namespace trainer {
 
@@ -22,28 +24,6 @@ bool is_wide(const Shape& shape) { return shape.rows() < shape.columns(); }
 std::int64_t long_side(const Shape& shape) { return std::max(shape.rows(), shape.columns()); }
 std::int64_t rank_of(const ApolloOptions& options, const Shape& shape) {
     return std::min({options.rank, shape.rows(), shape.columns()});
-}
-
-float norm(const float* values, std::int64_t elements) {
-    return static_cast<float>(std::sqrt(sum_of_squares(values, elements)));
-}
-
-// m, v ← means of R; N ← m / (√v + eps), written over `normed`.
-void update_means(Cpu, const AdamWOptions& options, const Tensor& projected, Tensor& mean, Tensor& square,
-                  Tensor& normed) {
-    const auto keep1 = static_cast<float>(options.betas[0]), take1 = static_cast<float>(1 - options.betas[0]);
-    const auto keep2 = static_cast<float>(options.betas[1]), take2 = static_cast<float>(1 - options.betas[1]);
-    const auto eps = static_cast<float>(options.eps);
-    const auto* r = projected.data<float>();
-    auto* m = mean.data<float>();
-    auto* v = square.data<float>();
-    auto* n = normed.data<float>();
-#pragma omp parallel for simd schedule(static)
-    for (std::int64_t i = 0; i < projected.elements(); ++i) {
-        m[i] = keep1 * m[i] + take1 * r[i];
-        v[i] = keep2 * v[i] + take2 * r[i] * r[i];
-        n[i] = m[i] / (std::sqrt(v[i]) + eps);
-    }
 }
 
 // The norm of each row of a (rows, columns) matrix, or of each column, summed in double.
@@ -66,6 +46,61 @@ void channel_norms(Cpu, const Tensor& matrix, bool of_columns, std::vector<doubl
             for (std::int64_t c = 0; c < columns; ++c) norms[static_cast<std::size_t>(r)] += squared(r * columns + c);
     }
     for (double& one : norms) one = std::sqrt(one);
+}
+
+// Factors of the rows or columns of the gradient, or one for all.
+void scale(const std::vector<double>& above, const std::vector<double>& below, bool of_rows, const Tensor& gradient) {
+    constexpr double least = 1e-8;
+    std::vector<float> factors;
+    for (std::size_t i = 0; i < above.size(); ++i) factors.push_back(static_cast<float>(above[i] / (below[i] + least)));
+    auto* g = gradient.data<float>();
+    const std::int64_t columns = gradient.columns();
+    const bool one = factors.size() == 1;
+#pragma omp parallel for schedule(static)
+    for (std::int64_t r = 0; r < gradient.rows(); ++r)
+        for (std::int64_t c = 0; c < columns; ++c)
+            g[r * columns + c] *= factors[one ? 0 : static_cast<std::size_t>(of_rows ? r : c)];
+}
+
+void scale_channels(Cpu cpu, const Tensor& normed, const Tensor& projected, bool of_rows, const Tensor& /*factors*/,
+                    const Tensor& gradient) {
+    std::vector<double> above, below;
+    channel_norms(cpu, normed, !of_rows, above);
+    channel_norms(cpu, projected, !of_rows, below);
+    scale(above, below, of_rows, gradient);
+}
+
+double norm(const Tensor& values) { return std::sqrt(sum_of_squares(values.data<float>(), values.elements())); }
+
+void scale_matrix(Cpu, const Tensor& normed, const Tensor& projected, const Tensor& /*sums*/, const Tensor& /*factor*/,
+                  const Tensor& gradient) {
+    scale({norm(normed)}, {norm(projected)}, true, gradient);
+}
+
+void limit_growth(Cpu, float growth, const Tensor& /*sums*/, const Tensor& /*limiter*/, const Tensor& norm_before,
+                  const Tensor& update) {
+    auto* u = update.data<float>();
+    float& before = *norm_before.data<float>();
+    auto now = static_cast<float>(norm(update));
+    if (before > 0) {
+        const float limiter = std::max(now / (before + 1e-8f), growth) / growth;
+#pragma omp parallel for simd schedule(static)
+        for (std::int64_t i = 0; i < update.elements(); ++i) u[i] /= limiter;
+        now /= limiter;
+    }
+    before = now;
+}
+
+void draw_normal(Cpu, std::uint64_t key, float deviation, const Tensor& out) {
+    auto* to = out.data<float>();
+#pragma omp parallel for schedule(static)
+    for (std::int64_t i = 0; i < out.elements(); i += 4) {
+        const auto block = static_cast<std::uint64_t>(i / 4);
+        const std::array<float, 4> drawn =
+            normal(philox(key, {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32), 0, 0}));
+        for (std::int64_t j = i; j < std::min(i + 4, out.elements()); ++j)
+            to[j] = deviation * drawn[static_cast<std::size_t>(j - i)];
+    }
 }
 
 class Apollo : public Optimizer {
@@ -121,75 +156,51 @@ private:
         const bool wide = is_wide(shape);
         const std::int64_t rank = rank_of(options_, shape);
         const Shape low = wide ? Shape(rank, shape.columns()) : Shape(shape.rows(), rank);
-        Tensor given = Tensor::empty(shape, DType::f32, value.place());
-        Tensor projected = Tensor::empty(low, DType::f32, value.place());
-        Tensor normed = Tensor::empty(low, DType::f32, value.place());
-        Tensor mean = state.at(mean_name);
-        Tensor square = state.at(square_name);
-        on(value.place(), [&](Cpu) {
-            const float* from = values_of_gradient(gradient);
-            auto* g = given.data<float>();
-#pragma omp parallel for simd schedule(static)
-            for (std::int64_t i = 0; i < given.elements(); ++i) g[i] = from ? from[i] * update.gradient_scale : 0.0f;
-        });
+        const Place place = value.place();
+        Tensor given = Tensor::empty(shape, DType::f32, place);
+        Tensor projected = Tensor::empty(low, DType::f32, place);
+        Tensor normed = Tensor::empty(low, DType::f32, place);
+        on(place, [&](auto tag) { update_elements(tag, TakeGradient{update.gradient_scale}, gradient, given, {}); });
         if (wide)
             product(projected, p, true, given, false, false);
         else
             product(projected, given, false, p, true, false);
-        on(value.place(), [&](Cpu cpu) {
-            update_means(cpu, adamw_, projected, mean, square, normed);
-            scale_gradient(cpu, projected, normed, wide, given);
-            if (options_.largest_growth > 0) limit_growth(cpu, *state.at(norm_name).data<float>(), given);
-            apply(cpu, given, update, value);
+        const ApolloMeans means{static_cast<float>(options_.betas[0]), static_cast<float>(1 - options_.betas[0]),
+                                static_cast<float>(options_.betas[1]), static_cast<float>(1 - options_.betas[1]),
+                                static_cast<float>(options_.eps)};
+        on(place, [&](auto tag) {
+            update_elements(tag, means, projected, normed, {}, state.at(mean_name), state.at(square_name));
         });
+        scale_gradient(projected, normed, wide, given);
+        if (options_.largest_growth > 0) {
+            const Tensor sums = room(grains_in(given.elements()), DType::u64, place);
+            const Tensor limiter = room(1, DType::f32, place);
+            const auto growth = static_cast<float>(options_.largest_growth);
+            on(place, [&](auto tag) { limit_growth(tag, growth, sums, limiter, state.at(norm_name), given); });
+        }
+        const auto t = static_cast<double>(update.step);
+        const double correction = std::sqrt(1 - std::pow(options_.betas[1], t)) / (1 - std::pow(options_.betas[0], t));
+        const Descent descent{static_cast<float>(1 - update.learning_rate * update.weight_decay),
+                              static_cast<float>(update.learning_rate * correction * std::sqrt(options_.scale))};
+        on(place, [&](auto tag) { update_elements(tag, descent, given, value, {}); });
+    }
+
+    // What a GPU needs beside the matrices.
+    static Tensor room(std::int64_t elements, DType dtype, Place place) {
+        return place.on_device() ? Tensor::empty(elements, dtype, place) : Tensor();
     }
 
     // G ← G ‖N‖ / ‖R‖
-    void scale_gradient(Cpu cpu, const Tensor& projected, const Tensor& normed, bool wide, Tensor& gradient) const {
-        constexpr double least = 1e-8;
-        std::vector<double> above, below;
+    void scale_gradient(const Tensor& projected, const Tensor& normed, bool wide, const Tensor& gradient) const {
+        const Place place = gradient.place();
         if (options_.scaling == ApolloScaling::channel) {
-            channel_norms(cpu, normed, wide, above);
-            channel_norms(cpu, projected, wide, below);
+            const Tensor factors = room(wide ? normed.columns() : normed.rows(), DType::f32, place);
+            on(place, [&](auto tag) { scale_channels(tag, normed, projected, !wide, factors, gradient); });
         } else {
-            above = {std::sqrt(sum_of_squares(normed.data<float>(), normed.elements()))};
-            below = {std::sqrt(sum_of_squares(projected.data<float>(), projected.elements()))};
+            const Tensor sums = room(2 * grains_in(normed.elements()), DType::u64, place);
+            const Tensor factor = room(1, DType::f32, place);
+            on(place, [&](auto tag) { scale_matrix(tag, normed, projected, sums, factor, gradient); });
         }
-        std::vector<float> factors;
-        for (std::size_t i = 0; i < above.size(); ++i)
-            factors.push_back(static_cast<float>(above[i] / (below[i] + least)));
-        auto* g = gradient.data<float>();
-        const std::int64_t columns = gradient.columns();
-        const bool one = factors.size() == 1;
-#pragma omp parallel for schedule(static)
-        for (std::int64_t r = 0; r < gradient.rows(); ++r)
-            for (std::int64_t c = 0; c < columns; ++c)
-                g[r * columns + c] *= factors[one ? 0 : static_cast<std::size_t>(wide ? c : r)];
-    }
-
-    // U ← U / max(1, ‖U‖ / (growth · norm)); norm ← ‖U‖
-    void limit_growth(Cpu, float& before, Tensor& update) const {
-        auto* u = update.data<float>();
-        float now = norm(u, update.elements());
-        if (before > 0) {
-            const auto growth = static_cast<float>(options_.largest_growth);
-            const float limiter = std::max(now / (before + 1e-8f), growth) / growth;
-#pragma omp parallel for simd schedule(static)
-            for (std::int64_t i = 0; i < update.elements(); ++i) u[i] /= limiter;
-            now /= limiter;
-        }
-        before = now;
-    }
-
-    void apply(Cpu, const Tensor& direction, const Update& update, const Tensor& value) const {
-        const auto t = static_cast<double>(update.step);
-        const double correction = std::sqrt(1 - std::pow(options_.betas[1], t)) / (1 - std::pow(options_.betas[0], t));
-        const auto rate = static_cast<float>(update.learning_rate * correction * std::sqrt(options_.scale));
-        const auto keep = static_cast<float>(1 - update.learning_rate * update.weight_decay);
-        const auto* u = direction.data<float>();
-        auto* values = value.data<float>();
-#pragma omp parallel for simd schedule(static)
-        for (std::int64_t i = 0; i < value.elements(); ++i) values[i] = values[i] * keep - rate * u[i];
     }
 
     struct Projection {
@@ -213,17 +224,7 @@ Tensor apollo_projection(const ApolloOptions& options, const Parameter& paramete
                                parameter.value.place());
     const std::uint64_t key = random_key(seed, site_key(parameter.name, "apollo_projection"), renewal);
     const auto deviation = static_cast<float>(1 / std::sqrt(static_cast<double>(rank)));
-    on(out.place(), [&](Cpu) {
-        auto* to = out.data<float>();
-#pragma omp parallel for schedule(static)
-        for (std::int64_t i = 0; i < out.elements(); i += 4) {
-            const auto block = static_cast<std::uint64_t>(i / 4);
-            const std::array<float, 4> drawn =
-                normal(philox(key, {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32), 0, 0}));
-            for (std::int64_t j = i; j < std::min(i + 4, out.elements()); ++j)
-                to[j] = deviation * drawn[static_cast<std::size_t>(j - i)];
-        }
-    });
+    on(out.place(), [&](auto place) { draw_normal(place, key, deviation, out); });
     return out;
 }
 

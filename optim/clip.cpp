@@ -2,25 +2,54 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <type_traits>
 
+#include "configs/error.h"
 #include "optim/grain_sum.h"
+#include "optim/grain_sum_cuda.h"
 
 namespace trainer {
 
-void append_squares(const ParameterSlice& slice, const Tensor& gradient, std::vector<double>& squares) {
+namespace {
+
+void squares_of_grains(const std::vector<GrainsOf>& tensors, double* out) {
     constexpr std::int64_t grain = ShardLayout::grain_elements;
-    const std::int64_t elements = slice.elements();
-    const std::int64_t grains = ShardLayout::grains(slice);
-    const std::size_t before = squares.size();
-    squares.resize(before + static_cast<std::size_t>(grains));
-    if (!gradient.defined()) return;
-    double* out = squares.data() + before;
-    on(gradient.place(), [&](Cpu) {
-        const auto* values = gradient.data<float>();
+    for (const auto& [tensor, elements] : tensors) {
+        const std::int64_t grains = grains_in(elements);
+        const float* values = tensor.defined() ? tensor.data<float>() : nullptr;
 #pragma omp parallel for schedule(static) if (grains > 64)
         for (std::int64_t i = 0; i < grains; ++i)
-            out[i] = squares_of_grain(values + i * grain, std::min(grain, elements - i * grain));
+            out[i] = values ? squares_of_grain(values + i * grain, std::min(grain, elements - i * grain)) : 0;
+        out += grains;
+    }
+}
+
+}   // namespace
+
+std::vector<double> squares_of(const std::vector<ParameterSlice>& slices, const std::vector<Tensor>& gradients) {
+    check(gradients.size() == slices.size(), "squares: {} gradients for {} slices", gradients.size(), slices.size());
+    std::vector<GrainsOf> all;
+    std::int64_t grains = 0;
+    Place place = Place::meta();
+    for (std::size_t i = 0; i < slices.size(); ++i) {
+        all.push_back({gradients[i], slices[i].elements()});
+        grains += ShardLayout::grains(slices[i]);
+        if (gradients[i].defined()) place = gradients[i].place();
+    }
+    std::vector<double> squares(static_cast<std::size_t>(grains));
+    const PurposeScope purpose(Purpose::workspace);
+    const Tensor there = place.on_device() ? Tensor::empty(grains, DType::u64, place) : Tensor();
+    on(place, [&](auto tag) {
+        if constexpr (std::is_same_v<decltype(tag), Cpu>) {
+            squares_of_grains(all, squares.data());
+        } else {
+            squares_of_grains(tag, all, there);
+            const std::vector<std::uint64_t> bits = there.template to_vector<std::uint64_t>();
+            std::memcpy(squares.data(), bits.data(), there.bytes());
+        }
     });
+    return squares;
 }
 
 double norm_of(const std::vector<double>& squares) {

@@ -6,9 +6,9 @@
 
 namespace trainer {
 
-// Appends the sum of the squares of each grain (comm/shard_layout.h) of a gradient, in double; zeros for an undefined
-// one and on meta. Independent of the number of threads.
-void append_squares(const ParameterSlice& slice, const Tensor& gradient, std::vector<double>& squares);
+// The sum of the squares of each grain (comm/shard_layout.h) of the slices' gradients, in double; zeros for undefined
+// ones and on meta. Independent of the number of threads, and the same on a device, which is waited for once.
+std::vector<double> squares_of(const std::vector<ParameterSlice>& slices, const std::vector<Tensor>& gradients);
 
 // The L2 norm from the squares of all grains, added in order.
 double norm_of(const std::vector<double>& squares);

@@ -8,12 +8,17 @@
 
 namespace trainer {
 
+// Grains of so many elements.
+constexpr std::int64_t grains_in(std::int64_t elements) {
+    return (elements + ShardLayout::grain_elements - 1) / ShardLayout::grain_elements;
+}
+
 // The sum over elements [0, elements) of part(begin, end), asked for grain by grain (comm/shard_layout.h) and added in
 // order: the same bits on any number of threads.
 template <typename Part>
 double sum_by_grains(std::int64_t elements, const Part& part) {
     constexpr std::int64_t grain = ShardLayout::grain_elements;
-    std::vector<double> parts(static_cast<std::size_t>((elements + grain - 1) / grain));
+    std::vector<double> parts(static_cast<std::size_t>(grains_in(elements)));
 #pragma omp parallel for schedule(static) if (parts.size() > 64)
     for (std::size_t i = 0; i < parts.size(); ++i) {
         const auto begin = static_cast<std::int64_t>(i) * grain;

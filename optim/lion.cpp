@@ -1,30 +1,10 @@
 #include "optim/lion.h"
 
+#include "optim/lion_step.h"
+
 namespace trainer {
 
 namespace {
-
-struct LionStep {
-    float keep;   // 1 − lr·wd
-    float rate;
-    float beta1;
-    float take1;   // 1 − β₁
-    float beta2;
-    float take2;
-    float gradient_scale;
-};
-
-void update_elements(Cpu, const LionStep& step, const float* gradient, float* value, float* mean,
-                     std::int64_t elements) {
-#pragma omp parallel for simd schedule(static)
-    for (std::int64_t i = 0; i < elements; ++i) {
-        const float g = gradient ? gradient[i] * step.gradient_scale : 0.0f;
-        const float direction = step.beta1 * mean[i] + step.take1 * g;
-        const float sign = direction > 0 ? 1.0f : direction < 0 ? -1.0f : 0.0f;
-        value[i] = value[i] * step.keep - step.rate * sign;
-        mean[i] = step.beta2 * mean[i] + step.take2 * g;
-    }
-}
 
 class Lion : public Optimizer {
 public:
@@ -43,10 +23,8 @@ protected:
                             static_cast<float>(beta2),
                             static_cast<float>(1 - beta2),
                             update.gradient_scale};
-        on(value.place(), [&](Cpu cpu) {
-            update_elements(cpu, step, values_of_gradient(gradient), value.data<float>(),
-                            state.at("exp_avg").data<float>(), value.elements());
-        });
+        on(value.place(),
+           [&](auto place) { update_elements(place, step, gradient, value, update.rounding, state.at("exp_avg")); });
     }
 
 private:

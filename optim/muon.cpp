@@ -6,6 +6,8 @@
 #include "autograd/cpu/gemm.h"
 #include "optim/expression.h"
 #include "optim/grain_sum.h"
+#include "optim/matrix_steps.h"
+#include "optim/muon_cuda.h"
 
 namespace trainer {
 
@@ -13,23 +15,24 @@ namespace {
 
 constexpr const char* momentum_name = "momentum_buffer";
 
-// mix = a I + b A + c A², given A² in it
-void mix_powers(Cpu, const Tensor& square, Tensor& mix) {
-    constexpr float a = 3.4445f;
-    constexpr float b = -4.7750f;
-    constexpr float c = 2.0315f;
-    const std::int64_t side = square.rows();
-    auto* mixed = mix.data<float>();
-    const auto* plain = square.data<float>();
-    for (std::int64_t k = 0; k < side * side; ++k) mixed[k] = c * mixed[k] + b * plain[k];
-    for (std::int64_t k = 0; k < side; ++k) mixed[k * side + k] += a;
-}
-
-void scale_into(Cpu, const Tensor& in, float factor, Tensor& out) {
-    const auto* from = in.data<float>();
+void normalise(Cpu, const Tensor& x, const Tensor& /*sums*/, const Tensor& out) {
+    const double norm = std::sqrt(sum_of_squares(x.data<float>(), x.elements()));
+    const auto factor = static_cast<float>(1 / (norm + 1e-7));
+    const auto* from = x.data<float>();
     auto* to = out.data<float>();
 #pragma omp parallel for simd schedule(static)
-    for (std::int64_t i = 0; i < in.elements(); ++i) to[i] = factor * from[i];
+    for (std::int64_t i = 0; i < x.elements(); ++i) to[i] = factor * from[i];
+}
+
+// mix = a I + b A + c A², given A² in it
+void mix_powers(Cpu, const Tensor& plain, const Tensor& mix) {
+    const std::int64_t side = plain.rows();
+    auto* mixed = mix.data<float>();
+    const auto* power = plain.data<float>();
+#pragma omp parallel for schedule(static)
+    for (std::int64_t r = 0; r < side; ++r)
+        for (std::int64_t c = 0; c < side; ++c)
+            mixed[r * side + c] = NewtonSchulz::mixed(power[r * side + c], mixed[r * side + c], r == c);
 }
 
 class Muon : public Optimizer {
@@ -69,29 +72,14 @@ private:
         const Shape shape = parameter.shape;
         const Place place = value.place();
         Tensor direction = Tensor::empty(shape, DType::f32, place);
-        const auto take = static_cast<float>(1 - options_.momentum);
-        const auto keep = static_cast<float>(options_.momentum);
-        on(place, [&](Cpu) {
-            const float* given = values_of_gradient(gradient);
-            auto* mean = momentum.data<float>();
-            auto* out = direction.data<float>();
-#pragma omp parallel for simd schedule(static)
-            for (std::int64_t i = 0; i < value.elements(); ++i) {
-                const float g = given ? given[i] * update.gradient_scale : 0.0f;
-                mean[i] += take * (g - mean[i]);
-                out[i] = options_.nesterov ? g + keep * (mean[i] - g) : mean[i];
-            }
-        });
+        const MuonMomentum step{static_cast<float>(options_.momentum), static_cast<float>(1 - options_.momentum),
+                                options_.nesterov, update.gradient_scale};
+        on(place, [&](auto tag) { update_elements(tag, step, gradient, direction, {}, momentum); });
         const Tensor orthogonal = newton_schulz(direction, options_.iterations);
-        on(place, [&](Cpu) {
-            const double tall = static_cast<double>(shape.rows()) / static_cast<double>(shape.columns());
-            const auto rate = static_cast<float>(update.learning_rate * std::sqrt(std::max(1.0, tall)));
-            const auto left = static_cast<float>(1 - update.learning_rate * update.weight_decay);
-            const auto* step = orthogonal.data<float>();
-            auto* values = value.data<float>();
-#pragma omp parallel for simd schedule(static)
-            for (std::int64_t i = 0; i < value.elements(); ++i) values[i] = values[i] * left - rate * step[i];
-        });
+        const double tall = static_cast<double>(shape.rows()) / static_cast<double>(shape.columns());
+        const Descent descent{static_cast<float>(1 - update.learning_rate * update.weight_decay),
+                              static_cast<float>(update.learning_rate * std::sqrt(std::max(1.0, tall)))};
+        on(place, [&](auto tag) { update_elements(tag, descent, orthogonal, value, {}); });
     }
 
     MuonOptions options_;
@@ -108,14 +96,14 @@ Tensor newton_schulz(const Tensor& x, std::int64_t iterations) {
     Tensor next = Tensor::empty(x.shape(), DType::f32, place);
     Tensor square = Tensor::empty(Shape(side, side), DType::f32, place);
     Tensor mix = Tensor::empty(Shape(side, side), DType::f32, place);
-    on(place, [&](Cpu cpu) {
-        const double norm = std::sqrt(sum_of_squares(x.data<float>(), x.elements()));
-        scale_into(cpu, x, static_cast<float>(1 / (norm + 1e-7)), current);
-    });
+    {
+        const Tensor sums = place.on_device() ? Tensor::empty(grains_in(x.elements()), DType::u64, place) : Tensor();
+        on(place, [&](auto tag) { normalise(tag, x, sums, current); });
+    }
     for (std::int64_t i = 0; i < iterations; ++i) {
         product(square, current, tall, current, !tall, false);
         product(mix, square, false, square, false, false);
-        on(place, [&](Cpu cpu) { mix_powers(cpu, square, mix); });
+        on(place, [&](auto tag) { mix_powers(tag, square, mix); });
         if (tall)
             product(next, current, false, mix, false, false);
         else

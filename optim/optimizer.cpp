@@ -94,9 +94,12 @@ void Optimizer::in_pieces(std::size_t slice, State& whole_state, const Compute& 
 void Optimizer::update_slice(std::size_t slice, const Tensor& gradient, float gradient_scale) {
     const UpdatedSlice& updated = updated_[slice];
     const Parameter& parameter = *updated.slice.parameter;
-    const Update how{learning_rate_ * parameter.lr_scale * updated.rate, updated.weight_decay, gradient_scale, steps_};
     const std::uint64_t key = rounding_key(seed_, steps_, parameter.name);
+    const Update how{learning_rate_ * parameter.lr_scale * updated.rate, updated.weight_decay, gradient_scale, steps_,
+                     Rounding{key, updated.slice.begin}};
     with_state(slice, Access::change, [&](State& whole) {
+        if (parameter.value.place().on_device() && by_element(parameter))
+            return update(updated.slice, updated.slice.value(), gradient, whole, how);
         in_pieces(
             slice, whole,
             [&](const ParameterSlice& part, const Tensor& value, std::int64_t begin, State& state) {

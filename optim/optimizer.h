@@ -9,6 +9,7 @@
 
 #include "autograd/offload.h"
 #include "comm/parameter_slice.h"
+#include "optim/elements.h"
 
 namespace trainer {
 
@@ -41,11 +42,13 @@ struct Update {
     double weight_decay = 0;
     float gradient_scale = 1;   // the clip coefficient
     std::int64_t step = 1;      // counted from 1
+    Rounding rounding;          // of values that are not f32
 };
 
 // An update rule over slices of trainable parameters: owns the state and the step count. Masters are the parameters'
 // own values. Rules compute in f32; values kept in bf16 are widened for an update, a piece at a time where the rule
-// can, and its result is rounded stochastically (optim/stochastic_rounding.h).
+// can, and its result is rounded stochastically (optim/stochastic_rounding.h). The kernels of a GPU do both themselves
+// where the rule can work on pieces.
 class Optimizer {
 public:
     // A slice's state tensors by name, one-dimensional.
@@ -91,7 +94,8 @@ protected:
     std::uint64_t seed() const { return seed_; }
     // Before the slices of a step.
     virtual void prepare_step(double /*learning_rate*/) {}
-    // `value` ← update. It holds the slice's values in f32, one-dimensional.
+    // `value` ← update. It holds the slice's values, one-dimensional, in f32; on a device as they are stored where
+    // `by_element`.
     virtual void update(const ParameterSlice& slice, const Tensor& value, const Tensor& gradient, State& state,
                         const Update& update) const = 0;
     // Whether an update of the parameter's element needs no other's value, gradient or state but those of its state's
@@ -102,8 +106,8 @@ protected:
     virtual void to_evaluation_value(const Tensor& /*value*/, const State&) const {}   // as in `update`
 
 private:
-    // Calls compute(part, value, begin, state) for parts of the slice, `begin` counted from its beginning, and stores
-    // what it left in `value` by store(part, value, stored).
+    // Calls compute(part, value, begin, state) for parts of the slice in f32, `begin` counted from its beginning, and
+    // stores what it left in `value` by store(part, value, stored).
     template <typename Compute, typename Store>
     void in_pieces(std::size_t slice, State& state, const Compute& compute, const Store& store);
 
@@ -117,7 +121,7 @@ private:
     std::uint64_t seed_ = 0;
 };
 
-// The gradient of a slice on the CPU, null for zero.
+// The gradient of a slice in its place's memory, null for zero.
 inline const float* values_of_gradient(const Tensor& gradient) {
     return gradient.defined() ? gradient.data<float>() : nullptr;
 }

@@ -4,34 +4,11 @@
 #include <cmath>
 
 #include "configs/error.h"
+#include "optim/schedule_free_step.h"
 
 namespace trainer {
 
 namespace {
-
-struct ScheduleFreeStep {
-    float beta2;
-    float take2;             // 1 − β₂
-    float root_correction;   // √(1 − β₂ᵗ)
-    float eps;
-    float decay;
-    float average;   // c
-    float y_rate;    // lr (β₁ (1 − c) − 1)
-    float z_rate;
-    float gradient_scale;
-};
-
-void update_elements(Cpu, const ScheduleFreeStep& step, const float* gradient, float* y, float* z, float* square,
-                     std::int64_t elements) {
-#pragma omp parallel for simd schedule(static)
-    for (std::int64_t i = 0; i < elements; ++i) {
-        const float g = gradient ? gradient[i] * step.gradient_scale : 0.0f;
-        square[i] = step.beta2 * square[i] + step.take2 * g * g;
-        const float direction = g / (std::sqrt(square[i]) / step.root_correction + step.eps) + step.decay * y[i];
-        y[i] += step.average * (z[i] - y[i]) + step.y_rate * direction;
-        z[i] -= step.z_rate * direction;
-    }
-}
 
 class ScheduleFreeAdamW : public Optimizer {
 public:
@@ -72,22 +49,16 @@ protected:
             static_cast<float>(update.learning_rate * (beta1 * (1 - average_) - 1)),
             static_cast<float>(update.learning_rate),
             update.gradient_scale};
-        on(value.place(), [&](Cpu cpu) {
-            update_elements(cpu, step, values_of_gradient(gradient), value.data<float>(), state.at("z").data<float>(),
-                            state.at("exp_avg_sq").data<float>(), value.elements());
+        on(value.place(), [&](auto place) {
+            update_elements(place, step, gradient, value, update.rounding, state.at("z"), state.at("exp_avg_sq"));
         });
     }
 
     void initialise(const ParameterSlice& slice, State& state) const override { copy(slice.value(), state.at("z")); }
 
     void to_evaluation_value(const Tensor& value, const State& state) const override {
-        const auto towards_z = static_cast<float>(1 - 1 / options_.betas[0]);
-        on(value.place(), [&](Cpu) {
-            auto* y = value.data<float>();
-            const auto* z = state.at("z").data<float>();
-#pragma omp parallel for simd schedule(static)
-            for (std::int64_t i = 0; i < value.elements(); ++i) y[i] += towards_z * (z[i] - y[i]);
-        });
+        const TowardsAverage step{static_cast<float>(1 - 1 / options_.betas[0])};
+        on(value.place(), [&](auto place) { update_elements(place, step, state.at("z"), value, {}); });
     }
 
 private:

@@ -1,29 +1,10 @@
 #include "optim/sgd.h"
 
+#include "optim/sgd_step.h"
+
 namespace trainer {
 
 namespace {
-
-struct SgdStep {
-    float rate;
-    float decay;
-    float momentum;
-    bool nesterov;
-    float gradient_scale;
-};
-
-void update_elements(Cpu, const SgdStep& step, const float* gradient, float* value, float* sum, std::int64_t elements) {
-#pragma omp parallel for simd schedule(static)
-    for (std::int64_t i = 0; i < elements; ++i) {
-        const float g = (gradient ? gradient[i] * step.gradient_scale : 0.0f) + step.decay * value[i];
-        float direction = g;
-        if (sum) {
-            sum[i] = step.momentum * sum[i] + g;
-            direction = step.nesterov ? g + step.momentum * sum[i] : sum[i];
-        }
-        value[i] -= step.rate * direction;
-    }
-}
 
 class Sgd : public Optimizer {
 public:
@@ -39,9 +20,11 @@ protected:
                 const Update& update) const override {
         const SgdStep step{static_cast<float>(update.learning_rate), static_cast<float>(update.weight_decay),
                            static_cast<float>(options_.momentum), options_.nesterov, update.gradient_scale};
-        on(value.place(), [&](Cpu cpu) {
-            float* sum = options_.momentum == 0 ? nullptr : state.at("momentum_buffer").data<float>();
-            update_elements(cpu, step, values_of_gradient(gradient), value.data<float>(), sum, value.elements());
+        on(value.place(), [&](auto place) {
+            if (options_.momentum == 0)
+                update_elements(place, step, gradient, value, update.rounding);
+            else
+                update_elements(place, step, gradient, value, update.rounding, state.at("momentum_buffer"));
         });
     }
 

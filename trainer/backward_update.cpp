@@ -20,13 +20,14 @@ BackwardUpdate::BackwardUpdate(std::vector<std::vector<Parameter*>> units, Optim
 }
 
 void BackwardUpdate::unit_done(std::size_t unit) {
+    std::vector<ParameterSlice> slices;
     std::vector<Tensor> gradients;
     for (Parameter* parameter : units_[unit]) {
-        const ParameterSlice& slice = optimizer_.slices()[first_slice_[unit] + gradients.size()];
-        gradients.push_back(slice.gradient());
-        append_squares(slice, gradients.back(), squares_[unit]);
+        slices.push_back(optimizer_.slices()[first_slice_[unit] + slices.size()]);
+        gradients.push_back(slices.back().gradient());
         parameter->gradient = Tensor();
     }
+    squares_[unit] = squares_of(slices, gradients);
     apply_ = apply_ && std::isfinite(norm_of(squares_[unit]));
     for (std::size_t i = 0; apply_ && i < gradients.size(); ++i) {
         if (!begun_) optimizer_.begin_step(learning_rate_);

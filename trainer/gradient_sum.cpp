@@ -77,8 +77,7 @@ std::size_t GradientSum::first_slice(std::size_t bucket) const {
 }
 
 double GradientSum::norm() const {
-    std::vector<double> squares;
-    for (std::size_t i = 0; i < slices_.size(); ++i) append_squares(slices_[i], gradients_[i], squares);
+    const std::vector<double> squares = squares_of(slices_, gradients_);
     if (!sharded_) return norm_of(squares);
     const std::vector<std::uint64_t> counts = grains_by_rank(layout_);
     return norm_of(in_order_of_parameters(layout_, counts, gather_values(ranks_, squares, counts)));

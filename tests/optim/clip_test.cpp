@@ -12,9 +12,10 @@ namespace trainer {
 namespace {
 
 double gradient_norm(const std::vector<Parameter*>& parameters) {
-    std::vector<double> squares;
-    for (const ParameterSlice& slice : whole_slices(parameters)) append_squares(slice, slice.gradient(), squares);
-    return norm_of(squares);
+    const std::vector<ParameterSlice> slices = whole_slices(parameters);
+    std::vector<Tensor> gradients;
+    for (const ParameterSlice& slice : slices) gradients.push_back(slice.gradient());
+    return norm_of(squares_of(slices, gradients));
 }
 
 class ClipTest : public ::testing::Test {

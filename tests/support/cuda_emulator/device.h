@@ -57,6 +57,7 @@ inline unsigned lane() { return position().thread.x % 32; }
 #define __host__
 #define __forceinline__ inline
 #define __restrict__
+#define __grid_constant__
 #define __launch_bounds__(...)
 #define threadIdx (::trainer::emulator::position().thread)
 #define blockIdx (::trainer::emulator::position().block)

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+
+#include "autograd/tensor.h"
+
+namespace trainer {
+
+// What an update does to one element where it needs no other: a struct of the update's constants that is called with
+// the gradient, the value and its state, each a float. It is constexpr, so that a GPU runs the same function, and has
+// `gradient_scale`. One that writes the value without reading it says so by a member type OverwritesValue.
+template <typename Rule, typename... States>
+concept ElementRule = std::invocable<const Rule&, float, float&, States&...> && requires(const Rule& rule) {
+    { rule.gradient_scale } -> std::convertible_to<float>;
+};
+
+// Where the noise is from that rounds values kept in bf16 (optim/stochastic_rounding.h): the first is element `first`
+// of its parameter.
+struct Rounding {
+    std::uint64_t key = 0;
+    std::int64_t first = 0;   // a multiple of 8
+};
+
+// As on the CPU (optim/elements.h); values in f32 or bf16, which are widened and rounded. The rules that it knows stand
+// in optim/elements.cu.
+template <typename Rule, std::same_as<Tensor>... States>
+void update_elements(Cuda, const Rule& rule, const Tensor& gradient, const Tensor& value, const Rounding& rounding,
+                     const States&... states);
+
+}   // namespace trainer

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <initializer_list>
+
+#include "autograd/cuda/device.h"
+#include "optim/elements_cuda.h"
+#include "optim/stochastic_rounding.h"
+
+// How the kernels of update rules read and write values and what goes with them.
+namespace trainer::cuda {
+
+template <int width>
+struct Numbers {
+    float at[width];
+};
+
+// 16 bytes at once, or all that there are.
+template <int width, typename Element>
+__device__ Numbers<width> read(const Element* from) {
+    constexpr int at_once = std::min(width, static_cast<int>(16 / sizeof(Element)));
+    Numbers<width> out;
+    for (int begin = 0; begin < width; begin += at_once) {
+        const auto pack = load<at_once>(from + begin);
+        for (int i = 0; i < at_once; ++i) out.at[begin + i] = to_float(pack.elements[i]);
+    }
+    return out;
+}
+
+template <int width>
+__device__ void write(const Numbers<width>& numbers, float* to) {
+    constexpr int at_once = std::min(width, 4);
+    for (int begin = 0; begin < width; begin += at_once) {
+        Pack<float, at_once> pack;
+        for (int i = 0; i < at_once; ++i) pack.elements[i] = numbers.at[begin + i];
+        store<at_once>(to + begin, pack);
+    }
+}
+
+// Values, of which the first is element `begin` of those that the rounding is for; widths are divisors of 8.
+template <int width>
+__device__ void write(const Numbers<width>& numbers, float* to, const Rounding&, std::int64_t) {
+    write(numbers, to);
+}
+template <int width>
+__device__ void write(const Numbers<width>& numbers, bf16* to, const Rounding& rounding, std::int64_t begin) {
+    const auto first = static_cast<std::uint64_t>(rounding.first + begin);
+    const auto words = rounding_words(rounding.key, first / 8);
+    Pack<bf16, width> pack;
+    for (int i = 0; i < width; ++i)
+        pack.elements[i] =
+            rounded_stochastically(numbers.at[i], rounding_noise(words, first + static_cast<unsigned>(i)));
+    store<width>(to, pack);
+}
+
+// Calls work(Value{}, Width<w>{}) for values of that type: four of f32 at once or eight of bf16, where all tensors
+// (those that are defined) begin at a multiple of 16 bytes, else one.
+template <typename Work>
+void with_value_packs(DType dtype, std::initializer_list<const Tensor*> tensors, Work&& work) {
+    const bool packs = std::all_of(tensors.begin(), tensors.end(), [](const Tensor* tensor) {
+        return !tensor->defined() || reinterpret_cast<std::uintptr_t>(tensor->raw()) % 16 == 0;
+    });
+    with_element(dtype, [&](auto element) {
+        if (packs)
+            work(element, Width<16 / sizeof(element)>{});
+        else
+            work(element, Width<1>{});
+    });
+}
+
+}   // namespace trainer::cuda
