@@ -61,12 +61,35 @@ struct bf16 {
     constexpr explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
 };
 
-// IEEE half precision, for reading and writing files.
-float f16_to_float(std::uint16_t bits);
-std::uint16_t float_to_f16(float value);   // to nearest even
+// IEEE half precision.
+constexpr float f16_to_float(std::uint16_t bits) {
+    const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
+    const std::uint32_t exponent = (bits >> 10) & 0x1Fu;
+    const std::uint32_t fraction = bits & 0x3FFu;
+    if (exponent == 0) {   // zero or subnormal: fraction · 2^-24
+        const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
+        return sign ? -magnitude : magnitude;
+    }
+    if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000u | (fraction << 13));
+    return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (fraction << 13));
+}
+
+constexpr std::uint16_t float_to_f16(float value) {   // to nearest even
+    const auto word = std::bit_cast<std::uint32_t>(value);
+    const auto sign = static_cast<std::uint16_t>((word >> 16) & 0x8000u);
+    const std::uint32_t magnitude = word & 0x7FFFFFFFu;
+    if (magnitude > 0x7F800000u) return static_cast<std::uint16_t>(sign | 0x7E00u);
+    if (magnitude >= 0x477FF000u) return static_cast<std::uint16_t>(sign | 0x7C00u);   // rounds past 65504
+    if (magnitude < 0x38800000u) {   // subnormal in half: adding 0.5 places the bits and rounds
+        const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
+        return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3F000000u));
+    }
+    const std::uint32_t rounded = magnitude + 0xFFFu + ((magnitude >> 13) & 1u) - 0x38000000u;
+    return static_cast<std::uint16_t>(sign | (rounded >> 13));
+}
 
 // `value` rounded to a float dtype and back.
-inline float rounded_to(DType dtype, float value) {
+constexpr float rounded_to(DType dtype, float value) {
     switch (dtype) {
         case DType::bf16:
             return static_cast<float>(bf16(value));
@@ -78,7 +101,7 @@ inline float rounded_to(DType dtype, float value) {
 }
 
 // Half precision → f32, exact, without branches (f16_to_float is its plain twin).
-inline float half_to_float(std::uint16_t bits) {
+constexpr float half_to_float(std::uint16_t bits) {
     const std::uint32_t magnitude = bits & 0x7FFFu;
     const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112f;   // moves the exponent's bias
     const std::uint32_t special = magnitude >= 0x7C00u ? 0x7F800000u : 0u;   // infinity and NaN

@@ -49,7 +49,7 @@ void check_finite(const Parameter& parameter, const std::string& where) {
     }
 }
 
-void load_packed(Parameter& parameter, const WeightSource& source, const std::string& where) {
+void fill_packed(const Parameter& parameter, const WeightSource& source, const std::string& where) {
     PackedMatrix& matrix = *parameter.packed;
     if (source.read_packed(parameter.name, matrix)) {
         check_finite(parameter, where);
@@ -71,7 +71,7 @@ void load_packed(Parameter& parameter, const WeightSource& source, const std::st
 
 void load_parameter(Parameter& parameter, const WeightSource& source, const std::string& where) {
     if (parameter.packed)
-        load_packed(parameter, source, where);
+        parameter.packed->set([&] { fill_packed(parameter, source, where); });
     else
         load(parameter, source, where);
     parameter.changed();

@@ -16,22 +16,6 @@ namespace trainer {
 
 namespace {
 
-IdRuns runs_of(const Tensor& ids) {
-    const auto* id = ids.data<std::int32_t>();
-    IdRuns runs;
-    for (std::int32_t n = 0; n < ids.elements(); ++n)
-        if (id[n] >= 0) runs.tokens.push_back(n);
-    std::stable_sort(runs.tokens.begin(), runs.tokens.end(),
-                     [&](std::int32_t a, std::int32_t b) { return id[a] < id[b]; });
-    for (std::size_t i = 0; i < runs.tokens.size(); ++i) {
-        if (i > 0 && id[runs.tokens[i]] == id[runs.tokens[i - 1]]) continue;
-        runs.begins.push_back(static_cast<std::int32_t>(i));
-        runs.ids.push_back(id[runs.tokens[i]]);
-    }
-    runs.begins.push_back(static_cast<std::int32_t>(runs.tokens.size()));
-    return runs;
-}
-
 void add_runs(Cpu, const IdRuns& runs, const Tensor& dy, Tensor&, Tensor& gradient) {
     const auto& add = TRAINER_PICK(add_row);
     const std::int64_t columns = dy.columns();
@@ -49,11 +33,7 @@ void add_runs(Cpu, const IdRuns& runs, const Tensor& dy, Tensor&, Tensor& gradie
 }   // namespace
 
 void add_rows_by_id(const Tensor& ids, const Tensor& dy, Tensor& gradient) {
-    Tensor room;
-    if (gradient.place().on_device()) {
-        const PurposeScope purpose(Purpose::workspace);
-        room = Tensor::empty(3 * ids.elements() + 1, DType::i32, gradient.place());
-    }
+    Tensor room = room_for_runs(ids, gradient.place());
     on(gradient.place(), [&](auto place) { add_runs(place, runs_of(ids), dy, room, gradient); });
 }
 

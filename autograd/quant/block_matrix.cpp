@@ -18,7 +18,7 @@ void BlockMatrix::prepare(Place place) {
     blocks_ = Tensor::empty(shape().rows() * row_bytes(), DType::u8, place);
 }
 
-void BlockMatrix::pack(const Tensor&) { fail(Exit::internal, "{} is read from files only", format()); }
+void BlockMatrix::encode(const Tensor&) { fail(Exit::internal, "{} is read from files only", format()); }
 
 void BlockMatrix::unpack_row(Cpu, std::int64_t row, std::int64_t column, std::int64_t count, DType target,
                              void* out) const {

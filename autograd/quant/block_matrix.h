@@ -17,14 +17,22 @@ public:
     void prepare(Place place) override;
     Place place() const override { return blocks_.place(); }
     std::size_t bytes() const override { return blocks_.bytes(); }
-    void pack(const Tensor& values) override;
     void unpack_row(Cpu, std::int64_t row, std::int64_t column, std::int64_t count, DType target,
                     void* out) const override;
 
     std::int64_t row_bytes() const { return shape().columns() / block_elements(format_) * block_bytes(format_); }
     Tensor& blocks() { return blocks_; }   // u8 (out · row_bytes), row after row
 
+protected:
+    std::vector<Tensor*> parts() override { return {&blocks_}; }
+    void encode(const Tensor& values) override;
+    void unpack_panel(const Panel& panel) const override {
+        on(place(), [&](auto where) { decode_panel(where, panel); });
+    }
+
 private:
+    using PackedMatrix::decode_panel;
+    void decode_panel(Cuda, const Panel& panel) const;
     BlockFormat format_;
     Tensor blocks_;
 };

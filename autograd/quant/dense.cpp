@@ -25,6 +25,7 @@ void gather_rows(Cpu, const Tensor& value, const Tensor& ids, Tensor& y) {
     const auto& convert = TRAINER_PICK(convert_row);
 #pragma omp parallel for schedule(static)
     for (std::int64_t n = 0; n < ids.elements(); ++n) {
+        if (row_ids[n] < 0) continue;
         if (same) {
             std::memcpy(row_of(y, n), row_of(value, row_ids[n]), row_bytes);
         } else {
@@ -34,6 +35,10 @@ void gather_rows(Cpu, const Tensor& value, const Tensor& ids, Tensor& y) {
 }
 
 }   // namespace
+
+void pick_rows(const Tensor& value, const Tensor& ids, Tensor& y) {
+    on(y.place(), [&](auto place) { gather_rows(place, value, ids, y); });
+}
 
 DenseWeight::DenseWeight(std::vector<Parameter*> parameters, DType storage, DType compute, Place place)
     : parameters_(std::move(parameters)), compute_(compute) {
@@ -83,8 +88,7 @@ void DenseWeight::rows(const Tensor& ids, Tensor& y) const {
           value_.shape().text(), ids.elements(), y.shape().text());
     if (!ids.place().is_meta()) check_ids(ids, value_.rows());
     const PurposeScope purpose(Purpose::workspace);
-    const Tensor ids_there = on_place(ids, place());
-    on(place(), [&](auto where) { gather_rows(where, value_, ids_there, y); });
+    pick_rows(value_, on_place(ids, place()), y);
 }
 
 Tensor DenseWeight::dense(DType dtype) const { return converted(value_, dtype); }

@@ -7,6 +7,10 @@
 
 namespace trainer {
 
+// Row n of y (N, C) f32 or bf16 = row ids[n] of `value`; a negative id leaves it as it is. ids (N) i32 are where the
+// value is.
+void pick_rows(const Tensor& value, const Tensor& ids, Tensor& y);
+
 // A dense weight: one tensor of rows that may belong to several parameters (q, k, v …), stacked. Parameters hold
 // views of it, so loading and updating them writes here. When `compute` differs from the stored dtype a converted copy
 // is kept and renewed when a parameter's version changes.

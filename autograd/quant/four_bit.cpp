@@ -112,32 +112,34 @@ std::string FourBitMatrix::layout() const {
     return format() + " " + std::to_string(options_.block) + nested;
 }
 
+std::vector<Tensor*> FourBitMatrix::parts() {
+    std::vector<Tensor*> all = {&codes_, &absmax_};
+    if (options_.double_quant) all.push_back(&nested_absmax_);
+    return all;
+}
+
 std::size_t FourBitMatrix::bytes() const {
     return codes_.bytes() + absmax_.bytes() + (nested_absmax_.defined() ? nested_absmax_.bytes() : 0);
 }
 
-void FourBitMatrix::pack(const Tensor& values) {
-    check(values.shape() == shape() && values.contiguous(), "{}: {} into {}", format(), values.shape().text(),
-          shape().text());
-    on(place(), [&](Cpu) {
-        const Rounding& rounding = rounding_of(options_.code);
-        const std::int64_t elements = shape().elements();
-        std::vector<float> absmax(static_cast<std::size_t>(blocks()));
-        auto* packed = codes_.data<std::uint8_t>();
-        const std::int64_t room = options_.block + 1;   // for the codes of one block on each thread
-        std::vector<std::uint8_t> all_codes(static_cast<std::size_t>(omp_get_max_threads() * room));
+void FourBitMatrix::encode(const Tensor& values) {
+    const Rounding& rounding = rounding_of(options_.code);
+    const std::int64_t elements = shape().elements();
+    std::vector<float> absmax(static_cast<std::size_t>(blocks()));
+    auto* packed = codes_.data<std::uint8_t>();
+    const std::int64_t room = options_.block + 1;   // for the codes of one block on each thread
+    std::vector<std::uint8_t> all_codes(static_cast<std::size_t>(omp_get_max_threads() * room));
 #pragma omp parallel for schedule(static)
-        for (std::int64_t block = 0; block < blocks(); ++block) {
-            const std::int64_t begin = block * options_.block, end = std::min(begin + options_.block, elements);
-            std::uint8_t* codes = all_codes.data() + omp_get_thread_num() * room;
-            absmax[static_cast<std::size_t>(block)] =
-                encode_block(rounding, values, begin, end, end - begin < options_.block, codes);
-            codes[end - begin] = rounding.code(0);   // the missing half of a last byte
-            for (std::int64_t i = begin; i < end; i += 2)
-                packed[i / 2] = static_cast<std::uint8_t>(codes[i - begin] << 4 | codes[i - begin + 1]);
-        }
-        pack_scales(absmax);
-    });
+    for (std::int64_t block = 0; block < blocks(); ++block) {
+        const std::int64_t begin = block * options_.block, end = std::min(begin + options_.block, elements);
+        std::uint8_t* codes = all_codes.data() + omp_get_thread_num() * room;
+        absmax[static_cast<std::size_t>(block)] =
+            encode_block(rounding, values, begin, end, end - begin < options_.block, codes);
+        codes[end - begin] = rounding.code(0);   // the missing half of a last byte
+        for (std::int64_t i = begin; i < end; i += 2)
+            packed[i / 2] = static_cast<std::uint8_t>(codes[i - begin] << 4 | codes[i - begin + 1]);
+    }
+    pack_scales(absmax);
 }
 
 void FourBitMatrix::pack_scales(const std::vector<float>& absmax) {

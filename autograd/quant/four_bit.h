@@ -35,7 +35,6 @@ public:
     void prepare(Place place) override;
     Place place() const override { return codes_.place(); }
     std::size_t bytes() const override;
-    void pack(const Tensor& values) override;
     void unpack_row(Cpu, std::int64_t row, std::int64_t column, std::int64_t count, DType target,
                     void* out) const override;
 
@@ -51,7 +50,16 @@ public:
     DynamicMap& nested_map() { return nested_map_; }
     float& offset() { return offset_; }
 
+protected:
+    std::vector<Tensor*> parts() override;
+    void encode(const Tensor& values) override;
+    void unpack_panel(const Panel& panel) const override {
+        on(place(), [&](auto where) { decode_panel(where, panel); });
+    }
+
 private:
+    using PackedMatrix::decode_panel;
+    void decode_panel(Cuda, const Panel& panel) const;
     float scale_of(std::int64_t block) const;
     void pack_scales(const std::vector<float>& absmax);
 

@@ -43,32 +43,29 @@ void Fp8Matrix::prepare(Place place) {
     scales_ = Tensor::empty(scale_rows() * scale_columns(), DType::f32, place);
 }
 
-void Fp8Matrix::pack(const Tensor& values) {
-    check(values.shape() == shape() && values.contiguous(), "fp8: {} into {}", values.shape().text(), shape().text());
-    on(place(), [&](Cpu) {
-        const std::int64_t columns = shape().columns();
+void Fp8Matrix::encode(const Tensor& values) {
+    const std::int64_t columns = shape().columns();
 #pragma omp parallel for schedule(static)
-        for (std::int64_t one = 0; one < scales_.elements(); ++one) {
-            const std::int64_t row = one / scale_columns() * block_.rows;
-            const std::int64_t column = one % scale_columns() * block_.columns;
-            const std::int64_t row_end = std::min(row + block_.rows, shape().rows());
-            const std::int64_t column_end = std::min(column + block_.columns, columns);
-            float largest = 0;
-            for (std::int64_t r = row; r < row_end; ++r)
-                for (std::int64_t c = column; c < column_end; ++c)
-                    largest = std::max(largest, std::abs(value_at(values, r * columns + c)));
-            // Two roundings, as the reference has them. The factor of a block of subnormal numbers would be infinite.
-            const float scale =
-                largest > 0 ? std::min(1.0f / largest * largest_code, std::numeric_limits<float>::max()) : 1.0f;
-            scales_.data<float>()[one] = 1.0f / scale;
-            for (std::int64_t r = row; r < row_end; ++r)
-                for (std::int64_t c = column; c < column_end; ++c) {
-                    const float scaled = value_at(values, r * columns + c) * scale;
-                    codes_.data<std::uint8_t>()[r * columns + c] =
-                        fp8_code(std::clamp(scaled, -largest_code, largest_code));
-                }
-        }
-    });
+    for (std::int64_t one = 0; one < scales_.elements(); ++one) {
+        const std::int64_t row = one / scale_columns() * block_.rows;
+        const std::int64_t column = one % scale_columns() * block_.columns;
+        const std::int64_t row_end = std::min(row + block_.rows, shape().rows());
+        const std::int64_t column_end = std::min(column + block_.columns, columns);
+        float largest = 0;
+        for (std::int64_t r = row; r < row_end; ++r)
+            for (std::int64_t c = column; c < column_end; ++c)
+                largest = std::max(largest, std::abs(value_at(values, r * columns + c)));
+        // Two roundings, as the reference has them. The factor of a block of subnormal numbers would be infinite.
+        const float scale =
+            largest > 0 ? std::min(1.0f / largest * largest_code, std::numeric_limits<float>::max()) : 1.0f;
+        scales_.data<float>()[one] = 1.0f / scale;
+        for (std::int64_t r = row; r < row_end; ++r)
+            for (std::int64_t c = column; c < column_end; ++c) {
+                const float scaled = value_at(values, r * columns + c) * scale;
+                codes_.data<std::uint8_t>()[r * columns + c] =
+                    fp8_code(std::clamp(scaled, -largest_code, largest_code));
+            }
+    }
 }
 
 void Fp8Matrix::unpack_row(Cpu, std::int64_t row, std::int64_t column, std::int64_t count, DType target,

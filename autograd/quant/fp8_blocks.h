@@ -25,7 +25,6 @@ public:
     void prepare(Place place) override;
     Place place() const override { return codes_.place(); }
     std::size_t bytes() const override { return codes_.bytes() + scales_.bytes(); }
-    void pack(const Tensor& values) override;
     void unpack_row(Cpu, std::int64_t row, std::int64_t column, std::int64_t count, DType target,
                     void* out) const override;
 
@@ -39,7 +38,16 @@ public:
     Tensor& codes() { return codes_; }     // u8 (out · in)
     Tensor& scales() { return scales_; }   // f32 (scale_rows · scale_columns), "weight_scale_inv"
 
+protected:
+    std::vector<Tensor*> parts() override { return {&codes_, &scales_}; }
+    void encode(const Tensor& values) override;
+    void unpack_panel(const Panel& panel) const override {
+        on(place(), [&](auto where) { decode_panel(where, panel); });
+    }
+
 private:
+    using PackedMatrix::decode_panel;
+    void decode_panel(Cuda, const Panel& panel) const;
     Fp8Block block_;
     Tensor codes_, scales_;
 };

@@ -36,20 +36,16 @@ bool Int8Matrix::can_pack(const Tensor& values) const {
     return !first_nonfinite(halves);
 }
 
-void Int8Matrix::pack(const Tensor& values) {
-    check(values.shape() == shape() && values.contiguous(), "{}: {} into {}", format(), values.shape().text(),
-          shape().text());
-    on(place(), [&](Cpu) {
-        const std::int64_t columns = shape().columns();
-        auto* codes = reinterpret_cast<std::int8_t*>(codes_.raw());
-        auto* absmax = absmax_.data<float>();
+void Int8Matrix::encode(const Tensor& values) {
+    const std::int64_t columns = shape().columns();
+    auto* codes = reinterpret_cast<std::int8_t*>(codes_.raw());
+    auto* absmax = absmax_.data<float>();
 #pragma omp parallel for schedule(static)
-        for (std::int64_t row = 0; row < shape().rows(); ++row)
-            if (values.dtype() == DType::f32)
-                encode_row(values.data<float>() + row * columns, columns, codes + row * columns, absmax[row]);
-            else
-                encode_row(values.data<bf16>() + row * columns, columns, codes + row * columns, absmax[row]);
-    });
+    for (std::int64_t row = 0; row < shape().rows(); ++row)
+        if (values.dtype() == DType::f32)
+            encode_row(values.data<float>() + row * columns, columns, codes + row * columns, absmax[row]);
+        else
+            encode_row(values.data<bf16>() + row * columns, columns, codes + row * columns, absmax[row]);
 }
 
 void Int8Matrix::unpack_row(Cpu, std::int64_t row, std::int64_t column, std::int64_t count, DType target,

@@ -19,7 +19,6 @@ public:
     Place place() const override { return codes_.place(); }
     std::size_t bytes() const override { return codes_.bytes() + absmax_.bytes(); }
     bool can_pack(const Tensor& values) const override;   // nothing that is infinite in f16
-    void pack(const Tensor& values) override;
     void unpack_row(Cpu, std::int64_t row, std::int64_t column, std::int64_t count, DType target,
                     void* out) const override;
 
@@ -27,7 +26,16 @@ public:
     Tensor& codes() { return codes_; }     // i8 kept as u8, (out · in)
     Tensor& absmax() { return absmax_; }   // f32 (out)
 
+protected:
+    std::vector<Tensor*> parts() override { return {&codes_, &absmax_}; }
+    void encode(const Tensor& values) override;
+    void unpack_panel(const Panel& panel) const override {
+        on(place(), [&](auto where) { decode_panel(where, panel); });
+    }
+
 private:
+    using PackedMatrix::decode_panel;
+    void decode_panel(Cuda, const Panel& panel) const;
     Tensor codes_, absmax_;
 };
 

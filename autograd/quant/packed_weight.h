@@ -10,10 +10,11 @@
 namespace trainer {
 
 // A frozen weight of stacked parameters of which some or all are compressed (Parameter::packed); the others are held in
-// the compute dtype. A product unpacks the rows or columns that it is about to use into a panel of 2 M elements, or of
-// 256 rows or columns where these are longer, which stays in the cache while it is multiplied: there is never a dense
-// copy of the whole model, and only for weights that fit into one panel of a whole weight. The products are those of a
-// dense weight with the unpacked values.
+// the compute dtype. A product unpacks the rows or columns that it is about to use into a panel, or 256 of them where
+// they are longer: of 2 M elements on the CPU, which stay in the cache while they are multiplied, and of 64 M on a GPU,
+// where a product of less leaves multiprocessors without work. There is never a dense copy of the whole model, and only
+// for weights that fit into one panel of a whole weight. The products are those of a dense weight with the unpacked
+// values.
 class PackedWeight : public Weight {
 public:
     // Prepares the compressed matrices and allocates the others. All parameters have the same number of columns.

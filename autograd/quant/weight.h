@@ -30,7 +30,7 @@ public:
                               bool accumulate) const = 0;
     virtual void grad_input_rows(std::int64_t begin, std::int64_t end, const Tensor& dy, Tensor& dx,
                                  bool accumulate) const = 0;
-    // y (N, in) = rows of W picked by ids (N) i32.
+    // y (N, in) = rows of W picked by ids (N) i32, which are on the host.
     virtual void rows(const Tensor& ids, Tensor& y) const = 0;
     // W as a plain tensor, freshly made or shared.
     virtual Tensor dense(DType dtype) const = 0;

@@ -21,8 +21,8 @@ struct QuantisedWeight {
         if (format == "fp8") options.block_size = 32;   // several blocks in small matrices
         parameter.packed = quantisations().at(format).make(shape, DType::bf16, options);
         weight = make_weight({&parameter}, compute, compute, place);
-        Tensor values = Tensor::empty(shape, DType::f32, place);
-        on(place, [&](Cpu) {
+        Tensor values = Tensor::empty(shape, DType::f32, place.host());
+        on(values.place(), [&](Cpu) {
             for (std::int64_t i = 0; i < shape.elements(); ++i)
                 values.data<float>()[i] = 2 * uniform(philox(7, {static_cast<std::uint32_t>(i), 0, 0, 0})[0]) - 1;
         });
