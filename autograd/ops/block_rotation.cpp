@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "autograd/cpu/gemm.h"
+#include "autograd/ops/block_rotation_cuda.h"
 #include "autograd/tape.h"
 #include "configs/error.h"
 
@@ -15,30 +16,55 @@ namespace {
 constexpr float factors[] = {1, 2, 2, 2, 1};   // of the powers of Q
 constexpr std::size_t degree = std::size(factors) - 1;
 
-// Blocks that are worked on at once, which bounds the workspace: enough rows to share between threads.
-std::int64_t blocks_at_once(std::int64_t blocks, std::int64_t n) {
-    return std::min(blocks, std::max<std::int64_t>(1, 1024 / n));
+// Blocks that are worked on at once, which bounds the workspace: on the CPU enough rows to share between threads, on a
+// GPU all.
+std::int64_t blocks_at_once(std::int64_t blocks, std::int64_t n, Place place) {
+    return place.on_device() ? blocks : std::min(blocks, std::max<std::int64_t>(1, 1024 / n));
 }
 
 // Matrices (n, n) of all blocks that are worked on, under each other.
 Tensor workspace(std::int64_t blocks, std::int64_t n, Place place) {
-    return Tensor::empty({blocks_at_once(blocks, n) * n, n}, DType::f32, place);
+    return Tensor::empty({blocks_at_once(blocks, n, place) * n, n}, DType::f32, place);
 }
 
 // Calls work(first block, number of blocks) for all.
 template <typename Work>
-void in_pieces(std::int64_t blocks, std::int64_t n, Work&& work) {
-    const std::int64_t most = blocks_at_once(blocks, n);
+void in_pieces(std::int64_t blocks, std::int64_t n, Place place, Work&& work) {
+    const std::int64_t most = blocks_at_once(blocks, n, place);
     for (std::int64_t begin = 0; begin < blocks; begin += most) work(begin, std::min(most, blocks - begin));
 }
 
+// Matrix `which` of a row of them.
+Tensor part(const MatrixRow& row, std::int64_t which) {
+    const std::int64_t begin = which * row.step;
+    return row.across ? row.all.column_range(begin, begin + row.step) : row.all.row_range(begin, begin + row.step);
+}
+
+// Each of `count` products c = [c +] op(a) op(b), op transposing when asked.
+void products(std::int64_t count, const MatrixRow& c, const MatrixRow& a, bool transpose_a, const MatrixRow& b,
+              bool transpose_b, bool accumulate) {
+    const Place place = c.all.place();
+    if (!place.on_device()) {
+        for (std::int64_t which = 0; which < count; ++which) {
+            Tensor to = part(c, which);
+            product(to, part(a, which), transpose_a, part(b, which), transpose_b, accumulate);
+        }
+        return;
+    }
+    on(place, [&](auto here) {
+        if constexpr (std::is_same_v<decltype(here), Cuda>)
+            block_products(here, count, c, a, transpose_a, b, transpose_b, accumulate);
+    });
+}
+
+// Matrices (n, n) under each other.
+MatrixRow stacked(const Tensor& all) { return {all, all.columns(), false}; }
+// (N, n) beside each other.
+MatrixRow beside(const Tensor& all, std::int64_t n) { return {all, n, true}; }
+
 // Each block of out += a b, op transposing when asked.
 void add_products(Tensor& out, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b) {
-    const std::int64_t n = out.columns();
-    for (std::int64_t begin = 0; begin < out.rows(); begin += n) {
-        Tensor to = out.row_range(begin, begin + n);
-        product(to, a.row_range(begin, begin + n), transpose_a, b.row_range(begin, begin + n), transpose_b, true);
-    }
+    products(out.rows() / out.columns(), stacked(out), stacked(a), transpose_a, stacked(b), transpose_b, true);
 }
 
 // Each block of out = factor I
@@ -77,16 +103,16 @@ void set_skew(Cpu, Tensor& out, const Tensor& upper) {
 
 // By Horner's rule R = H_0, where H_degree = f I, H_k = f_k I + Q H_(k+1).
 void make_rotations(const Tensor& upper, std::int64_t n, Tensor& q, Tensor& last, Tensor& out) {
-    in_pieces(upper.rows(), n, [&](std::int64_t begin, std::int64_t count) {
+    in_pieces(upper.rows(), n, out.place(), [&](std::int64_t begin, std::int64_t count) {
         Tensor all_q = q.row_range(0, count * n), before = last.row_range(0, count * n);
         Tensor now = out.row_range(begin * n, (begin + count) * n);
-        on(out.place(), [&](Cpu cpu) {
-            set_skew(cpu, all_q, upper.row_range(begin, begin + count));
-            set_identity(cpu, now, factors[degree]);
+        on(out.place(), [&](auto here) {
+            set_skew(here, all_q, upper.row_range(begin, begin + count));
+            set_identity(here, now, factors[degree]);
         });
         for (std::size_t k = degree; k-- > 0;) {
             copy(now, before);
-            on(out.place(), [&](Cpu cpu) { set_identity(cpu, now, factors[k]); });
+            on(out.place(), [&](auto here) { set_identity(here, now, factors[k]); });
             add_products(now, all_q, false, before, false);
         }
     });
@@ -109,17 +135,17 @@ void add_skew(Cpu, const Tensor& change, Tensor& upper) {
 void add_upper_gradient(const Tensor& upper, const Tensor& change, std::int64_t n, std::array<Tensor, 4>& spaces,
                         Tensor& gradient) {
     const Place place = gradient.place();
-    in_pieces(upper.rows(), n, [&](std::int64_t begin, std::int64_t count) {
+    in_pieces(upper.rows(), n, place, [&](std::int64_t begin, std::int64_t count) {
         const auto piece = [&](std::size_t i) { return spaces[i].row_range(0, count * n); };
         Tensor q = piece(0), a = piece(1), sum = piece(2), next = piece(3);
         const Tensor c = change.row_range(begin * n, (begin + count) * n);
-        on(place, [&](Cpu cpu) {
-            set_skew(cpu, q, upper.row_range(begin, begin + count));
-            set_scaled(cpu, a, c, factors[degree]);
+        on(place, [&](auto here) {
+            set_skew(here, q, upper.row_range(begin, begin + count));
+            set_scaled(here, a, c, factors[degree]);
         });
         copy(a, sum);
         for (std::size_t k = degree; k-- > 1;) {
-            on(place, [&](Cpu cpu) { set_scaled(cpu, next, c, factors[k]); });
+            on(place, [&](auto here) { set_scaled(here, next, c, factors[k]); });
             add_products(next, a, false, q, true);
             std::swap(a, next);
             copy(a, next);
@@ -127,17 +153,14 @@ void add_upper_gradient(const Tensor& upper, const Tensor& change, std::int64_t 
             std::swap(sum, next);
         }
         Tensor to = gradient.row_range(begin, begin + count);
-        on(place, [&](Cpu cpu) { add_skew(cpu, sum, to); });
+        on(place, [&](auto here) { add_skew(here, sum, to); });
     });
 }
 
 // y = x times the rotations, or their transposes; all f32
 void rotate(const Tensor& x, const Tensor& rotations, bool transpose, Tensor& y) {
     const std::int64_t n = rotations.columns();
-    for (std::int64_t begin = 0; begin < x.columns(); begin += n) {
-        Tensor to = y.column_range(begin, begin + n);
-        product(to, x.column_range(begin, begin + n), false, rotations.row_range(begin, begin + n), transpose, false);
-    }
+    products(x.columns() / n, beside(y, n), beside(x, n), false, stacked(rotations), transpose, false);
 }
 
 }   // namespace
@@ -177,11 +200,8 @@ Tensor block_rotation(const Tensor& x, Parameter& upper, std::int64_t block) {
                       const Tensor values = converted(upper.value, DType::f32);
                       std::array<Tensor, 4> spaces;
                       for (Tensor& space : spaces) space = workspace(upper.shape.rows(), block, place);
-                      for (std::int64_t begin = 0; begin < x.columns(); begin += block) {
-                          Tensor part = change.row_range(begin, begin + block);
-                          product(part, input.column_range(begin, begin + block), true,
-                                  exact.column_range(begin, begin + block), false, false);
-                      }
+                      products(upper.shape.rows(), stacked(change), beside(input, block), true, beside(exact, block),
+                               false, false);
                       add_upper_gradient(values, change, block, spaces, upper.gradient);
                   }
                   if (!gradients.wants(x)) return;

@@ -5,6 +5,7 @@
 #include "autograd/cpu/gemm.h"
 #include "autograd/cpu/rows.h"
 #include "autograd/cuda/rows.h"
+#include "autograd/ops/composed_update_cuda.h"
 #include "autograd/tape.h"
 #include "configs/error.h"
 
@@ -100,13 +101,13 @@ void add_gradients(const ComposedMatrix& matrix, const Tensor& change) {
         return Tensor::empty(like.shape(), DType::f32, change.place());
     };
     Tensor of_first = empty(matrix.first, first), of_second = empty(matrix.second, second);
-    on(change.place(), [&](Cpu cpu) {
+    on(change.place(), [&](auto place) {
         if (matrix.how == Composition::elementwise) {
-            compose(cpu, matrix.how, change, second, 1, of_first);
-            compose(cpu, matrix.how, change, first, 1, of_second);
+            compose(place, matrix.how, change, second, 1, of_first);
+            compose(place, matrix.how, change, first, 1, of_second);
         } else {
-            first_gradient(cpu, change, second, of_first);
-            second_gradient(cpu, change, first, of_second);
+            first_gradient(place, change, second, of_first);
+            second_gradient(place, change, first, of_second);
         }
     });
     add_gradient(matrix.first, std::move(of_first));
@@ -124,7 +125,7 @@ Shape shape_of(const ComposedMatrix& matrix) {
 Tensor composed_value(const ComposedMatrix& matrix, DType dtype) {
     const Tensor first = value_of(matrix.first), second = value_of(matrix.second);
     Tensor out = Tensor::empty(shape_of(matrix), DType::f32, first.place());
-    on(out.place(), [&](Cpu cpu) { compose(cpu, matrix.how, first, second, matrix.scale, out); });
+    on(out.place(), [&](auto place) { compose(place, matrix.how, first, second, matrix.scale, out); });
     return converted(out, dtype);
 }
 

@@ -4,6 +4,7 @@
 
 #include "autograd/cpu/gemm.h"
 #include "autograd/cpu/rows.h"
+#include "autograd/ops/embedding_low_rank_cuda.h"
 #include "autograd/tape.h"
 #include "configs/error.h"
 
@@ -13,7 +14,7 @@ namespace {
 
 // h (N, r) f32 = scale · A[:, id]
 template <typename Element>
-void pick_columns(const Tensor& a, const Tensor& ids, float scale, Tensor& h) {
+void pick_scaled(const Tensor& a, const Tensor& ids, float scale, Tensor& h) {
     const auto* id = ids.data<std::int32_t>();
     const auto* from = a.data<Element>();
     auto* to = h.data<float>();
@@ -22,6 +23,13 @@ void pick_columns(const Tensor& a, const Tensor& ids, float scale, Tensor& h) {
     for (std::int64_t n = 0; n < ids.elements(); ++n)
         for (std::int64_t k = 0; k < rank; ++k)
             to[n * rank + k] = scale * static_cast<float>(from[k * a.columns() + id[n]]);
+}
+
+void pick_scaled(Cpu, const Tensor& a, const Tensor& ids, float scale, Tensor& h) {
+    if (a.dtype() == DType::bf16)
+        pick_scaled<bf16>(a, ids, scale, h);
+    else
+        pick_scaled<float>(a, ids, scale, h);
 }
 
 // gradient (r, V)[k, id] += scale · g (N, r)
@@ -42,12 +50,11 @@ Tensor embedding_low_rank(const Tensor& base, const Tensor& ids, Parameter& a, P
     check(a.shape.rows() == b.shape.columns() && b.shape.rows() == base.columns() && ids.elements() == base.rows(),
           "embedding_low_rank: {} with A {} and B {}", base.shape().text(), a.shape.text(), b.shape.text());
     Tensor picked = Tensor::empty({ids.elements(), a.shape.rows()}, DType::f32, base.place());
-    on(picked.place(), [&](Cpu) {
-        if (a.value.dtype() == DType::bf16)
-            pick_columns<bf16>(a.value, ids, scale, picked);
-        else
-            pick_columns<float>(a.value, ids, scale, picked);
-    });
+    {
+        const PurposeScope purpose(Purpose::workspace);
+        const Tensor ids_there = on_place(ids, picked.place());
+        on(picked.place(), [&](auto place) { pick_scaled(place, a.value, ids_there, scale, picked); });
+    }
     const Tensor h = converted(picked, base.dtype());   // (N, r)
     Tensor y = Tensor::empty(base.shape(), base.dtype(), base.place());
     copy(base, y);
@@ -68,7 +75,13 @@ Tensor embedding_low_rank(const Tensor& base, const Tensor& ids, Parameter& a, P
                 Tensor g = Tensor::empty(h.shape(), DType::f32, h.place());   // (N, r)
                 const Tensor& computed = b.in(dy[0].dtype());
                 product(g, dy[0], false, computed, false, false);
-                on(g.place(), [&](Cpu cpu) { add_to_columns(cpu, g, ids, scale, a.gradient); });
+                const Tensor room = room_for_runs(ids, g.place());
+                on(g.place(), [&](auto place) {
+                    if constexpr (std::is_same_v<decltype(place), Cpu>)
+                        add_to_columns(place, g, ids, scale, a.gradient);
+                    else
+                        add_runs_to_columns(place, runs_of(ids), g, scale, room, a.gradient);
+                });
             }
             gradients.add(base, std::move(dy[0]));
         });

@@ -1,3 +1,4 @@
+#include "autograd/cuda/column_sums.h"
 #include "autograd/cuda/device.h"
 #include "autograd/ops/linear_products_cuda.h"
 
@@ -13,24 +14,6 @@ __global__ void bias_kernel(Rows<Element> y, const Bias* bias, std::int64_t colu
     if (column >= columns) return;
     Element& value = y.row(blockIdx.x)[column];
     value = Element(to_float(value) + to_float(bias[column]));
-}
-
-// A block sums 32 columns: warp w the rows w, w + 8, … in order, then the warps' sums are added in order.
-constexpr int sum_warps = 8;
-template <typename Element>
-__global__ void column_sums_kernel(Rows<const Element> dy, std::int64_t rows, std::int64_t columns, float* sum) {
-    const int warp = static_cast<int>(threadIdx.x) / warp_size, lane = static_cast<int>(threadIdx.x) % warp_size;
-    const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * warp_size + lane;
-    float* parts = shared_memory<float>();
-    float part = 0;
-    if (column < columns)
-        for (std::int64_t n = warp; n < rows; n += sum_warps) part += to_float(dy.row(n)[column]);
-    parts[warp * warp_size + lane] = part;
-    __syncthreads();
-    if (warp > 0 || column >= columns) return;
-    float total = 0;
-    for (int w = 0; w < sum_warps; ++w) total += parts[w * warp_size + lane];
-    sum[column] += total;
 }
 
 template <typename Element>
@@ -59,16 +42,7 @@ void add_bias(Cuda place, Tensor& y, const Tensor& bias) {
     });
 }
 
-void add_column_sums(Cuda place, const Tensor& dy, Tensor& sum) {
-    constexpr int threads = sum_warps * warp_size;
-    const Grid grid{
-        .blocks = blocks_for(dy.columns(), warp_size), .threads = threads, .shared_bytes = threads * sizeof(float)};
-    with_element(dy.dtype(), [&](auto element) {
-        using Element = decltype(element);
-        launch(place, grid, column_sums_kernel<Element>, rows_of<const Element>(dy), dy.rows(), dy.columns(),
-               sum.data<float>());
-    });
-}
+void add_column_sums(Cuda place, const Tensor& dy, Tensor& sum) { add_column_sums(place, dy, Tensor(), Tensor(), sum); }
 
 void pick_columns(Cuda place, const Tensor& from, const Tensor& ids, float factor, Tensor to) {
     with_element(to.dtype(), [&](auto element) {

@@ -6,6 +6,7 @@
 
 #include "autograd/cpu/rows.h"
 #include "autograd/ops/embedding.h"
+#include "autograd/ops/replaced_rows_cuda.h"
 #include "autograd/tape.h"
 #include "configs/error.h"
 
@@ -48,24 +49,24 @@ Tensor replace_rows(const Tensor& base, const Tensor& ids, const ReplacedRows& r
     Parameter& rows = *replaced.rows;
     check(rows.shape.rows() == static_cast<std::int64_t>(replaced.ids.size()) && rows.shape.columns() == base.columns(),
           "replace_rows: {} with {} rows of {}", base.shape().text(), replaced.ids.size(), rows.shape.text());
-    Tensor found = Tensor::empty(ids.shape(), DType::i32, base.place());
+    Tensor found = Tensor::empty(ids.shape(), DType::i32, ids.place());   // on the host
+    on(found.place(), [&](Cpu cpu) { find_replaced(cpu, ids, replaced.ids, found); });
+    const Tensor found_there = on_place(found, base.place());
     Tensor y = Tensor::empty(base.shape(), base.dtype(), base.place());
     copy(base, y);
     const Tensor& computed = rows.in(y.dtype());
-    on(y.place(), [&](Cpu cpu) {
-        find_replaced(cpu, ids, replaced.ids, found);
-        copy_found(cpu, found, computed, y);
-    });
+    on(y.place(), [&](auto place) { copy_found(place, found_there, computed, y); });
     OpCall({"replace_rows", &rows}, {&base}, rows.trainable)
-        .made({&y}, [base = base.without_value(), found, &rows](std::span<Tensor> dy, Gradients& gradients) {
-            if (rows.trainable) {
-                if (!rows.gradient.defined()) rows.gradient = rows.zeroed_gradient(dy[0].place());
-                add_rows_by_id(found, dy[0], rows.gradient);
-            }
-            if (!gradients.wants(base)) return;
-            on(dy[0].place(), [&](Cpu cpu) { clear_found(cpu, found, dy[0]); });
-            gradients.add(base, std::move(dy[0]));
-        });
+        .made({&y},
+              [base = base.without_value(), found, found_there, &rows](std::span<Tensor> dy, Gradients& gradients) {
+                  if (rows.trainable) {
+                      if (!rows.gradient.defined()) rows.gradient = rows.zeroed_gradient(dy[0].place());
+                      add_rows_by_id(found, dy[0], rows.gradient);
+                  }
+                  if (!gradients.wants(base)) return;
+                  on(dy[0].place(), [&](auto place) { clear_found(place, found_there, dy[0]); });
+                  gradients.add(base, std::move(dy[0]));
+              });
     return y;
 }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "autograd/cpu/rows.h"
+#include "autograd/ops/scale_columns_cuda.h"
 #include "autograd/tape.h"
 #include "configs/error.h"
 
@@ -77,7 +78,7 @@ void add_column_sums(Cpu, const Tensor& dy, const Tensor& x, const Tensor& divis
 void add_gradient(Parameter& parameter, const Tensor& dy, const Tensor& x, const Tensor& divisor) {
     Tensor& gradient = parameter.gradient;
     if (!gradient.defined()) gradient = parameter.zeroed_gradient(dy.place());
-    on(gradient.place(), [&](Cpu cpu) { add_column_sums(cpu, dy, x, divisor, gradient); });
+    on(gradient.place(), [&](auto place) { add_column_sums(place, dy, x, divisor, gradient); });
 }
 
 }   // namespace
@@ -89,9 +90,9 @@ Tensor scale_columns(const Tensor& x, Parameter& scale, const Tensor& divisor, P
     Tensor y = Tensor::empty(x.shape(), x.dtype(), x.place());
     const Tensor by = converted(scale.value, DType::f32);
     const Tensor plus = bias ? converted(bias->value, DType::f32) : Tensor();
-    on(y.place(), [&](Cpu cpu) {
-        make_factor(cpu, by, divisor, factor);
-        multiply(cpu, x, factor, plus, y);
+    on(y.place(), [&](auto place) {
+        make_factor(place, by, divisor, factor);
+        multiply(place, x, factor, plus, y);
     });
     OpCall({"scale_columns", &scale}, {&x}, scale.trainable || (bias && bias->trainable))
         .made({&y}, [x = scale.trainable ? x : x.without_value(), factor, &scale, divisor, bias](std::span<Tensor> dy,
@@ -100,7 +101,7 @@ Tensor scale_columns(const Tensor& x, Parameter& scale, const Tensor& divisor, P
             if (bias && bias->trainable) add_gradient(*bias, dy[0], Tensor(), Tensor());
             if (!gradients.wants(x)) return;
             Tensor dx = Tensor::empty(x.shape(), x.dtype(), factor.place());
-            on(dx.place(), [&](Cpu cpu) { multiply(cpu, dy[0], factor, Tensor(), dx); });
+            on(dx.place(), [&](auto place) { multiply(place, dy[0], factor, Tensor(), dx); });
             gradients.add(x, std::move(dx));
         });
     return y;

@@ -64,11 +64,11 @@ TEST_P(CudaOpCase, MetaAllocatesExactlyWhatTheDeviceAllocates) {
     run(op(), dtype(), 1, Place::cuda());   // what is made once and kept, such as the room of products, is there now
     const Footprint device = footprint(op(), dtype(), Place::cuda());
     const Footprint meta = footprint(op(), dtype(), Place::meta(Place::Kind::cuda));
-    for (std::size_t p = 0; p < purpose_count; ++p) {
-        EXPECT_LE(device.peak[p], meta.peak[p]) << name_of(static_cast<Purpose>(p));
-        if (!op().memory_by_value) {
+    if (op().memory_by_value) {   // with less of it the moment of the most may be another
+        EXPECT_LE(device.total(), meta.total());
+    } else {
+        for (std::size_t p = 0; p < purpose_count; ++p)
             EXPECT_EQ(device.peak[p], meta.peak[p]) << name_of(static_cast<Purpose>(p));
-        }
     }
     EXPECT_EQ(device.left, 0u);
     EXPECT_EQ(meta.left, 0u);

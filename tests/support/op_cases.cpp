@@ -255,11 +255,9 @@ Case adapted_linear_case(std::int64_t tokens, std::int64_t in, std::int64_t out,
                 const auto frozen = std::make_shared<Parameter>("weight", Shape(out, in));
                 const auto dense = std::make_shared<DenseWeight>(std::vector<Parameter*>{frozen.get()}, world.dtype,
                                                                  world.dtype, world.place);
-                on(world.place, [&](Cpu) {
-                    const Tensor values = Tensor::zeros({out, in}, DType::f32);
-                    for (std::int64_t i = 0; i < std::min(out, in); ++i) values.data<float>()[i * in + i] = 1;
-                    copy(values, frozen->value);
-                    frozen->changed();
+                frozen->set([&](float* values) {
+                    std::fill_n(values, out * in, 0.0f);
+                    for (std::int64_t i = 0; i < std::min(out, in); ++i) values[i * in + i] = 1;
                 });
                 const auto terms = std::make_shared<LinearTerms>();
                 terms->weight = dense.get();

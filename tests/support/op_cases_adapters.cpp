@@ -1,5 +1,7 @@
 #include "tests/support/op_cases_adapters.h"
 
+#include <algorithm>
+
 #include "autograd/ops/block_rotation.h"
 #include "autograd/ops/composed_update.h"
 #include "autograd/ops/embedding_low_rank.h"
@@ -21,10 +23,11 @@ Case scale_columns_case(Shape shape, bool divided) {
              .build = [=](const World& world) -> Run {
                  Tensor divisor;
                  if (divided) {
-                     divisor = Tensor::empty(shape.columns(), DType::f32, world.place);
-                     on(world.place, [&](Cpu) {
-                         for (std::int64_t c = 0; c < shape.columns(); ++c) divisor.data<float>()[c] = divisor_at(c);
+                     Tensor values = Tensor::empty(shape.columns(), DType::f32, world.place.host());
+                     on(values.place(), [&](Cpu) {
+                         for (std::int64_t c = 0; c < shape.columns(); ++c) values.data<float>()[c] = divisor_at(c);
                      });
+                     divisor = on_place(values, world.place);
                  }
                  Parameter* bias = divided ? &world.parameter(1) : nullptr;
                  return [&scale = world.parameter(0), divisor, bias](const std::vector<Tensor>& x) {
@@ -100,12 +103,10 @@ Case linear_with_replaced_rows_case(std::int64_t tokens, Shape table, std::int64
                 const auto frozen = std::make_shared<Parameter>("weight", table);
                 const auto dense = std::make_shared<DenseWeight>(std::vector<Parameter*>{frozen.get()}, world.dtype,
                                                                  world.dtype, world.place);
-                on(world.place, [&](Cpu) {
-                    const Tensor values = Tensor::zeros(table, DType::f32);
+                frozen->set([&](float* values) {
+                    std::fill_n(values, table.elements(), 0.0f);
                     for (std::int64_t i = 0; i < std::min(table.rows(), table.columns()); ++i)
-                        values.data<float>()[i * table.columns() + i] = 1;
-                    copy(values, frozen->value);
-                    frozen->changed();
+                        values[i * table.columns() + i] = 1;
                 });
                 const auto terms = std::make_shared<LinearTerms>();
                 terms->weight = dense.get();

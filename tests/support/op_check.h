@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <numeric>
 #include <vector>
 
 #include "autograd/memory.h"
@@ -47,7 +48,8 @@ Result reference(const Case& op, DType dtype, std::uint64_t seed);
 
 // What forward and backward allocate beyond what was there before, and what is left over afterwards.
 struct Footprint {
-    std::array<std::size_t, purpose_count> peak{};
+    std::array<std::size_t, purpose_count> peak{};   // at the moment of the highest total
+    std::size_t total() const { return std::accumulate(peak.begin(), peak.end(), std::size_t{0}); }
     std::size_t left = 0;
 };
 Footprint footprint(const Case& op, DType dtype, Place place);
