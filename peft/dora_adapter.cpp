@@ -8,6 +8,7 @@
 #include "autograd/ops/add.h"
 #include "autograd/ops/dropout.h"
 #include "autograd/ops/scale_columns.h"
+#include "peft/dora_adapter_cuda.h"
 
 namespace trainer {
 
@@ -88,8 +89,8 @@ void DoraAdapter::merge_weight(Tensor& weight) const {
 void DoraAdapter::initialise(std::uint64_t seed) {
     LowRankAdapter::initialise(seed);
     magnitude_.set([&](float* magnitude) {   // B is zero
-        const auto* square = squares().data<float>();
-        for (std::int64_t o = 0; o < magnitude_.shape.elements(); ++o) magnitude[o] = std::sqrt(square[o]);
+        const std::vector<float> square = squares().to_vector<float>();
+        std::transform(square.begin(), square.end(), magnitude, [](float sum) { return std::sqrt(sum); });
     });
 }
 
@@ -102,7 +103,7 @@ const Tensor& DoraAdapter::squares() const {
     }
     const PurposeScope purpose(Purpose::workspace);
     const Tensor dense = weight.dense(DType::f32);
-    on(weight.place(), [&](Cpu cpu) { sum_squares(cpu, dense, squares_); });
+    on(weight.place(), [&](auto place) { sum_squares(place, dense, squares_); });
     squares_version_ = weight.version();
     return squares_;
 }
@@ -125,7 +126,7 @@ Tensor DoraAdapter::row_norms(DType compute) const {
     const Tensor& square = squares();
     const Tensor computed_b = converted(b().in(compute), DType::f32);
     product(gram, own_a, false, own_a, true, false);
-    on(weight.place(), [&](Cpu cpu) { add_up(cpu, square, through, gram, computed_b, low_rank().scale, norms_); });
+    on(weight.place(), [&](auto place) { add_up(place, square, through, gram, computed_b, low_rank().scale, norms_); });
     norms_version_ = version;
     return norms_;
 }

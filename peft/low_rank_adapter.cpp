@@ -56,11 +56,11 @@ std::size_t LowRankAdapter::initial_workspace() const {
 Tensor LowRankAdapter::layer_weight() const {
     const PurposeScope purpose(Purpose::workspace);
     const Place place = linear_.rows->place();
-    Tensor ids = Tensor::empty(linear_.out_features, DType::i32, place);
-    on(place, [&](Cpu) { std::iota(ids.data<std::int32_t>(), ids.data<std::int32_t>() + ids.elements(), 0); });
+    Tensor ids = Tensor::empty(linear_.out_features, DType::i32, place.host());
+    on(ids.place(), [&](Cpu) { std::iota(ids.data<std::int32_t>(), ids.data<std::int32_t>() + ids.elements(), 0); });
     Tensor weight = Tensor::empty({linear_.out_features, linear_.in_features}, DType::f32, place);
     linear_.rows->rows(ids, weight);
-    return weight;
+    return on_place(weight, place.host());
 }
 
 void LowRankAdapter::initialise(std::uint64_t seed) {

@@ -26,7 +26,7 @@ public:
     virtual void initialise(std::uint64_t seed);
     // Bytes that `initialise` holds beside tensors while it runs: those of its decomposition.
     std::size_t initial_workspace() const;
-    // W (out, in) f32, of this layer alone.
+    // W (out, in) f32, of this layer alone, on the host.
     Tensor layer_weight() const;
     virtual std::vector<Parameter*> trained() const { return {&a_, &b_}; }
 

@@ -40,9 +40,10 @@ ReplacedRows declare(ParameterSet& parameters, const std::string& module, const 
     return replaced;
 }
 
-Tensor on_place(const std::vector<std::int32_t>& ids, Place place) {
-    Tensor out = Tensor::empty(static_cast<std::int64_t>(ids.size()), DType::i32, place);
-    on(place, [&](Cpu) { std::copy(ids.begin(), ids.end(), out.data<std::int32_t>()); });
+// On the host of a place.
+Tensor ids_beside(Place place, const std::vector<std::int32_t>& ids) {
+    Tensor out = Tensor::empty(static_cast<std::int64_t>(ids.size()), DType::i32, place.host());
+    on(out.place(), [&](Cpu) { std::copy(ids.begin(), ids.end(), out.data<std::int32_t>()); });
     return out;
 }
 
@@ -64,7 +65,7 @@ void TrainedTokens::attach(Declarations& model, Embedding& embedding, const Ids&
     rows_.push_back(embedding.replaced_rows->rows);
     originals_.push_back([&embedding] {
         const ReplacedRows& own = *embedding.replaced_rows;
-        return embedding.original_rows(on_place(own.ids, own.rows->value.place()));
+        return embedding.original_rows(ids_beside(own.rows->value.place(), own.ids));
     });
 }
 
@@ -75,7 +76,7 @@ void TrainedTokens::attach(Declarations& model, Linear& head, const Ids& ids) {
     originals_.push_back([&head] {
         const ReplacedRows& own = *head.replaced_rows;
         Tensor rows = Tensor::empty(own.rows->shape, DType::f32, own.rows->value.place());
-        head.rows->rows(on_place(own.ids, rows.place()), rows);
+        head.rows->rows(ids_beside(rows.place(), own.ids), rows);
         return rows;
     });
 }
