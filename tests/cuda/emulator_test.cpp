@@ -11,6 +11,9 @@
 #include "tests/cuda/device.h"
 #include "tests/support/cuda_emulator/device.h"
 
+// After what stands for nvcc's own words.
+#include "autograd/cuda/device.h"
+
 namespace trainer {
 namespace {
 
@@ -27,6 +30,15 @@ TEST_F(Emulator, AKernelThatLeavesItsTensorDies) {
     cuda::launch(Cuda{}, {.blocks = 1, .threads = 64}, write_own, out.data<float>(), 0);
     EXPECT_EQ(out.to_vector<float>()[63], 1);
     EXPECT_DEATH(cuda::launch(Cuda{}, {.blocks = 1, .threads = 64}, write_own, out.data<float>(), 1), "");
+}
+
+__global__ void read_four(const float* in, float* out) { *out = cuda::load<4>(in).elements[3]; }
+
+TEST_F(Emulator, AReadFromBetweenWordsDies) {
+    const Tensor in = numbers(64), out = numbers(1);
+    cuda::launch(Cuda{}, {.blocks = 1, .threads = 32}, read_four, in.data<float>() + 4, out.data<float>());
+    EXPECT_DEATH(cuda::launch(Cuda{}, {.blocks = 1, .threads = 32}, read_four, in.data<float>() + 2, out.data<float>()),
+                 "");
 }
 
 TEST_F(Emulator, AHostThatTouchesTheDeviceDies) {
