@@ -1,4 +1,5 @@
 // A build without CUDA.
+#include "autograd/cuda/gemm.h"
 #include "autograd/cuda/runtime.h"
 #include "configs/error.h"
 
@@ -25,5 +26,6 @@ void copy_rows(Direction, void*, std::size_t, const void*, std::size_t, std::siz
 void fill(void*, std::uint8_t, std::size_t) { fail(); }
 void wait() {}
 void* stream() { fail(); }
+std::string gemm_library() { fail(); }
 
 }   // namespace trainer::cuda
