@@ -76,7 +76,7 @@ expect_close bf16 cpu_bf16 2e-2
 run device=cuda training.recompute=block output=again
 cmp first/adapter_model.safetensors again/adapter_model.safetensors
 
-for options in "model.quantize=nf4 peft.method=dora" "model.quantize=int8 peft.method=oft"; do
+for options in 'model.quantize=nf4 peft.method=dora' 'model.quantize=int8 peft={"method":"oft"}'; do
     # shellcheck disable=SC2086  # two options
     run device=cpu output=cpu_other $options
     # shellcheck disable=SC2086
