@@ -10,19 +10,22 @@ if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
   set(CMAKE_CUDA_COMPILER ${TRAINER_NVCC})
 endif()
 enable_language(CUDA)
-find_package(CUDAToolkit REQUIRED)
-find_library(TRAINER_CUDART cudart_static HINTS ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_LIBRARY_ROOT}/lib
-  ${CUDAToolkit_BIN_DIR}/../lib REQUIRED NO_DEFAULT_PATH)
+# CMake's own module does not find a toolkit made of Python's packages; the compiler knows where its own is.
+set(toolkit ${CMAKE_CUDA_COMPILER_TOOLKIT_ROOT})
+find_library(TRAINER_CUDART cudart_static REQUIRED NO_DEFAULT_PATH HINTS ${CMAKE_CUDA_HOST_IMPLICIT_LINK_DIRECTORIES}
+  ${toolkit}/lib64 ${toolkit}/lib ${toolkit}/targets/x86_64-linux/lib)
+find_path(TRAINER_CUDA_INCLUDE cuda_runtime.h REQUIRED NO_DEFAULT_PATH HINTS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES}
+  ${toolkit}/include ${toolkit}/targets/x86_64-linux/include)
 
 # Headers of the libraries that are opened at run time: the toolkit's, or those of Python's packages that setup.sh fetches.
-find_path(TRAINER_CUBLASLT_INCLUDE cublasLt.h HINTS ${CUDAToolkit_INCLUDE_DIRS}
+find_path(TRAINER_CUBLASLT_INCLUDE cublasLt.h HINTS ${TRAINER_CUDA_INCLUDE}
   ${CMAKE_SOURCE_DIR}/.cuda-libraries/nvidia/cu13/include)
 if(NOT TRAINER_CUBLASLT_INCLUDE)
   message(FATAL_ERROR "TRAINER_CUDA is ON and cublasLt.h was not found: run ./setup.sh --cuda")
 endif()
 
 add_library(cuda_headers INTERFACE)
-target_include_directories(cuda_headers SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS} ${TRAINER_CUBLASLT_INCLUDE})
+target_include_directories(cuda_headers SYSTEM INTERFACE ${TRAINER_CUDA_INCLUDE} ${TRAINER_CUBLASLT_INCLUDE})
 add_compile_definitions(TRAINER_CUDA)
 
 # What only programs for a device have; the emulator's twin is in tests/support/cuda_emulator.
