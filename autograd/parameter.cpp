@@ -38,13 +38,17 @@ const Tensor& Parameter::in(DType dtype) {
 }
 
 void Parameter::set(const std::function<void(float*)>& write) {
-    if (!value.place().is_meta()) {
+    Tensor numbers = value;   // on the host
+    const bool apart = value.dtype() != DType::f32 || value.place() != value.place().host();
+    if (apart) {
         const PurposeScope purpose(Purpose::workspace);
-        const bool in_place = value.place().is_cpu() && value.dtype() == DType::f32;
-        Tensor numbers = in_place ? value : Tensor::empty(shape, DType::f32);
-        write(numbers.data<float>());
-        if (!in_place) copy(on_place(converted(numbers, value.dtype()), value.place()), value);
+        numbers = Tensor::empty(shape, DType::f32, value.place().host());
     }
+    if (!value.place().is_meta()) write(numbers.data<float>());
+    if (value.place().is_cuda())
+        copy(converted(numbers, value.dtype()), value);
+    else if (apart)
+        copy(numbers, value);
     changed();
 }
 

@@ -10,6 +10,9 @@ if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
   set(CMAKE_CUDA_COMPILER ${TRAINER_NVCC})
 endif()
 enable_language(CUDA)
+if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 13)
+  message(FATAL_ERROR "CUDA 13 is needed; ${CMAKE_CUDA_COMPILER} is ${CMAKE_CUDA_COMPILER_VERSION}. Set CUDACXX, or run ./setup.sh --cuda")
+endif()
 # CMake's own module does not find a toolkit made of Python's packages; the compiler knows where its own is.
 set(toolkit ${CMAKE_CUDA_COMPILER_TOOLKIT_ROOT})
 find_library(TRAINER_CUDART cudart_static REQUIRED NO_DEFAULT_PATH HINTS ${CMAKE_CUDA_HOST_IMPLICIT_LINK_DIRECTORIES}

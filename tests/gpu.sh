@@ -57,10 +57,16 @@ prepare() {
     nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm --format=csv,noheader 2>/dev/null ||
         complain 69 "nvidia-smi shows no GPU"
     [ -x $bundle/test_cuda ] || make_bundle
+    # What the user's path has comes first: some containers find the driver by it alone.
     local folder
-    folder=$(folder_of libcublasLt.so.13) || complain 69 "libcublasLt.so.13 is in no toolkit and no Python package here"
-    export LD_LIBRARY_PATH=$PWD/$bundle/lib:$folder
+    folder=$(folder_of libcublasLt.so.13) || echo "libcublasLt.so.13 is in no toolkit and no Python package that was looked at"
+    export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$PWD/$bundle/lib${folder:+:$folder}
+    export TRAINER_REQUIRE_GPU=1   # a test that finds none fails
+    # What was done is done for these programs and this GPU only.
+    out=$out/$({ cat $bundle/trainer $bundle/test_cuda; nvidia-smi --query-gpu=name,driver_version --format=csv,noheader; echo "$folder"; } |
+        sha256sum | cut -c1-12)
     mkdir -p "$out"
+    echo "logs and figures: $out"
 }
 
 # step NAME COMMAND…: runs it unless it went well before; its output goes to $out/NAME.log.
@@ -90,12 +96,13 @@ run_tests() {
         return
     fi
     for tool in memcheck racecheck initcheck synccheck; do
-        step "sanitizer_$tool" "$sanitizer" --tool $tool --error-exitcode 1 $bundle/test_cuda --gtest_brief=1 \
-            --gtest_filter='*AgreesWithDoubleArithmetic*:*Kernel*'
+        TRAINER_SANITIZED=1 step "sanitizer_$tool" "$sanitizer" --tool $tool --error-exitcode 1 $bundle/test_cuda \
+            --gtest_brief=1 --gtest_filter='-*NoOrderOfThreads*:*MetaAllocates*'
     done
 }
 
 bench_small() {
+    rm -f "$out/bench_ops.done"
     step bench_ops $bundle/bench_ops "" 0.2 cuda
     cat "$out/bench_ops.log"
 }

@@ -9,6 +9,8 @@ namespace trainer {
 
 namespace {
 
+std::string why_cpu;   // what device: auto met
+
 void check_offered(const Recipe& recipe, int processes) {
     const auto refuse = [](bool wrong, const std::string& what) {
         require(!wrong, Exit::bad_recipe, "{} is not offered on a GPU yet; use device: cpu", what);
@@ -18,18 +20,32 @@ void check_offered(const Recipe& recipe, int processes) {
            "training.offload: " + std::string(enum_name(recipe.training.offload)));
 }
 
+// With all that computing there needs.
+void open_device(const Recipe& recipe, int processes) {
+    require(cuda::device_count() > 0, Exit::system, "device: cuda, but {}; use device: cpu, or auto",
+            cuda::why_absent());
+    check_offered(recipe, processes);
+    if (!cuda::opened_device()) cuda::open_device(0);
+    cuda::gemm_library();
+}
+
 }   // namespace
 
 Place open_place(const Recipe& recipe, int processes) {
     if (recipe.device == Device::cpu) return Place::cpu();
-    if (cuda::device_count() == 0) {
-        require(recipe.device == Device::automatic, Exit::system, "device: cuda, but {}; use device: cpu, or auto",
-                cuda::why_absent());
+    if (recipe.device == Device::cuda) {
+        open_device(recipe, processes);
+        return Place::cuda();
+    }
+    try {
+        why_cpu = cuda::why_absent();
+        if (cuda::device_count() == 0) return Place::cpu();
+        open_device(recipe, processes);
+        return Place::cuda();
+    } catch (const Error& error) {
+        why_cpu = error.what();
         return Place::cpu();
     }
-    check_offered(recipe, processes);
-    if (!cuda::opened_device()) cuda::open_device(0);
-    return Place::cuda();
 }
 
 std::string device_text(const Recipe& recipe, Place place) {
@@ -39,7 +55,7 @@ std::string device_text(const Recipe& recipe, Place place) {
                       bytes_text(device.bytes), cuda::gemm_library());
     }
     if (recipe.device == Device::cpu || !cuda::built_in()) return "";
-    return "the CPU: " + cuda::why_absent();
+    return "the CPU: " + why_cpu;
 }
 
 MemoryLeft memory_left_on_device() {

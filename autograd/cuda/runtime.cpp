@@ -101,7 +101,11 @@ std::size_t free_bytes() {
 void* allocate(std::size_t bytes) {
     choose_for_thread();
     void* memory = nullptr;
-    if (cudaMalloc(&memory, bytes) == cudaSuccess) return memory;
+    const cudaError_t status = cudaMalloc(&memory, bytes);
+    if (status != cudaErrorMemoryAllocation) {
+        require_success(status, "memory was asked for");
+        return memory;
+    }
     cudaGetLastError();   // the error stays until it is asked for
     return nullptr;
 }
@@ -124,6 +128,7 @@ void copy_rows(Direction direction, void* to, std::size_t to_pitch, const void* 
 }
 
 void fill(void* memory, std::uint8_t byte, std::size_t bytes) {
+    if (bytes == 0) return;
     choose_for_thread();
     require_success(cudaMemsetAsync(memory, byte, bytes, device_stream), "filling memory");
 }

@@ -14,8 +14,10 @@ constexpr int threads = warps * warp_size;
 constexpr int tile_keys = warp_size;   // a lane has a key
 constexpr float no_score = -INFINITY;
 
-// Queries of a tile: fewer of long heads, so that what a block holds fits into shared memory.
+// Queries of a tile: fewer of long heads, so that what a block holds fits into the 99 KiB that every GPU gives it.
 constexpr int tile_queries(int head_dim) { return head_dim > 128 ? 8 : 16; }
+// Keys of a tile whose gradients are summed, for the same reason; lanes beyond have none.
+constexpr int gradient_keys(int head_dim) { return head_dim > 128 ? tile_keys / 2 : tile_keys; }
 
 // A tile of rows as f32; rows at and past `end` are 0. Rows are `pitch` apart: one more than their length, so that
 // lanes that read a column each find it in another bank.
@@ -167,23 +169,23 @@ __global__ void query_gradient_kernel(AttentionGradients<Element> p) {
 // dk, dv: a block has a tile of keys of key head blockIdx.y and walks over the queries that see them, head by head.
 template <typename Element>
 __global__ void key_gradient_kernel(AttentionGradients<Element> p) {
-    const int dim = p.heads.head_dim, pitch = dim + 1, tile = tile_queries(dim);
+    const int dim = p.heads.head_dim, pitch = dim + 1, tile = tile_queries(dim), count = gradient_keys(dim);
     const int kv_head = static_cast<int>(blockIdx.y);
     const int warp = static_cast<int>(threadIdx.x) / warp_size, lane = static_cast<int>(threadIdx.x) % warp_size;
     float* keys = shared_memory<float>();
-    float* values = keys + tile_keys * pitch;
-    float* key_sums = values + tile_keys * pitch;
-    float* value_sums = key_sums + tile_keys * pitch;
-    float* queries = value_sums + tile_keys * pitch;
+    float* values = keys + count * pitch;
+    float* key_sums = values + count * pitch;
+    float* value_sums = key_sums + count * pitch;
+    float* queries = value_sums + count * pitch;
     float* gradients = queries + tile * pitch;
     float* weights = gradients + tile * pitch;
     float* dscores = weights + tile * tile_keys;
-    const int64_t first = static_cast<int64_t>(blockIdx.x) * tile_keys;
-    const int64_t past = first + tile_keys < p.heads.keys ? first + tile_keys : p.heads.keys;
+    const int64_t first = static_cast<int64_t>(blockIdx.x) * count;
+    const int64_t past = first + count < p.heads.keys ? first + count : p.heads.keys;
     const int64_t column = static_cast<int64_t>(kv_head) * dim;
-    load_tile(keys, pitch, p.heads.key, column, first, past, tile_keys, dim);
-    load_tile(values, pitch, p.heads.value, column, first, past, tile_keys, dim);
-    for (int i = static_cast<int>(threadIdx.x); i < 2 * tile_keys * pitch; i += threads) key_sums[i] = 0;
+    load_tile(keys, pitch, p.heads.key, column, first, past, count, dim);
+    load_tile(values, pitch, p.heads.value, column, first, past, count, dim);
+    for (int i = static_cast<int>(threadIdx.x); i < 2 * count * pitch; i += threads) key_sums[i] = 0;
     const int64_t first_query = p.heads.causal ? first : p.heads.spans[2 * first];
     const int64_t last_query = p.heads.spans[2 * (past - 1) + 1];
     for (int head = kv_head * p.heads.group; head < (kv_head + 1) * p.heads.group; ++head)
@@ -194,13 +196,14 @@ __global__ void key_gradient_kernel(AttentionGradients<Element> p) {
             load_tile(gradients, pitch, p.dout, query_column, begin, last_query, tile, dim);
             __syncthreads();
             for (int row = warp; row < tile; row += warps) {
+                if (lane >= count) continue;
                 const Share share = share_of(p, begin + row, first + lane, head, queries + row * pitch,
                                              gradients + row * pitch, keys + lane * pitch, values + lane * pitch);
                 weights[row * tile_keys + lane] = share.weight;
                 dscores[row * tile_keys + lane] = share.dscore;
             }
             __syncthreads();
-            for (int key = warp; key < tile_keys; key += warps)
+            for (int key = warp; key < count; key += warps)
                 for (int d = lane; d < dim; d += warp_size) {
                     float of_key = key_sums[key * pitch + d], of_value = value_sums[key * pitch + d];
                     for (int row = 0; row < tile; ++row) {
@@ -211,7 +214,7 @@ __global__ void key_gradient_kernel(AttentionGradients<Element> p) {
                     value_sums[key * pitch + d] = of_value;
                 }
         }
-    for (int key = warp; key < tile_keys && first + key < past; key += warps)
+    for (int key = warp; key < count && first + key < past; key += warps)
         for (int d = lane; d < dim; d += warp_size) {
             p.dkey.row(first + key)[column + d] = Element(key_sums[key * pitch + d]);
             p.dvalue.row(first + key)[column + d] = Element(value_sums[key * pitch + d]);
@@ -264,13 +267,14 @@ void attention_backward(Cuda place, const Tensor& qkv, const Layout& layout, con
     }
     const int pitch = shape.head_dim + 1, tile = tile_queries(shape.head_dim);
     const int query_floats = (3 * tile + 2 * tile_keys) * pitch + tile * tile_keys;
-    const int key_floats = (2 * tile + 4 * tile_keys) * pitch + 2 * tile * tile_keys;
+    const int count = gradient_keys(shape.head_dim);
+    const int key_floats = (2 * tile + 4 * count) * pitch + 2 * tile * tile_keys;
     with_element(qkv.dtype(), [&](auto element) {
         using Element = decltype(element);
         const auto parameters = gradients_of<Element>(qkv, layout, shape, dout, lse, delta, dqkv);
         launch(place, grid_for(qkv.rows(), tile, shape.heads, query_floats), query_gradient_kernel<Element>,
                parameters);
-        launch(place, grid_for(qkv.rows(), tile_keys, shape.kv_heads, key_floats), key_gradient_kernel<Element>,
+        launch(place, grid_for(qkv.rows(), count, shape.kv_heads, key_floats), key_gradient_kernel<Element>,
                parameters);
     });
 }

@@ -52,7 +52,7 @@ class CudaAttention : public ::testing::Test {
 protected:
     void SetUp() override {
         if (!device_is_there()) GTEST_SKIP() << cuda::why_absent();
-        poison_new_memory(true);
+        poison_new_memory(poisons_memory());
     }
     void TearDown() override { poison_new_memory(false); }
 };

@@ -26,7 +26,7 @@ class CudaOpCase : public ::testing::TestWithParam<Setting> {
 protected:
     void SetUp() override {
         if (!device_is_there()) GTEST_SKIP() << cuda::why_absent();
-        poison_new_memory(true);
+        poison_new_memory(poisons_memory());
     }
     void TearDown() override { poison_new_memory(false); }
     const Case& op() const { return table()[GetParam().index]; }

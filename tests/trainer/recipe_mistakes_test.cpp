@@ -23,8 +23,8 @@ TEST(RecipeMistakes, OneEach) {
     const std::string base = "model: {base: m}\noutput: o\n";
     const std::string data = "data: {train: {path: t}}\n";
     const std::pair<std::string, std::string> cases[] = {
-        {minimal + "device: cuda", "4:9: device: cuda is not available in this version; expected auto or cpu"},
-        {minimal + "device: gpu", "4:9: device: expected auto or cpu, found the string \"gpu\"; did you mean cpu?"},
+        {minimal + "device: gpu",
+         "4:9: device: expected auto, cpu or cuda, found the string \"gpu\"; did you mean cpu?"},
         {minimal + "task: dpo", "4:7: task: dpo is not available in this version; expected sft"},
         {minimal + "task: [sft]", "4:7: task: expected sft, found a list"},
         {minimal + "otput: x", "4:1: otput: unknown key; did you mean output?"},

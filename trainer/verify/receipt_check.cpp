@@ -4,6 +4,7 @@
 
 #include "configs/error.h"
 #include "hub/sha256.h"
+#include "trainer/device.h"
 #include "trainer/identity.h"
 #include "trainer/receipt.h"
 
@@ -53,7 +54,7 @@ Findings check_environment(const Receipt& receipt) {
         return read;
     };
     look(findings, receipt, "program", [] { return program_digest(); });
-    look(findings, receipt, "numerics", [] { return numerics_fingerprint(Place::cpu()); });
+    look(findings, receipt, "numerics", [&] { return numerics_fingerprint(open_place(recipe(), 1)); });
     look(findings, receipt, "recipe", [&] { return recipe_digest(recipe()); });
     look(findings, receipt, "base", [&] {
         const Recipe read = recipe();

@@ -179,7 +179,7 @@ void run(const char* kernel, Index blocks, unsigned threads, std::size_t shared_
           kernel);
     check(blocks.x <= 0x7FFFFFFFu && blocks.y <= 65535u, "emulator: a grid of {} by {} blocks of {}", blocks.x,
           blocks.y, kernel);
-    check(shared_bytes <= 227 << 10, "emulator: {} bytes of shared memory for {}", shared_bytes, kernel);
+    check(shared_bytes <= 99 << 10, "emulator: {} bytes of shared memory for {}", shared_bytes, kernel);
     {
         const std::lock_guard lock(names_mutex);
         names.emplace_back(kernel);
