@@ -10,21 +10,12 @@
 
 #include "autograd/cpu/isa.h"
 #include "tests/support/op_check.h"
+#include "tests/support/op_settings.h"
 
 namespace trainer::cases {
 namespace {
 
-const std::vector<Case>& table() {
-    static const std::vector<Case> cases = small_cases();
-    return cases;
-}
-
-struct Setting {
-    std::size_t index;
-    DType dtype;
-};
-
-class OpCase : public ::testing::TestWithParam<Setting> {
+class OpCase : public OpTest {
 protected:
     void SetUp() override {
         poison_new_memory(true);
@@ -35,9 +26,6 @@ protected:
         force_isa(supported_isa());
         omp_set_num_threads(threads_);
     }
-    const Case& op() const { return table()[GetParam().index]; }
-    DType dtype() const { return GetParam().dtype; }
-    Bound bound() const { return dtype() == DType::f32 ? op().f32 : op().bf16; }
 
     void expect_near(const Result& actual, const Result& expected, double factor) {
         ASSERT_EQ(actual.outputs.size(), expected.outputs.size());
@@ -52,11 +40,6 @@ protected:
 private:
     int threads_ = 1;
 };
-
-bool same_bits(const std::vector<Matrix>& a, const std::vector<Matrix>& b) {
-    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                      [](const Matrix& x, const Matrix& y) { return x.numbers == y.numbers; });
-}
 
 std::vector<Isa> kernel_variants() {
     std::vector<Isa> out;
@@ -111,20 +94,6 @@ TEST_P(OpCase, MetaAllocatesExactlyWhatTheCpuAllocates) {
     }
     EXPECT_EQ(cpu.left, 0u);
     EXPECT_EQ(meta.left, 0u);
-}
-
-std::vector<Setting> settings() {
-    std::vector<Setting> out;
-    for (std::size_t i = 0; i < table().size(); ++i)
-        for (DType dtype : {DType::f32, DType::bf16}) out.push_back({i, dtype});
-    return out;
-}
-
-std::string setting_name(const ::testing::TestParamInfo<Setting>& info) {
-    std::string name = table()[info.param.index].label + " " + std::string(name_of(info.param.dtype));
-    std::replace_if(
-        name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c); }, '_');
-    return name;
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, OpCase, ::testing::ValuesIn(settings()), setting_name);

@@ -3,20 +3,13 @@
 
 #include <gtest/gtest.h>
 
-#include "autograd/random.h"
 #include "autograd/tape.h"
 #include "tests/cuda/device.h"
+#include "tests/cuda/uniform_tensor.h"
 #include "tests/support/op_check.h"
 
 namespace trainer {
 namespace {
-
-Tensor random_tensor(Shape shape, std::uint64_t key) {
-    Tensor out = Tensor::empty(shape, DType::f32);
-    for (std::int64_t i = 0; i < out.elements(); ++i)
-        out.data<float>()[i] = 2 * uniform(philox(key, {static_cast<std::uint32_t>(i), 0, 0, 0})[0]) - 1;
-    return out;
-}
 
 Layout layout_of(const std::vector<std::int32_t>& lengths, Layout::Kind kind, Place place) {
     Layout out = cases::World{Place::cpu(), DType::f32, {}}.layout(lengths);
@@ -33,7 +26,7 @@ Both run(const std::vector<std::int32_t>& lengths, const AttentionShape& shape, 
          Place place) {
     const Layout layout = layout_of(lengths, kind, place);
     const std::int64_t columns = std::int64_t{shape.heads + 2 * shape.kv_heads} * shape.head_dim;
-    Tensor qkv = on_place(converted(random_tensor({layout.tokens(), columns}, 1), dtype), place);
+    Tensor qkv = on_place(uniform_tensor({layout.tokens(), columns}, dtype, 1), place);
     Tape tape;
     tape.want(qkv);
     Tensor y;
@@ -43,7 +36,7 @@ Both run(const std::vector<std::int32_t>& lengths, const AttentionShape& shape, 
     }
     Both out;
     out.out = cases::matrix_of(y);
-    tape.backward(y, on_place(converted(random_tensor(y.shape(), 2), dtype), place));
+    tape.backward(y, on_place(uniform_tensor(y.shape(), dtype, 2), place));
     out.gradient = cases::matrix_of(tape.gradient(qkv));
     return out;
 }
@@ -79,7 +72,7 @@ TEST_F(CudaAttention, KernelAgreesWithTheCpu) {
 TEST_F(CudaAttention, DocumentsDoNotSeeEachOther) {
     const AttentionShape shape{2, 1, 16, 0.25f};
     const Layout layout = layout_of({20, 30}, Layout::Kind::causal, Place::cuda());
-    Tensor here = random_tensor({50, 64}, 3);
+    Tensor here = uniform_tensor({50, 64}, DType::f32, 3);
     const Tensor before = attention(on_place(here, Place::cuda()), layout, shape, 0);
     here = owned(here);
     for (std::int64_t i = 0; i < 20 * 64; ++i) here.data<float>()[i] += 1;
@@ -92,7 +85,7 @@ TEST_F(CudaAttention, DocumentsDoNotSeeEachOther) {
 
 TEST_F(CudaAttention, ACacheGivesWhatTheWholeSequenceGives) {
     const AttentionShape shape{4, 2, 16, 0.25f};
-    const Tensor qkv = on_place(random_tensor({37, 128}, 4), Place::cuda());
+    const Tensor qkv = on_place(uniform_tensor({37, 128}, DType::f32, 4), Place::cuda());
     const Tensor whole = attention(qkv, layout_of({37}, Layout::Kind::causal, Place::cuda()), shape, 0);
     KvCache cache;
     cache.keys = {Tensor::empty({40, 32}, DType::f32, Place::cuda())};

@@ -4,20 +4,13 @@
 #include <gtest/gtest.h>
 
 #include "autograd/cpu/gemm.h"
-#include "autograd/random.h"
 #include "configs/error.h"
 #include "tests/cuda/device.h"
+#include "tests/cuda/uniform_tensor.h"
 #include "tests/support/op_check.h"
 
 namespace trainer {
 namespace {
-
-Tensor random_tensor(Shape shape, DType dtype, std::uint64_t key) {
-    Tensor out = Tensor::empty(shape, DType::f32);
-    for (std::int64_t i = 0; i < out.elements(); ++i)
-        out.data<float>()[i] = 2 * uniform(philox(key, {static_cast<std::uint32_t>(i), 0, 0, 0})[0]) - 1;
-    return converted(out, dtype);
-}
 
 // A part of the columns of a wider tensor on the device, with these values.
 Tensor inside_wider(const Tensor& values, std::int64_t before, std::int64_t after) {
@@ -43,10 +36,10 @@ protected:
         SCOPED_TRACE(format("({}, {}, {}) {} {} {} {} {} pad {}", size.rows, size.columns, size.depth, transpose_a,
                             transpose_b, accumulate, name_of(in), name_of(out), pad));
         const Tensor a =
-            random_tensor(transpose_a ? Shape(size.depth, size.rows) : Shape(size.rows, size.depth), in, 1);
+            uniform_tensor(transpose_a ? Shape(size.depth, size.rows) : Shape(size.rows, size.depth), in, 1);
         const Tensor b =
-            random_tensor(transpose_b ? Shape(size.columns, size.depth) : Shape(size.depth, size.columns), in, 2);
-        Tensor expected = random_tensor({size.rows, size.columns}, out, 3);
+            uniform_tensor(transpose_b ? Shape(size.columns, size.depth) : Shape(size.depth, size.columns), in, 2);
+        Tensor expected = uniform_tensor({size.rows, size.columns}, out, 3);
         Tensor c = inside_wider(expected, pad, 2 * pad);
         gemm(Cuda{}, c, inside_wider(a, pad, 0), transpose_a, inside_wider(b, 0, pad), transpose_b, accumulate);
         gemm_reference(expected, a, transpose_a, b, transpose_b, accumulate);
@@ -75,8 +68,8 @@ TEST_F(CudaGemm, NothingToSumIsZero) {
 }
 
 TEST_F(CudaGemm, TheSameCallGivesTheSameBits) {
-    const Tensor a = on_place(random_tensor({96, 2048}, DType::bf16, 4), Place::cuda());
-    const Tensor b = on_place(random_tensor({40, 2048}, DType::bf16, 5), Place::cuda());
+    const Tensor a = on_place(uniform_tensor({96, 2048}, DType::bf16, 4), Place::cuda());
+    const Tensor b = on_place(uniform_tensor({40, 2048}, DType::bf16, 5), Place::cuda());
     Tensor once = Tensor::empty({96, 40}, DType::f32, Place::cuda()),
            again = Tensor::empty({96, 40}, DType::f32, Place::cuda());
     gemm(Cuda{}, once, a, false, b, true, false);

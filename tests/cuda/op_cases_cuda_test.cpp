@@ -1,43 +1,23 @@
 // The table of ops on the GPU: beside double arithmetic, in bits from run to run, and in memory beside the plan.
 #include <gtest/gtest.h>
 
-#include <algorithm>
-
 #include "autograd/cuda/runtime.h"
 #include "configs/error.h"
 #include "tests/cuda/device.h"
-#include "tests/support/op_cases.h"
 #include "tests/support/op_check.h"
+#include "tests/support/op_settings.h"
 
 namespace trainer::cases {
 namespace {
 
-const std::vector<Case>& table() {
-    static const std::vector<Case> cases = small_cases();
-    return cases;
-}
-
-struct Setting {
-    std::size_t index;
-    DType dtype;
-};
-
-class CudaOpCase : public ::testing::TestWithParam<Setting> {
+class CudaOpCase : public OpTest {
 protected:
     void SetUp() override {
         if (!device_is_there()) GTEST_SKIP() << cuda::why_absent();
         poison_new_memory(poisons_memory());
     }
     void TearDown() override { poison_new_memory(false); }
-    const Case& op() const { return table()[GetParam().index]; }
-    DType dtype() const { return GetParam().dtype; }
-    Bound bound() const { return dtype() == DType::f32 ? op().f32 : op().bf16; }
 };
-
-bool same_bits(const std::vector<Matrix>& a, const std::vector<Matrix>& b) {
-    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                      [](const Matrix& x, const Matrix& y) { return x.numbers == y.numbers; });
-}
 
 TEST_P(CudaOpCase, AgreesWithDoubleArithmetic) {
     const Result expected = reference(op(), dtype(), 5);
@@ -72,20 +52,6 @@ TEST_P(CudaOpCase, MetaAllocatesExactlyWhatTheDeviceAllocates) {
     }
     EXPECT_EQ(device.left, 0u);
     EXPECT_EQ(meta.left, 0u);
-}
-
-std::vector<Setting> settings() {
-    std::vector<Setting> out;
-    for (std::size_t i = 0; i < table().size(); ++i)
-        for (DType dtype : {DType::f32, DType::bf16}) out.push_back({i, dtype});
-    return out;
-}
-
-std::string setting_name(const ::testing::TestParamInfo<Setting>& info) {
-    std::string name = table()[info.param.index].label + " " + std::string(name_of(info.param.dtype));
-    std::replace_if(
-        name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c); }, '_');
-    return name;
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, CudaOpCase, ::testing::ValuesIn(settings()), setting_name);
