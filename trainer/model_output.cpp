@@ -26,8 +26,9 @@ std::filesystem::path adapter_place(const std::string& name) {
 
 using Values = std::function<Tensor(const Parameter&)>;
 
-// Of bf16, as f32.
+// As f32, on the host.
 std::vector<float> widened_values(const Tensor& value) {
+    if (value.dtype() == DType::f32) return value.to_vector<float>();
     std::vector<float> out(static_cast<std::size_t>(value.elements()));
     const Tensor here = on_place(value, Place::cpu());
     const auto* from = here.data<bf16>();
@@ -41,12 +42,9 @@ void write_adapter_files(const std::filesystem::path& folder, const Inputs& inpu
     config.base_model = base_name(inputs);
     config.revision = inputs.base.snapshot.revision;
     std::map<const Parameter*, std::vector<float>> widened;
-    std::map<const Parameter*, Tensor> copied;
     const auto in_f32 = [&](const Parameter& parameter) -> const float* {
         const Tensor value = values(parameter);
-        if (value.dtype() == DType::f32 && value.place().is_cuda())
-            return copied.try_emplace(&parameter, on_place(value, Place::cpu())).first->second.data<float>();
-        if (value.dtype() == DType::f32) return value.data<float>();
+        if (value.dtype() == DType::f32 && value.place().is_cpu()) return value.data<float>();
         const auto [made, fresh] = widened.try_emplace(&parameter);
         if (fresh) made->second = widened_values(value);
         return made->second.data();
@@ -57,16 +55,9 @@ void write_adapter_files(const std::filesystem::path& folder, const Inputs& inpu
 // A trained parameter, converted when its turn comes; whoever holds the memory of `value` keeps it until then.
 TensorToWrite tensor_of(const Parameter& parameter, const Tensor& value, FileDType dtype) {
     const FileShape shape = parameter.shape.sizes();
-    if (value.place().is_cuda()) {
-        TensorToWrite tensor{parameter.name, dtype, shape, {}, {}};
-        tensor.produce = [name = parameter.name, shape, value, dtype](const ByteSink& sink) {
-            const std::vector<float> values = converted(value, DType::f32).to_vector<float>();
-            tensor_from_f32(name, shape, values.data(), dtype).produce(sink);
-        };
-        return tensor;
-    }
-    if (value.dtype() == DType::f32) return tensor_from_f32(parameter.name, shape, value.data<float>(), dtype);
-    if (file_dtype(value.dtype()) == dtype) return {parameter.name, dtype, shape, bytes_of(value), {}};
+    const bool here = value.place().is_cpu();
+    if (here && value.dtype() == DType::f32) return tensor_from_f32(parameter.name, shape, value.data<float>(), dtype);
+    if (here && file_dtype(value.dtype()) == dtype) return {parameter.name, dtype, shape, bytes_of(value), {}};
     TensorToWrite tensor{parameter.name, dtype, shape, {}, {}};
     tensor.produce = [name = parameter.name, shape, value, dtype](const ByteSink& sink) {
         const std::vector<float> values = widened_values(value);

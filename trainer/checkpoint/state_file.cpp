@@ -1,7 +1,6 @@
 #include "trainer/checkpoint/state_file.h"
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 #include <tuple>
 
@@ -19,13 +18,6 @@ std::string value_name(const Parameter& parameter) { return "value." + parameter
 
 std::string state_name(const StateTensor& state, const Parameter& parameter) {
     return state.name + "." + parameter.name;
-}
-
-void copy_as_is(const Tensor& from, Tensor& to) {
-    if (from.place() != to.place() || from.dtype() == DType::f32 || from.dtype() == DType::bf16)
-        copy(from, to);
-    else
-        on(to.place(), [&](Cpu) { std::memcpy(to.raw(), from.raw(), from.bytes()); });
 }
 
 TensorSpec spec_of(const StateTensor& state, const Parameter& parameter) {
@@ -141,7 +133,7 @@ void StateCopy::copy_values(const Source& source, Optimizer::State& state) const
     if (piece.waiting)
         piece.waiting->write(values);
     else
-        copy_as_is(values, piece.values);
+        copy(values, piece.values);
 }
 
 void StateCopy::take() {
