@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "autograd/cpu/rows.h"
+#include "autograd/cuda/copy.h"
 #include "autograd/cuda/rows.h"
 #include "autograd/cuda/runtime.h"
 #include "configs/error.h"

@@ -135,9 +135,11 @@ MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks) {
 
         const auto evaluate = [&] {
             const EvaluationValues values(model, *optimizer, stepper);
-            for (const ValidationSet& set : inputs.valid)
-                evaluate_leaf(model, *objective, largest_evaluation_leaf(set, evaluation_batch(recipe)).on_meta(place),
-                              options.mlp_chunk);
+            for (const ValidationSet& set : inputs.valid) {
+                const Batch batch = largest_evaluation_leaf(set, evaluation_batch(recipe)).on_meta(place);
+                LeafTable table(set.rows.size(), place);
+                table.add(0, evaluate_leaf(model, *objective, batch, options.mlp_chunk), 0, batch);
+            }
         };
         evaluate();
         const LargestLeaf largest = largest_training_leaf(inputs);

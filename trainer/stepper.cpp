@@ -12,14 +12,6 @@
 
 namespace trainer {
 
-namespace {
-
-Sums sums_of(const LeafSums& leaf, std::int64_t count, const Batch& batch) {
-    return {value_of(leaf.loss), value_of(leaf.correct), value_of(leaf.entropy), count, batch.layout.tokens()};
-}
-
-}   // namespace
-
 void Sums::add(const Sums& other) {
     loss += other.loss;
     correct += other.correct;
@@ -34,11 +26,12 @@ Stepper::Stepper(CausalLm& model, const Objective& objective, Communicator& rank
       objective_(objective),
       ranks_(ranks),
       options_(options),
+      place_(place),
       gradients_(make_gradient_sum(model.trainable_by_block(), ranks, options.sums, options.sharding, place)) {}
 
-Sums forward_backward(const CausalLm& model, const Objective& objective, const Batch& batch,
-                      const ForwardContext& context, std::int64_t step_count,
-                      const std::function<void(double)>& before_backward) {
+LeafSums forward_backward(const CausalLm& model, const Objective& objective, const Batch& batch,
+                          const ForwardContext& context, std::int64_t step_count,
+                          const std::function<void(double)>& before_backward) {
     Tape tape;
     LeafSums leaf;
     {
@@ -48,7 +41,7 @@ Sums forward_backward(const CausalLm& model, const Objective& objective, const B
     if (before_backward) before_backward(value_of(leaf.loss));
     const float weight = step_count > 0 ? 1.0f / static_cast<float>(step_count) : 0.0f;
     tape.backward(leaf.loss, scalar(weight, leaf.loss.place()));
-    return sums_of(leaf, objective.count(batch), batch);
+    return leaf;
 }
 
 ForwardContext Stepper::training_context(const Batch& batch, std::function<void(std::size_t)> block_done) const {
@@ -68,18 +61,19 @@ Stepper::Result Stepper::step(std::int64_t leaves, const std::function<Batch(std
     const std::int64_t step_count = sum(ranks_, count);
 
     Result result;
-    std::vector<LeafResult> mine;
+    LeafTable mine(indices.size(), place_);
     gradients_->begin(leaves);
     for (std::size_t i = 0; i < indices.size(); ++i) {
         const ForwardContext context =
             training_context(batches[i], [this](std::size_t block) { gradients_->unit_done(block); });
-        mine.push_back({indices[i], forward_backward(model_, objective_, batches[i], context, step_count)});
-        result.local_tokens += mine.back().sums.input_tokens;
+        const LeafSums leaf_sums = forward_backward(model_, objective_, batches[i], context, step_count);
+        mine.add(indices[i], leaf_sums, objective_.count(batches[i]), batches[i]);
+        result.local_tokens += batches[i].layout.tokens();
         gradients_->add_leaf();
     }
     gradients_->finish();
-    for (const LeafResult& one : gather_results(ranks_, mine)) result.sums.add(one.sums);
     result.gradient_norm = gradients_->norm();
+    for (const LeafResult& one : gather_results(ranks_, mine.read())) result.sums.add(one.sums);
     result.applied = std::isfinite(result.sums.loss) && std::isfinite(result.gradient_norm);
     if (result.applied) {
         optimizer.step(gradients_->gradients(), learning_rate,
@@ -93,10 +87,15 @@ Stepper::Result Stepper::step(std::int64_t leaves, const std::function<Batch(std
 Stepper::Result Stepper::step_in_backward(const Batch& batch, Optimizer& optimizer, double learning_rate) {
     BackwardUpdate update(model_.trainable_by_block(), optimizer, learning_rate);
     const ForwardContext context = training_context(batch, [&update](std::size_t block) { update.unit_done(block); });
-    Result result;
-    result.sums = forward_backward(model_, objective_, batch, context, objective_.count(batch),
-                                   [&update](double loss) { update.begin(std::isfinite(loss)); });
+    const std::int64_t count = objective_.count(batch);
+    LeafTable table(1, place_);
+    table.add(0,
+              forward_backward(model_, objective_, batch, context, count,
+                               [&update](double loss) { update.begin(std::isfinite(loss)); }),
+              count, batch);
     update.finish();
+    Result result;
+    result.sums = table.read().front().sums;
     result.local_tokens = result.sums.input_tokens;
     result.gradient_norm = update.norm();
     result.applied = update.applied();
@@ -104,11 +103,38 @@ Stepper::Result Stepper::step_in_backward(const Batch& batch, Optimizer& optimiz
     return result;
 }
 
-Sums evaluate_leaf(const CausalLm& model, const Objective& objective, const Batch& batch, std::int64_t mlp_chunk) {
+LeafSums evaluate_leaf(const CausalLm& model, const Objective& objective, const Batch& batch, std::int64_t mlp_chunk) {
     const NotRecording pause;
     ForwardContext context{batch.layout};
     context.mlp_chunk = mlp_chunk;
-    return sums_of(objective.forward(model, batch, context), objective.count(batch), batch);
+    return objective.forward(model, batch, context);
+}
+
+LeafTable::LeafTable(std::size_t leaves, Place place) {
+    const PurposeScope purpose(Purpose::workspace);
+    values_ = Tensor::empty(static_cast<std::int64_t>(3 * leaves), DType::f32, place);
+}
+
+void LeafTable::add(std::int64_t leaf, const LeafSums& sums, std::int64_t count, const Batch& batch) {
+    auto at = static_cast<std::int64_t>(3 * leaves_.size());
+    for (const Tensor* sum : {&sums.loss, &sums.correct, &sums.entropy}) {
+        Tensor kept = values_.row_range(at, at + 1);
+        copy(*sum, kept);
+        ++at;
+    }
+    leaves_.push_back({leaf, {0, 0, 0, count, batch.layout.tokens()}});
+}
+
+std::vector<LeafResult> LeafTable::read() const {
+    std::vector<LeafResult> all = leaves_;
+    if (values_.place().is_meta() || all.empty()) return all;
+    const std::vector<float> values = values_.to_vector<float>();
+    for (auto next = values.begin(); LeafResult & one : all) {
+        one.sums.loss = *next++;
+        one.sums.correct = *next++;
+        one.sums.entropy = *next++;
+    }
+    return all;
 }
 
 std::vector<LeafResult> gather_results(Communicator& ranks, const std::vector<LeafResult>& mine) {

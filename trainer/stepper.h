@@ -72,23 +72,39 @@ private:
     const Objective& objective_;
     Communicator& ranks_;
     StepperOptions options_;
+    Place place_;
     std::unique_ptr<GradientSum> gradients_;
 };
 
-// The sums of one leaf of a step of `step_count` units, whose gradients are added to the parameters. `before_backward`
-// is told the loss.
-Sums forward_backward(const CausalLm& model, const Objective& objective, const Batch& batch,
-                      const ForwardContext& context, std::int64_t step_count,
-                      const std::function<void(double)>& before_backward = {});
+// Adds the gradients of one leaf of a step of `step_count` units to the parameters'. `before_backward` is told the
+// loss, for which a device is waited for.
+LeafSums forward_backward(const CausalLm& model, const Objective& objective, const Batch& batch,
+                          const ForwardContext& context, std::int64_t step_count,
+                          const std::function<void(double)>& before_backward = {});
 
-// The sums of one leaf without recording anything; dropout off.
-Sums evaluate_leaf(const CausalLm& model, const Objective& objective, const Batch& batch, std::int64_t mlp_chunk = 0);
+// One leaf without recording anything; dropout off.
+LeafSums evaluate_leaf(const CausalLm& model, const Objective& objective, const Batch& batch,
+                       std::int64_t mlp_chunk = 0);
 
 // What a rank found for one of all leaves.
 struct LeafResult {
     std::int64_t leaf;
     Sums sums;
 };
+
+// The sums of several leaves. They stay where they were computed until they are asked for, so that a device is waited
+// for once.
+class LeafTable {
+public:
+    LeafTable(std::size_t leaves, Place place);   // at most so many
+    void add(std::int64_t leaf, const LeafSums& sums, std::int64_t count, const Batch& batch);
+    std::vector<LeafResult> read() const;
+
+private:
+    Tensor values_;
+    std::vector<LeafResult> leaves_;   // but for what is in `values_`
+};
+
 // All ranks' results, by leaf. Collective.
 std::vector<LeafResult> gather_results(Communicator& ranks, const std::vector<LeafResult>& mine);
 

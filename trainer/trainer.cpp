@@ -274,14 +274,14 @@ void Trainer::evaluate() {
 std::optional<Sums> Trainer::evaluate(const ValidationSet& set) {
     const auto leaves = leaves_in_order(static_cast<std::int64_t>(set.rows.size()), evaluation_batch(inputs_.recipe));
     const LeafRange range = leaves_of_rank(static_cast<std::int64_t>(leaves.size()), ranks_.rank(), ranks_.size());
-    std::vector<LeafResult> mine;
+    LeafTable mine(static_cast<std::size_t>(range.size()), inputs_.place);
     for (std::int64_t i = range.begin; i < range.end && !StopRequests::signalled(); ++i) {
         const Batch batch =
             make_batch(set.data.examples, set.rows, leaves[static_cast<std::size_t>(i)], 0, 0, inputs_.place);
-        mine.push_back(
-            {i, evaluate_leaf(*declared_.model, *objective_, batch, inputs_.recipe.training.mlp_chunk.value_or(0))});
+        mine.add(i, evaluate_leaf(*declared_.model, *objective_, batch, inputs_.recipe.training.mlp_chunk.value_or(0)),
+                 objective_->count(batch), batch);
     }
-    const std::vector<LeafResult> all = gather_results(ranks_, mine);
+    const std::vector<LeafResult> all = gather_results(ranks_, mine.read());
     if (all.size() < leaves.size()) return std::nullopt;
     Sums sums;
     for (const LeafResult& one : all) sums.add(one.sums);

@@ -1,4 +1,5 @@
 // A build without CUDA.
+#include "autograd/cuda/copy.h"
 #include "autograd/cuda/gemm.h"
 #include "autograd/cuda/runtime.h"
 #include "configs/error.h"

@@ -85,7 +85,7 @@ void copy_rows(Cuda place, const Tensor& in, Tensor& out) {
     if (in.dtype() == out.dtype()) {
         const std::size_t size = size_of(in.dtype());
         const std::size_t row_bytes = static_cast<std::size_t>(extent.columns) * size;
-        copy_rows(Direction::on_device, out.raw(),
+        begin_copy(Direction::on_device, out.raw(),
                   extent.rows == 1 ? row_bytes : static_cast<std::size_t>(out.stride()) * size, in.raw(),
                   extent.rows == 1 ? row_bytes : static_cast<std::size_t>(in.stride()) * size, row_bytes,
                   static_cast<std::size_t>(extent.rows));

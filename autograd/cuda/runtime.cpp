@@ -115,16 +115,28 @@ void release(void* memory) {
     require_success(cudaFree(memory), "memory was given back");
 }
 
-void copy_rows(Direction direction, void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
-               std::size_t row_bytes, std::size_t rows) {
+std::byte* allocate_pinned(std::size_t bytes) {
+    choose_for_thread();
+    void* memory = nullptr;
+    if (cudaMallocHost(&memory, bytes) == cudaSuccess) return static_cast<std::byte*>(memory);
+    cudaGetLastError();   // the error stays until it is asked for
+    return nullptr;
+}
+
+void release_pinned(std::byte* memory) {
+    choose_for_thread();
+    require_success(cudaFreeHost(memory), "memory of the host was given back");
+}
+
+void begin_copy(Direction direction, void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
+                std::size_t row_bytes, std::size_t rows) {
     if (row_bytes == 0 || rows == 0) return;
     choose_for_thread();
     const bool flat = rows == 1 || (to_pitch == row_bytes && from_pitch == row_bytes);
-    const cudaError_t status =
+    require_success(
         flat ? cudaMemcpyAsync(to, from, row_bytes * rows, kind_of(direction), device_stream)
-             : cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, row_bytes, rows, kind_of(direction), device_stream);
-    require_success(status, "copying");
-    if (direction != Direction::on_device) wait();
+             : cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, row_bytes, rows, kind_of(direction), device_stream),
+        "copying");
 }
 
 void fill(void* memory, std::uint8_t byte, std::size_t bytes) {
@@ -137,6 +149,22 @@ void wait() {
     choose_for_thread();
     require_success(cudaStreamSynchronize(device_stream), "computing");
 }
+
+Event::Event() {
+    choose_for_thread();
+    cudaEvent_t made = nullptr;
+    require_success(cudaEventCreateWithFlags(&made, cudaEventDisableTiming), "an event was made");
+    event_ = made;
+}
+
+Event::~Event() { cudaEventDestroy(static_cast<cudaEvent_t>(event_)); }
+
+void Event::record() {
+    choose_for_thread();
+    require_success(cudaEventRecord(static_cast<cudaEvent_t>(event_), device_stream), "an event was recorded");
+}
+
+void Event::wait() const { require_success(cudaEventSynchronize(static_cast<cudaEvent_t>(event_)), "computing"); }
 
 void* stream() {
     choose_for_thread();

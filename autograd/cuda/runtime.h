@@ -36,16 +36,35 @@ std::size_t free_bytes();   // of the opened device's memory, now
 // Memory of the device, aligned to 256 bytes; null when there is not enough.
 void* allocate(std::size_t bytes);
 void release(void* memory);
+// Memory of the host that the device reads and writes by itself; null when there is not enough.
+std::byte* allocate_pinned(std::size_t bytes);
+void release_pinned(std::byte* memory);
 
 enum class Direction { to_device, to_host, on_device };
-// Rows of `row_bytes` bytes, `from_pitch` and `to_pitch` bytes apart. Returns when the host's memory may be changed
-// (to_device) or read (to_host).
-void copy_rows(Direction direction, void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
-               std::size_t row_bytes, std::size_t rows);
+// Begins to copy rows of `row_bytes` bytes, `from_pitch` and `to_pitch` bytes apart. What lies in pinned memory of the
+// host must not be changed, or read, until the device has done it; of other memory the call takes what it needs, or
+// waits. Tensors are copied by autograd/cuda/copy.h.
+void begin_copy(Direction direction, void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
+                std::size_t row_bytes, std::size_t rows);
 void fill(void* memory, std::uint8_t byte, std::size_t bytes);
 
 // Waits until the device has done all that was begun. Error(system): what went wrong there since.
 void wait();
+
+// A moment in what was begun on the device.
+class Event {
+public:
+    Event();
+    ~Event();
+    Event(const Event&) = delete;
+    Event& operator=(const Event&) = delete;
+
+    void record();       // it is now
+    void wait() const;   // until the device has done what was begun before it; at once when it was never recorded
+
+private:
+    void* event_;
+};
 
 // The stream, a cudaStream_t.
 void* stream();

@@ -1,11 +1,15 @@
 // autograd/cuda/runtime.h on the host: a device whose memory only kernels and copies may touch, and which does at once
-// what it is told.
+// what it is told, but for copies of pinned memory: what comes to the host is there when it was waited for, and what
+// goes to the device must not have changed by then.
 #include "autograd/cuda/runtime.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "configs/error.h"
 #include "tests/support/cuda_emulator/emulator.h"
@@ -38,6 +42,72 @@ Memory& memory() {
 }
 
 std::optional<cuda::Device> device;
+
+// Copies of pinned memory that the host has not waited for.
+class Copies {
+public:
+    std::byte* allocate(std::size_t bytes) {
+        const std::lock_guard lock(mutex_);
+        auto& block = pinned_.emplace_back(bytes);
+        return block.data();
+    }
+
+    void release(const std::byte* memory) {
+        wait(begun());
+        const std::lock_guard lock(mutex_);
+        std::erase_if(pinned_, [memory](const auto& block) { return block.data() == memory; });
+    }
+
+    bool is_pinned(const void* memory) {
+        const std::lock_guard lock(mutex_);
+        const auto* address = static_cast<const std::byte*>(memory);
+        return std::any_of(pinned_.begin(), pinned_.end(), [address](const auto& block) {
+            return block.data() <= address && address < block.data() + block.size();
+        });
+    }
+
+    void begin(cuda::Direction direction, std::byte* to, const std::byte* from, std::size_t bytes) {
+        const std::lock_guard lock(mutex_);
+        std::byte* const host = direction == cuda::Direction::to_host ? to : const_cast<std::byte*>(from);
+        under_way_.push_back({direction, host, {from, from + bytes}});
+        ++begun_;
+    }
+
+    std::uint64_t begun() {
+        const std::lock_guard lock(mutex_);
+        return begun_;
+    }
+
+    // The first `count` that were ever begun are done.
+    void wait(std::uint64_t count) {
+        const std::lock_guard lock(mutex_);
+        while (begun_ - under_way_.size() < count) {
+            const Copy copy = std::move(under_way_.front());
+            under_way_.erase(under_way_.begin());
+            if (copy.direction == cuda::Direction::to_host)
+                std::copy(copy.bytes.begin(), copy.bytes.end(), copy.host);
+            else
+                check(std::equal(copy.bytes.begin(), copy.bytes.end(), copy.host),
+                      "emulator: memory of the host changed before it was copied");
+        }
+    }
+
+private:
+    struct Copy {
+        cuda::Direction direction;
+        std::byte* host;
+        std::vector<std::byte> bytes;   // what is copied
+    };
+    std::mutex mutex_;
+    std::vector<std::vector<std::byte>> pinned_;
+    std::vector<Copy> under_way_;
+    std::uint64_t begun_ = 0;
+};
+
+Copies& copies() {
+    static Copies* instance = new Copies;
+    return *instance;
+}
 
 }   // namespace
 
@@ -91,12 +161,20 @@ void release(void* address) {
     memory().blocks.erase(found);
 }
 
-void copy_rows(Direction, void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
-               std::size_t row_bytes, std::size_t rows) {
+std::byte* allocate_pinned(std::size_t bytes) { return copies().allocate(bytes); }
+void release_pinned(std::byte* pinned) { copies().release(pinned); }
+
+void begin_copy(Direction direction, void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
+                std::size_t row_bytes, std::size_t rows) {
     const emulator::OpenMemory open;
-    for (std::size_t row = 0; row < rows; ++row)
-        std::memmove(static_cast<std::byte*>(to) + row * to_pitch,
-                     static_cast<const std::byte*>(from) + row * from_pitch, row_bytes);
+    const bool later =
+        direction != Direction::on_device && copies().is_pinned(direction == Direction::to_host ? to : from);
+    for (std::size_t row = 0; row < rows; ++row) {
+        std::byte* const row_to = static_cast<std::byte*>(to) + row * to_pitch;
+        const std::byte* const row_from = static_cast<const std::byte*>(from) + row * from_pitch;
+        if (later) copies().begin(direction, row_to, row_from, row_bytes);
+        if (!later || direction != Direction::to_host) std::memmove(row_to, row_from, row_bytes);
+    }
 }
 
 void fill(void* address, std::uint8_t byte, std::size_t bytes) {
@@ -104,7 +182,12 @@ void fill(void* address, std::uint8_t byte, std::size_t bytes) {
     std::memset(address, byte, bytes);
 }
 
-void wait() {}
+Event::Event() : event_(new std::uint64_t{0}) {}
+Event::~Event() { delete static_cast<std::uint64_t*>(event_); }
+void Event::record() { *static_cast<std::uint64_t*>(event_) = copies().begun(); }
+void Event::wait() const { copies().wait(*static_cast<std::uint64_t*>(event_)); }
+
+void wait() { copies().wait(copies().begun()); }
 void* stream() { return nullptr; }
 
 }   // namespace cuda
