@@ -13,9 +13,11 @@
 #include <map>
 #include <mutex>
 #include <numeric>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "autograd/arena.h"
 #include "autograd/cuda/runtime.h"
 #include "configs/error.h"
 
@@ -33,97 +35,6 @@ std::size_t size_class(std::size_t bytes) {
     const std::size_t step = std::bit_floor(bytes - 1) / 8;
     return (bytes + step - 1) / step * step;
 }
-
-// Where a pool has its blocks from; null when there is no room.
-struct Source {
-    void* (*fresh)(std::size_t bytes);
-    void (*free)(void* block, std::size_t bytes);
-};
-
-class Pool {
-public:
-    explicit Pool(Source source) : source_(source) {}
-
-    struct Block {
-        void* data;
-        std::size_t bytes;
-    };
-
-    // A cached block of at least `bytes`, the size class of what is asked for, that is at most half as large again,
-    // else a fresh one. Lengths of packed rows differ from step to step; blocks of exactly one size would pile up.
-    Block take(std::size_t asked, std::size_t bytes) {
-        Block block = take_once(asked, bytes);
-        const auto give_room = give_room_.load();
-        if (block.data || !give_room) return block;
-        give_room();
-        return take_once(asked, bytes);
-    }
-
-    void ask_for_room(void (*give_room)()) { give_room_ = give_room; }
-
-    void give(Block block) {
-        const std::lock_guard lock(mutex_);
-        if (exact_)
-            source_.free(block.data, block.bytes);
-        else
-            free_[block.bytes].push_back(block.data);
-    }
-
-    // Every block is as large as asked for and goes back at once. Before the first block is taken.
-    void keep_exact(bool exact) {
-        const std::lock_guard lock(mutex_);
-        release_free();
-        exact_ = exact;
-    }
-
-    void release() {
-        const std::lock_guard lock(mutex_);
-        release_free();
-    }
-
-    void limit(std::size_t bytes) {
-        const std::lock_guard lock(mutex_);
-        limit_ = bytes;
-    }
-
-private:
-    Block take_once(std::size_t asked, std::size_t bytes) {
-        const std::lock_guard lock(mutex_);
-        if (exact_) return {source_.fresh(asked), asked};
-        const auto fitting = free_.lower_bound(bytes);
-        if (fitting != free_.end() && fitting->first <= bytes + bytes / 2) {
-            const Block block{fitting->second.back(), fitting->first};
-            fitting->second.pop_back();
-            if (fitting->second.empty()) free_.erase(fitting);
-            return block;
-        }
-        if (held_ + bytes > limit_) release_free();
-        void* data = source_.fresh(bytes);
-        if (!data) {
-            release_free();
-            data = source_.fresh(bytes);
-        }
-        if (data) held_ += bytes;
-        return {data, bytes};
-    }
-
-    void release_free() {
-        for (auto& [bytes, blocks] : free_)
-            for (void* block : blocks) {
-                source_.free(block, bytes);
-                held_ -= bytes;
-            }
-        free_.clear();
-    }
-
-    std::mutex mutex_;
-    std::map<std::size_t, std::vector<void*>> free_;
-    std::atomic<void (*)()> give_room_ = nullptr;
-    std::size_t held_ = 0;   // bytes of all blocks, used and free
-    std::size_t limit_ = std::numeric_limits<std::size_t>::max();
-    bool exact_ = false;
-    const Source source_;
-};
 
 // Large blocks come from the system and go back there; the C library would keep holes between them, and take room
 // for their alignment. Of whole pages each. The address sanitizer knows the bounds of the C library's blocks only.
@@ -161,19 +72,86 @@ void free_on_host(void* block, std::size_t bytes) {
         ::munmap(block, bytes);
 }
 
-void* fresh_on_device(std::size_t bytes) { return cuda::allocate(bytes); }
-void free_on_device(void* block, std::size_t) { cuda::release(block); }
+// The CPU's.
+class Pool {
+public:
+    struct Block {
+        void* data;
+        std::size_t bytes;
+    };
+
+    // A cached block of at least `bytes`, the size class of what is asked for, that is at most half as large again,
+    // else a fresh one. Lengths of packed rows differ from step to step; blocks of exactly one size would pile up.
+    Block take(std::size_t bytes) {
+        Block block = take_once(bytes);
+        const auto give_room = give_room_.load();
+        if (block.data || !give_room) return block;
+        give_room();
+        return take_once(bytes);
+    }
+
+    void ask_for_room(void (*give_room)()) { give_room_ = give_room; }
+
+    void give(Block block) {
+        const std::lock_guard lock(mutex_);
+        free_[block.bytes].push_back(block.data);
+    }
+
+    void release() {
+        const std::lock_guard lock(mutex_);
+        release_free();
+    }
+
+    void limit(std::size_t bytes) {
+        const std::lock_guard lock(mutex_);
+        limit_ = bytes;
+    }
+
+private:
+    Block take_once(std::size_t bytes) {
+        const std::lock_guard lock(mutex_);
+        const auto fitting = free_.lower_bound(bytes);
+        if (fitting != free_.end() && fitting->first <= bytes + bytes / 2) {
+            const Block block{fitting->second.back(), fitting->first};
+            fitting->second.pop_back();
+            if (fitting->second.empty()) free_.erase(fitting);
+            return block;
+        }
+        if (held_ + bytes > limit_) release_free();
+        void* data = fresh_on_host(bytes);
+        if (!data) {
+            release_free();
+            data = fresh_on_host(bytes);
+        }
+        if (data) held_ += bytes;
+        return {data, bytes};
+    }
+
+    void release_free() {
+        for (auto& [bytes, blocks] : free_)
+            for (void* block : blocks) {
+                free_on_host(block, bytes);
+                held_ -= bytes;
+            }
+        free_.clear();
+    }
+
+    std::mutex mutex_;
+    std::map<std::size_t, std::vector<void*>> free_;
+    std::atomic<void (*)()> give_room_ = nullptr;
+    std::size_t held_ = 0;   // bytes of all blocks, used and free
+    std::size_t limit_ = std::numeric_limits<std::size_t>::max();
+};
 
 // They outlive every static tensor.
 Pool& host_pool() {
-    static Pool* instance = new Pool({fresh_on_host, free_on_host});
+    static Pool* instance = new Pool;
     return *instance;
 }
-Pool& device_pool() {
-    static Pool* instance = new Pool({fresh_on_device, free_on_device});
+Arena& device_arena() {
+    static Arena* instance = new Arena({cuda::allocate, cuda::release});
     return *instance;
 }
-Pool& pool(Place place) { return place.is_cuda() ? device_pool() : host_pool(); }
 
 std::size_t sum_in_memory(const std::array<std::size_t, purpose_count>& bytes) {
     return std::accumulate(bytes.begin(), bytes.end(), std::size_t{0}) -
@@ -213,6 +191,15 @@ Ledger& ledger(Place place) {
     return place.is_cuda() ? *device : *cpu;
 }
 
+// " (in use: 16060522496 for weights, …)"
+std::string in_use_text(const MemoryUse& use) {
+    std::vector<std::string> parts;
+    for (std::size_t i = 0; i < purpose_count; ++i)
+        if (const auto purpose = static_cast<Purpose>(i); use.bytes[i] > 0 && purpose != Purpose::offloaded)
+            parts.push_back(format("{} for {}", use.bytes[i], name_of(purpose)));
+    return parts.empty() ? "" : format(" (in use: {})", join(parts, ", "));
+}
+
 }   // namespace
 
 PurposeScope::PurposeScope(Purpose purpose) : before_(purpose_of_thread) { purpose_of_thread = purpose; }
@@ -226,11 +213,13 @@ MemoryUse memory_use(Place place) { return ledger(place).use(); }
 void reset_memory_peak(Place place) { ledger(place).reset_peak(); }
 void release_cached_memory() {
     host_pool().release();
-    device_pool().release();
+    device_arena().release();
 }
 void limit_pool(std::size_t bytes) { host_pool().limit(bytes); }
 void ask_for_room(void (*give_room)()) { host_pool().ask_for_room(give_room); }
-void keep_device_blocks_exact(bool on) { device_pool().keep_exact(on); }
+void keep_device_blocks_exact(bool on) { device_arena().keep_exact(on); }
+void reserve_device_memory(std::size_t bytes) { device_arena().reserve(bytes); }
+std::size_t held_device_memory() { return device_arena().held(); }
 void poison_new_memory(bool on) { poison = on; }
 
 void populate_memory(std::span<std::byte> memory) {
@@ -248,13 +237,21 @@ CountedBytes::CountedBytes(std::size_t bytes, Place place, Purpose purpose)
 CountedBytes::~CountedBytes() { ledger(place_).change(purpose_, bytes_, false); }
 
 Storage::Storage(std::size_t bytes, Place place)
-    : bytes_(bytes), counted_bytes_(size_class(bytes)), place_(place), purpose_(purpose_of_thread) {
+    : bytes_(bytes),
+      counted_bytes_(place.on_device() ? Arena::counted(bytes) : size_class(bytes)),
+      place_(place),
+      purpose_(purpose_of_thread) {
     if (!place.is_meta() && bytes > 0) {
-        const Pool::Block block = pool(place).take(bytes, counted_bytes_);
-        data_ = block.data;
-        block_bytes_ = block.bytes;
-        require(data_ != nullptr, Exit::out_of_memory, "out of {}: {} bytes for {} cannot be had",
-                place.is_cuda() ? "the GPU's memory" : "memory", counted_bytes_, name_of(purpose_));
+        if (place.is_cuda()) {
+            data_ = device_arena().take(bytes);
+        } else {
+            const Pool::Block block = host_pool().take(counted_bytes_);
+            data_ = block.data;
+            block_bytes_ = block.bytes;
+        }
+        require(data_ != nullptr, Exit::out_of_memory, "out of {}: {} bytes for {} cannot be had{}",
+                place.is_cuda() ? "the GPU's memory" : "memory", counted_bytes_, name_of(purpose_),
+                place.is_cuda() ? in_use_text(memory_use(place)) : "");
         if (poison && place.is_cuda())
             cuda::fill(data_, 0xFF, bytes);
         else if (poison)
@@ -266,7 +263,8 @@ Storage::Storage(std::size_t bytes, Place place)
 Storage::~Storage() { give_memory_back(); }
 
 void Storage::give_memory_back() {
-    if (data_) pool(place_).give({data_, block_bytes_});
+    if (data_ && place_.is_cuda()) device_arena().give(data_);
+    if (data_ && place_.is_cpu()) host_pool().give({data_, block_bytes_});
     ledger(place_).change(purpose_, counted_bytes_, false);
     data_ = nullptr;
     counted_bytes_ = 0;

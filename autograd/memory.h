@@ -32,9 +32,9 @@ private:
 };
 Purpose current_purpose();
 
-// Bytes in use by tensors of a place, rounded up to the allocator's size classes. The CPU's pool may hand out a free
-// block up to half as large again than what is counted here: the numbers are the same for every run of a plan, and on
-// meta, while the process may hold more.
+// Bytes in use by tensors of a place, rounded up to the allocator's size classes, on a device to multiples of 256. The
+// CPU's pool may hand out a free block up to half as large again than what is counted here: the numbers are the same
+// for every run of a plan, and on meta, while the process may hold more.
 struct MemoryUse {
     std::array<std::size_t, purpose_count> bytes{};        // now
     std::array<std::size_t, purpose_count> peak_bytes{};   // at the moment of the highest total; offloaded: the most
@@ -76,13 +76,17 @@ private:
 
 // New tensors are filled with NaN patterns instead of being left as they are (tests).
 void poison_new_memory(bool on);
-// Blocks of the device's pool are exactly as large as asked for and are given back at once, so that a kernel which
+// The device's memory is held from now on, so much of it as can be had up to `bytes`, in one piece: what is taken and
+// given back in it leaves the fewest holes. What is held beyond what is used stays for later.
+void reserve_device_memory(std::size_t bytes);
+std::size_t held_device_memory();
+// Blocks of the device's memory are exactly as large as asked for and are given back at once, so that a kernel which
 // leaves its tensor is found (tests). While no block of the device is in use.
 void keep_device_blocks_exact(bool on);
 
 // One block of memory at a place, counted under the purpose that was current when it was made. On meta `data` is null.
-// CPU blocks are 64-byte aligned; they and those of a device come from caching pools. Error(out_of_memory) names bytes
-// and purpose.
+// CPU blocks are 64-byte aligned and come from a caching pool, those of a device (256) from an arena.
+// Error(out_of_memory) names bytes and purpose.
 class Storage {
 public:
     Storage(std::size_t bytes, Place place);
@@ -102,8 +106,8 @@ public:
 private:
     void* data_ = nullptr;
     std::size_t bytes_;
-    std::size_t counted_bytes_;     // its size class, what the accounting sees; 0: the memory is given back
-    std::size_t block_bytes_ = 0;   // of the pool's block
+    std::size_t counted_bytes_;     // what the accounting sees; 0: the memory is given back
+    std::size_t block_bytes_ = 0;   // of the CPU's pool's block
     Place place_;
     Purpose purpose_;
 };

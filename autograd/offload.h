@@ -3,37 +3,33 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
-#include <mutex>
-#include <span>
 
 #include "autograd/tensor.h"
 
 namespace trainer {
 
-// Where values wait that are not needed for a while, so that they take no memory. A place has a store of its own kind;
-// the CPU's is a file. Values are taken in and given back by Offloaded, from any thread.
+// Where values wait that are not needed for a while, so that they take no memory of their place: a CPU's in a file, a
+// device's in pinned memory of the host. Values are taken in and given back by Offloaded, from any thread.
 class OffloadStore {
 public:
     virtual ~OffloadStore() = default;
-    virtual void write(std::uint64_t offset, std::span<const std::byte> bytes) = 0;
-    virtual void read(std::uint64_t offset, std::span<std::byte> bytes) const = 0;
 
-private:
-    friend class Offloaded;
-    std::uint64_t take_room(std::uint64_t bytes);   // the first that fits
-    void give_room(std::uint64_t offset, std::uint64_t bytes);
-
-    std::mutex mutex_;
-    std::map<std::uint64_t, std::uint64_t> free_;   // bytes by offset; neighbours are joined
-    std::uint64_t end_ = 0;                         // nothing was ever taken from here on
+    // Room for so many bytes, and where it begins.
+    virtual std::uint64_t take_room(std::uint64_t bytes) = 0;
+    virtual void give_room(std::uint64_t begin, std::uint64_t bytes) = 0;
+    // Contiguous tensors. On a device they are copied in the order of what else it is told.
+    virtual void write(std::uint64_t begin, const Tensor& value) = 0;
+    virtual void read(std::uint64_t begin, Tensor& value) const = 0;
 };
 
 // The store of the CPU: a file in `folder` that has no name, so that nothing is left of it when the process ends in
 // whatever way. It has `bytes` from the start, so that a full disk shows now, and grows beyond them when asked to.
 // Errors: cannot_create when there can be no file, io when there is no room, or writing or reading fails.
 std::unique_ptr<OffloadStore> make_file_store(const std::filesystem::path& folder, std::uint64_t bytes);
+
+// The store of the device, the same in pinned memory of the host. Error(out_of_memory) when it cannot be had.
+std::unique_ptr<OffloadStore> make_pinned_store(std::uint64_t bytes);
 
 // Room in a store for the value of one tensor, counted as Purpose::offloaded. On meta nothing is written or read.
 class Offloaded {

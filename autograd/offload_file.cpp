@@ -1,10 +1,16 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
+#include <map>
+#include <mutex>
+#include <span>
 #include <string>
+#include <utility>
 
 #include "autograd/offload.h"
 #include "configs/error.h"
@@ -26,7 +32,40 @@ public:
     FileStore(const FileStore&) = delete;
     FileStore& operator=(const FileStore&) = delete;
 
-    void write(std::uint64_t offset, std::span<const std::byte> bytes) override {
+    std::uint64_t take_room(std::uint64_t bytes) override {
+        const std::lock_guard lock(mutex_);
+        const auto fits = [bytes](const auto& room) { return room.second >= bytes; };
+        const auto found = std::find_if(free_.begin(), free_.end(), fits);   // the first
+        if (found == free_.end()) return std::exchange(end_, end_ + bytes);
+        const auto [offset, size] = *found;
+        free_.erase(found);
+        if (size > bytes) free_[offset + bytes] = size - bytes;
+        return offset;
+    }
+
+    void give_room(std::uint64_t begin, std::uint64_t size) override {
+        const std::lock_guard lock(mutex_);
+        auto here = free_.emplace(begin, size).first;
+        const auto next = std::next(here);
+        if (next != free_.end() && here->first + here->second == next->first) {
+            here->second += next->second;
+            free_.erase(next);
+        }
+        if (here != free_.begin()) {
+            const auto before = std::prev(here);
+            if (before->first + before->second == here->first) {
+                before->second += here->second;
+                free_.erase(here);
+                here = before;
+            }
+        }
+        if (here->first + here->second != end_) return;
+        end_ = here->first;
+        free_.erase(here);
+    }
+
+    void write(std::uint64_t offset, const Tensor& value) override {
+        std::span bytes(static_cast<const std::byte*>(value.raw()), value.bytes());
         while (!bytes.empty()) {
             const ssize_t done = ::pwrite(file_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
             if (done < 0 && errno == EINTR) continue;
@@ -36,7 +75,8 @@ public:
         }
     }
 
-    void read(std::uint64_t offset, std::span<std::byte> bytes) const override {
+    void read(std::uint64_t offset, Tensor& value) const override {
+        std::span bytes(static_cast<std::byte*>(value.raw()), value.bytes());
         while (!bytes.empty()) {
             const ssize_t done = ::pread(file_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
             if (done < 0 && errno == EINTR) continue;
@@ -71,6 +111,9 @@ private:
 
     std::filesystem::path folder_;
     int file_ = -1;
+    std::mutex mutex_;
+    std::map<std::uint64_t, std::uint64_t> free_;   // bytes by offset; neighbours are joined
+    std::uint64_t end_ = 0;                         // nothing was ever taken from here on
 };
 
 }   // namespace

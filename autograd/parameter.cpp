@@ -1,5 +1,8 @@
 #include "autograd/parameter.h"
 
+#include <type_traits>
+#include <utility>
+
 #include "autograd/cpu/rows.h"
 #include "autograd/cuda/rows.h"
 #include "configs/error.h"
@@ -35,6 +38,24 @@ const Tensor& Parameter::in(DType dtype) {
         copy_version_ = version_;
     }
     return copy_;
+}
+
+void Parameter::renew_copies(const std::vector<Parameter*>& parameters) {
+    std::map<DType, std::pair<std::vector<Tensor>, std::vector<Tensor>>> by_dtype;
+    for (Parameter* parameter : parameters) {
+        const Tensor& value = parameter->value;
+        if (!parameter->has_old_copy() || !value.place().is_cuda() || value.dtype() != DType::f32 ||
+            reinterpret_cast<std::uintptr_t>(value.raw()) % 16 != 0)
+            continue;   // `in` makes it when it is wanted
+        auto& [in, out] = by_dtype[parameter->copy_.dtype()];
+        in.push_back(value);
+        out.push_back(parameter->copy_);
+        parameter->copy_version_ = parameter->version_;
+    }
+    for (const auto& [dtype, pairs] : by_dtype)
+        on(pairs.first.front().place(), [&pairs = pairs](auto place) {
+            if constexpr (std::is_same_v<decltype(place), Cuda>) convert_all(place, pairs.first, pairs.second);
+        });
 }
 
 void Parameter::set(const std::function<void(float*)>& write) {

@@ -50,7 +50,12 @@ public:
     void changed();
     std::uint64_t version() const { return version_; }
 
+    // Makes now, with few kernels, copies that `in` would make again of parameters of a device.
+    static void renew_copies(const std::vector<Parameter*>& parameters);
+
 private:
+    bool has_old_copy() const { return copy_.defined() && copy_version_ != version_; }
+
     Tensor copy_;
     std::uint64_t copy_version_ = 0;
     std::uint64_t version_ = 1;

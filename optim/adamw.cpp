@@ -1,6 +1,7 @@
 #include "optim/adamw.h"
 
 #include <cmath>
+#include <type_traits>
 
 namespace trainer {
 
@@ -17,6 +18,20 @@ protected:
     void update(const ParameterSlice&, const Tensor& value, const Tensor& gradient, State& state,
                 const Update& update) const override {
         adamw_update(options_, value, gradient, state, update);
+    }
+
+    bool updates_together() const override { return true; }
+    void update_together(const std::vector<Together>& slices) const override {
+        std::vector<ElementsUpdate<AdamWConstants, 2>> updates;
+        for (const auto& [value, gradient, state, how] : slices)
+            updates.push_back({AdamWConstants(options_, how),
+                               gradient,
+                               value,
+                               how.rounding,
+                               {state->at("exp_avg"), state->at("exp_avg_sq")}});
+        on(slices.front().value.place(), [&](auto place) {
+            if constexpr (std::is_same_v<decltype(place), Cuda>) update_elements(place, updates);
+        });
     }
 
 private:

@@ -1,8 +1,10 @@
 #include "optim/elements_cuda.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "autograd/cuda/device.h"
+#include "autograd/cuda/task_list.h"
 #include "optim/adamw_step.h"
 #include "optim/ademamix_step.h"
 #include "optim/lion_step.h"
@@ -46,57 +48,64 @@ __device__ void update_some(const Elements<Rule, Value, sizeof...(states)>& p, s
     (write(state[states], p.state[states] + begin), ...);
 }
 
+constexpr int threads = 256;
+
 // A thread for `width` elements, the last one alone for what is left.
 template <typename Rule, typename Value, int width, std::size_t states>
-__global__ void elements_kernel(const __grid_constant__ Elements<Rule, Value, states> p) {
-    const std::int64_t begin = grid_thread() * width;
+__global__ void elements_kernel(const __grid_constant__ TaskList<Elements<Rule, Value, states>> list) {
+    const BlockOfTask here = block_of_task(list);
+    const Elements<Rule, Value, states>& p = list[here.task];
+    const std::int64_t begin = (here.block * threads + threadIdx.x) * width;
     if (begin + width <= p.count) return update_some<width>(p, begin, std::make_index_sequence<states>());
     for (std::int64_t i = begin; i < p.count; ++i) update_some<1>(p, i, std::make_index_sequence<states>());
 }
 
 }   // namespace
 
-template <typename Rule, std::same_as<Tensor>... States>
-void update_elements(Cuda place, const Rule& rule, const Tensor& gradient, const Tensor& value,
-                     const Rounding& rounding, const States&... states) {
-    check(rounding.first % 8 == 0, "update: from element {}", rounding.first);
-    with_value_packs(value.dtype(), {&gradient, &value, &states...}, [&](auto element, auto width) {
-        using Value = decltype(element);
-        constexpr int threads = 256;
-        const Elements<Rule, Value, sizeof...(States)> parameters{rule,
-                                                                  gradient.defined() ? gradient.data<float>() : nullptr,
-                                                                  value.data<Value>(),
-                                                                  {states.template data<float>()...},
-                                                                  value.elements(),
-                                                                  rounding};
-        launch(place, {.blocks = blocks_for(value.elements(), threads * width), .threads = threads},
-               elements_kernel<Rule, Value, width, sizeof...(States)>, parameters);
-    });
+template <typename Rule, std::size_t states>
+void update_elements(Cuda place, const std::vector<ElementsUpdate<Rule, states>>& updates) {
+    const auto of_kind = [&](DType dtype, bool packs) {
+        with_width(dtype, packs, [&](auto element, auto width) {
+            using Value = decltype(element);
+            using Task = Elements<Rule, Value, states>;
+            std::vector<Task> tasks;
+            for (const auto& one : updates) {
+                std::vector<const Tensor*> tensors{&one.gradient, &one.value};
+                for (const Tensor& state : one.state) tensors.push_back(&state);
+                if (one.value.dtype() != dtype || begin_at_packs(tensors) != packs) continue;
+                check(one.rounding.first % 8 == 0, "update: from element {}", one.rounding.first);
+                Task task{one.rule,
+                          one.gradient.defined() ? one.gradient.template data<float>() : nullptr,
+                          one.value.template data<Value>(),
+                          {},
+                          one.value.elements(),
+                          one.rounding};
+                std::transform(one.state.begin(), one.state.end(), task.state,
+                               [](const Tensor& state) { return state.data<float>(); });
+                tasks.push_back(task);
+            }
+            const auto blocks_of = [&](const Task& task) { return blocks_for(task.count, threads * width); };
+            launch_tasks<Task>(place, tasks, threads, blocks_of, elements_kernel<Rule, Value, width, states>);
+        });
+    };
+    for (const DType dtype : {DType::f32, DType::bf16})
+        for (const bool packs : {true, false}) of_kind(dtype, packs);
 }
 
 // By the number of state tensors.
-#define WITHOUT_STATE(Rule) \
-    template void update_elements(Cuda, const Rule&, const Tensor&, const Tensor&, const Rounding&);
-#define WITH_ONE(Rule) \
-    template void update_elements(Cuda, const Rule&, const Tensor&, const Tensor&, const Rounding&, const Tensor&);
-#define WITH_TWO(Rule)                                                                                             \
-    template void update_elements(Cuda, const Rule&, const Tensor&, const Tensor&, const Rounding&, const Tensor&, \
-                                  const Tensor&);
-#define WITH_THREE(Rule)                                                                                           \
-    template void update_elements(Cuda, const Rule&, const Tensor&, const Tensor&, const Rounding&, const Tensor&, \
-                                  const Tensor&, const Tensor&);
+#define KNOWN(Rule, states) template void update_elements(Cuda, const std::vector<ElementsUpdate<Rule, states>>&);
 
-WITHOUT_STATE(SgdStep)
-WITHOUT_STATE(TowardsAverage)
-WITHOUT_STATE(TakeGradient)
-WITHOUT_STATE(Descent)
-WITHOUT_STATE(FoldSquare)
-WITH_ONE(SgdStep)
-WITH_ONE(LionStep)
-WITH_ONE(MuonMomentum)
-WITH_TWO(AdamWConstants)
-WITH_TWO(ScheduleFreeStep)
-WITH_TWO(ApolloMeans)
-WITH_THREE(AdemamixStep)
+KNOWN(SgdStep, 0)
+KNOWN(TowardsAverage, 0)
+KNOWN(TakeGradient, 0)
+KNOWN(Descent, 0)
+KNOWN(FoldSquare, 0)
+KNOWN(SgdStep, 1)
+KNOWN(LionStep, 1)
+KNOWN(MuonMomentum, 1)
+KNOWN(AdamWConstants, 2)
+KNOWN(ScheduleFreeStep, 2)
+KNOWN(ApolloMeans, 2)
+KNOWN(AdemamixStep, 3)
 
 }   // namespace trainer

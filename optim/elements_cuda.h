@@ -1,7 +1,9 @@
 #pragma once
 
+#include <array>
 #include <concepts>
 #include <cstdint>
+#include <vector>
 
 #include "autograd/tensor.h"
 
@@ -22,10 +24,26 @@ struct Rounding {
     std::int64_t first = 0;   // a multiple of 8
 };
 
-// As on the CPU (optim/elements.h); values in f32 or bf16, which are widened and rounded. The rules that it knows stand
-// in optim/elements.cu.
+// An update of one tensor of values, with as many of state.
+template <typename Rule, std::size_t states>
+struct ElementsUpdate {
+    Rule rule;
+    Tensor gradient;   // undefined: zero
+    Tensor value;
+    Rounding rounding;
+    std::array<Tensor, states> state;
+};
+
+// All of them, as on the CPU (optim/elements.h); values in f32 or bf16, which are widened and rounded. None needs what
+// another writes. The rules that it knows stand in optim/elements.cu.
+template <typename Rule, std::size_t states>
+void update_elements(Cuda, const std::vector<ElementsUpdate<Rule, states>>& updates);
+
 template <typename Rule, std::same_as<Tensor>... States>
-void update_elements(Cuda, const Rule& rule, const Tensor& gradient, const Tensor& value, const Rounding& rounding,
-                     const States&... states);
+void update_elements(Cuda place, const Rule& rule, const Tensor& gradient, const Tensor& value,
+                     const Rounding& rounding, const States&... states) {
+    using Updates = std::vector<ElementsUpdate<Rule, sizeof...(States)>>;
+    update_elements(place, Updates{{rule, gradient, value, rounding, {states...}}});
+}
 
 }   // namespace trainer

@@ -4,14 +4,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "comm/shard_layout.h"
+#include "optim/grain_sum_cuda.h"
 
 namespace trainer {
-
-// Grains of so many elements.
-constexpr std::int64_t grains_in(std::int64_t elements) {
-    return (elements + ShardLayout::grain_elements - 1) / ShardLayout::grain_elements;
-}
 
 // The sum over elements [0, elements) of part(begin, end), asked for grain by grain (comm/shard_layout.h) and added in
 // order: the same bits on any number of threads.

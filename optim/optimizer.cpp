@@ -54,7 +54,13 @@ void Optimizer::step(const std::vector<Tensor>& gradients, double learning_rate,
     check(gradients.size() == slices_.size(), "optimizer: {} gradients for {} slices", gradients.size(),
           slices_.size());
     begin_step(learning_rate);
-    for (std::size_t i = 0; i < slices_.size(); ++i) update_slice(i, gradients[i], gradient_scale);
+    std::vector<Together> together;
+    for (std::size_t i = 0; i < slices_.size(); ++i)
+        if (!store_ && updates_together() && slices_[i].parameter->value.place().on_device())
+            together.push_back({slices_[i].value(), gradients[i], &state_[i], how_to_update(i, gradient_scale)});
+        else
+            update_slice(i, gradients[i], gradient_scale);
+    if (!together.empty()) update_together(together);
 }
 
 void Optimizer::begin_step(double learning_rate) {
@@ -91,12 +97,17 @@ void Optimizer::in_pieces(std::size_t slice, State& whole_state, const Compute& 
     }
 }
 
+Update Optimizer::how_to_update(std::size_t slice, float gradient_scale) const {
+    const UpdatedSlice& updated = updated_[slice];
+    const Parameter& parameter = *updated.slice.parameter;
+    return {learning_rate_ * parameter.lr_scale * updated.rate, updated.weight_decay, gradient_scale, steps_,
+            Rounding{rounding_key(seed_, steps_, parameter.name), updated.slice.begin}};
+}
+
 void Optimizer::update_slice(std::size_t slice, const Tensor& gradient, float gradient_scale) {
     const UpdatedSlice& updated = updated_[slice];
     const Parameter& parameter = *updated.slice.parameter;
-    const std::uint64_t key = rounding_key(seed_, steps_, parameter.name);
-    const Update how{learning_rate_ * parameter.lr_scale * updated.rate, updated.weight_decay, gradient_scale, steps_,
-                     Rounding{key, updated.slice.begin}};
+    const Update how = how_to_update(slice, gradient_scale);
     with_state(slice, Access::change, [&](State& whole) {
         if (parameter.value.place().on_device() && by_element(parameter))
             return update(updated.slice, updated.slice.value(), gradient, whole, how);
@@ -106,8 +117,8 @@ void Optimizer::update_slice(std::size_t slice, const Tensor& gradient, float gr
                 const Tensor given = gradient.defined() ? gradient.row_range(begin, begin + part.elements()) : Tensor();
                 update(part, value, given, state, how);
             },
-            [key](const ParameterSlice& part, const Tensor& value, Tensor& stored) {
-                round_stochastically(key, part.begin, value, stored);
+            [&how](const ParameterSlice& part, const Tensor& value, Tensor& stored) {
+                round_stochastically(how.rounding.key, part.begin, value, stored);
             });
     });
 }

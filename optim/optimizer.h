@@ -98,6 +98,15 @@ protected:
     // `by_element`.
     virtual void update(const ParameterSlice& slice, const Tensor& value, const Tensor& gradient, State& state,
                         const Update& update) const = 0;
+    // Slices whose updates a device does with few kernels, each as `update` would; none otherwise.
+    struct Together {
+        Tensor value;
+        Tensor gradient;
+        State* state;
+        Update how;
+    };
+    virtual bool updates_together() const { return false; }
+    virtual void update_together(const std::vector<Together>&) const {}
     // Whether an update of the parameter's element needs no other's value, gradient or state but those of its state's
     // grain.
     virtual bool by_element(const Parameter&) const { return true; }
@@ -106,6 +115,7 @@ protected:
     virtual void to_evaluation_value(const Tensor& /*value*/, const State&) const {}   // as in `update`
 
 private:
+    Update how_to_update(std::size_t slice, float gradient_scale) const;
     // Calls compute(part, value, begin, state) for parts of the slice in f32, `begin` counted from its beginning, and
     // stores what it left in `value` by store(part, value, stored).
     template <typename Compute, typename Store>

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <initializer_list>
+#include <vector>
 
 #include "autograd/cuda/device.h"
 #include "optim/elements_cuda.h"
@@ -54,19 +54,17 @@ __device__ void write(const Numbers<width>& numbers, bf16* to, const Rounding& r
     store<width>(to, pack);
 }
 
-// Calls work(Value{}, Width<w>{}) for values of that type: four of f32 at once or eight of bf16, where all tensors
-// (those that are defined) begin at a multiple of 16 bytes, else one.
-template <typename Work>
-void with_value_packs(DType dtype, std::initializer_list<const Tensor*> tensors, Work&& work) {
-    const bool packs = std::all_of(tensors.begin(), tensors.end(), [](const Tensor* tensor) {
+// Whether all tensors (those that are defined) begin at a multiple of 16 bytes.
+inline bool begin_at_packs(const std::vector<const Tensor*>& tensors) {
+    return std::all_of(tensors.begin(), tensors.end(), [](const Tensor* tensor) {
         return !tensor->defined() || reinterpret_cast<std::uintptr_t>(tensor->raw()) % 16 == 0;
     });
-    with_element(dtype, [&](auto element) {
-        if (packs)
-            work(element, Width<16 / sizeof(element)>{});
-        else
-            work(element, Width<1>{});
-    });
+}
+
+// Calls work(Value{}, Width<w>{}) for values of that type, w of them at once where the tensors begin so.
+template <typename Work>
+void with_value_packs(DType dtype, const std::vector<const Tensor*>& tensors, Work&& work) {
+    with_width(dtype, begin_at_packs(tensors), work);
 }
 
 }   // namespace trainer::cuda

@@ -1,5 +1,7 @@
 #include "trainer/device.h"
 
+#include <algorithm>
+
 #include "autograd/cuda/gemm.h"
 #include "autograd/cuda/runtime.h"
 #include "configs/error.h"
@@ -9,23 +11,19 @@ namespace trainer {
 
 namespace {
 
-std::string why_cpu;   // what device: auto met
-
-void check_offered(const Recipe& recipe, int processes) {
-    const auto refuse = [](bool wrong, const std::string& what) {
-        require(!wrong, Exit::bad_recipe, "{} is not offered on a GPU yet; use device: cpu", what);
-    };
-    refuse(processes > 1, format("a run of {} processes", processes));
-    refuse(recipe.training.offload != Offload::none,
-           "training.offload: " + std::string(enum_name(recipe.training.offload)));
-}
+std::string why_cpu;                // what device: auto met
+std::size_t free_when_opened = 0;   // bytes of the device
 
 // With all that computing there needs.
-void open_device(const Recipe& recipe, int processes) {
+void open_device(int processes) {
     require(cuda::device_count() > 0, Exit::system, "device: cuda, but {}; use device: cpu, or auto",
             cuda::why_absent());
-    check_offered(recipe, processes);
-    if (!cuda::opened_device()) cuda::open_device(0);
+    require(processes == 1, Exit::bad_recipe, "a run of {} processes is not offered on a GPU yet; use device: cpu",
+            processes);
+    if (!cuda::opened_device()) {
+        cuda::open_device(0);
+        free_when_opened = cuda::free_bytes();
+    }
     cuda::gemm_library();
 }
 
@@ -34,13 +32,13 @@ void open_device(const Recipe& recipe, int processes) {
 Place open_place(const Recipe& recipe, int processes) {
     if (recipe.device == Device::cpu) return Place::cpu();
     if (recipe.device == Device::cuda) {
-        open_device(recipe, processes);
+        open_device(processes);
         return Place::cuda();
     }
     try {
         why_cpu = cuda::why_absent();
         if (cuda::device_count() == 0) return Place::cpu();
-        open_device(recipe, processes);
+        open_device(processes);
         return Place::cuda();
     } catch (const Error& error) {
         why_cpu = error.what();
@@ -56,6 +54,13 @@ std::string device_text(const Recipe& recipe, Place place) {
     }
     if (recipe.device == Device::cpu || !cuda::built_in()) return "";
     return "the CPU: " + why_cpu;
+}
+
+std::string held_on_device_text(Place place) {
+    if (!place.is_cuda()) return "";
+    const std::size_t left = cuda::free_bytes();
+    return format("held on the GPU {}, taken from its free memory {}, ", bytes_text(held_device_memory()),
+                  bytes_text(free_when_opened - std::min(free_when_opened, left)));
 }
 
 MemoryLeft memory_left_on_device() {

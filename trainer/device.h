@@ -16,6 +16,10 @@ Place open_place(const Recipe& recipe, int processes);
 // recipe says so or the program knows nothing else.
 std::string device_text(const Recipe& recipe, Place place);
 
+// "held on the GPU 1.90 GiB, taken from its free memory 2.21 GiB, ": for tensors, and with what the libraries and the
+// driver take besides; "" on the CPU.
+std::string held_on_device_text(Place place);
+
 // What is free on the opened device.
 MemoryLeft memory_left_on_device();
 

@@ -99,6 +99,7 @@ void GradientSum::share_values() {
         }
     }
     for (Parameter* parameter : parameters_) parameter->changed();
+    Parameter::renew_copies(parameters_);
 }
 
 std::unique_ptr<GradientSum> make_gradient_sum(std::vector<std::vector<Parameter*>> units, Communicator& ranks,

@@ -115,7 +115,7 @@ MemoryLeft memory_left_for(Communicator& ranks, const std::filesystem::path& roo
     return memory_left(static_cast<int>(std::count(all.begin(), all.end(), machine)), root);
 }
 
-std::size_t needed_for(const MemoryPlan& plan) { return plan.total() + plan.total() / 8 + beside_tensors; }
+std::size_t needed_for(const MemoryPlan& plan) { return plan.held() + beside_tensors; }
 
 MemoryPlan choose_memory(Inputs& inputs, Communicator& ranks, const MemoryLeft& left, int as_ranks) {
     const TrainingOptions& training = inputs.recipe.training;

@@ -15,8 +15,8 @@ namespace trainer {
 // /proc does not say that, by its name. Collective.
 MemoryLeft memory_left_for(Communicator& ranks, const std::filesystem::path& root = "/");
 
-// What must be left for a plan to be chosen: its total, an eighth more for blocks that the pool hands out larger than
-// they are counted, and 64 MiB for what is no tensor (stacks, buffers, the text of metrics).
+// What must be left for a plan to be chosen: what it holds, and 64 MiB for what is no tensor (stacks, buffers, the text
+// of metrics).
 std::size_t needed_for(const MemoryPlan& plan);
 
 // Decides what the recipe leaves open, in place: with recompute: auto the least of none, norms and block with which any

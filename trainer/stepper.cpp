@@ -84,6 +84,18 @@ Stepper::Result Stepper::step(std::int64_t leaves, const std::function<Batch(std
     return result;
 }
 
+void Stepper::rehearse(const Batch& batch) {
+    const auto units = model_.trainable_by_block();
+    const auto forget = [&units](std::size_t unit) {
+        for (Parameter* parameter : units[unit]) parameter->gradient = Tensor();
+    };
+    const ForwardContext context =
+        training_context(batch, options_.in_backward ? std::function<void(std::size_t)>(forget) : nullptr);
+    const LeafSums sums = forward_backward(model_, objective_, batch, context, objective_.count(batch));
+    gradients_->forget_gradients();
+    value_of(sums.loss);   // what went wrong on a device is known now
+}
+
 Stepper::Result Stepper::step_in_backward(const Batch& batch, Optimizer& optimizer, double learning_rate) {
     BackwardUpdate update(model_.trainable_by_block(), optimizer, learning_rate);
     const ForwardContext context = training_context(batch, [&update](std::size_t block) { update.unit_done(block); });

@@ -61,6 +61,9 @@ public:
     Result step(std::int64_t leaves, const std::function<Batch(std::int64_t)>& leaf, Optimizer& optimizer,
                 double learning_rate);
 
+    // One leaf forward and backward, of which nothing stays.
+    void rehearse(const Batch& batch);
+
     // Collective. Gives every rank the values of the slices that others own, after they were changed.
     void share_values() { gradients_->share_values(); }
 

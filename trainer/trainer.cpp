@@ -20,6 +20,7 @@
 #include "trainer/diagnosis.h"
 #include "trainer/evaluation_values.h"
 #include "trainer/interrupt.h"
+#include "trainer/largest_leaf.h"
 #include "trainer/log.h"
 #include "trainer/model_output.h"
 #include "trainer/objectives/registry.h"
@@ -38,6 +39,19 @@ std::string four_digits(double value) {
     char text[32];
     std::snprintf(text, sizeof text, "%.4f", value);
     return text;
+}
+
+// Says where memory could not be had.
+template <typename Work>
+auto in_phase(const std::string& phase, Work&& work) {
+    try {
+        return work();
+    } catch (const AgreedError&) {
+        throw;
+    } catch (const Error& error) {
+        if (error.code() != Exit::out_of_memory) throw;
+        throw Error(error.code(), phase + ": " + error.what());
+    }
 }
 
 }   // namespace
@@ -79,6 +93,10 @@ Trainer::Trainer(const Inputs& inputs, Communicator& ranks, OutputFolder* output
 
 // A file has all its bytes from now on, so that what is left for checkpoints is counted without them.
 void Trainer::open_store(std::uint64_t bytes) {
+    if (inputs_.place.is_cuda()) {
+        together(ranks_, [&] { store_ = make_pinned_store(bytes); });
+        return;
+    }
     const std::filesystem::path folder = inputs_.recipe.output;
     together(ranks_, [&] {
         require_free_space(folder, bytes);
@@ -128,10 +146,19 @@ void Trainer::check_disk() const {
     });
 }
 
+// A leaf that does not fit, or a kernel that fails, is better met now than in the middle of an epoch.
+void Trainer::rehearse() {
+    in_phase("before the first step, on the longest leaf", [&] {
+        const auto seed = static_cast<std::uint64_t>(inputs_.recipe.training.seed);
+        stepper_->rehearse(LargestLeaf::of_training(inputs_).made(seed, inputs_.place));
+    });
+}
+
 Trainer::Outcome Trainer::run() {
     const InterruptGuard guard;
     start();
     check_disk();
+    if (inputs_.place.is_cuda()) rehearse();
     after_step();
     outcome_.stop = after_requests();
     while (state_.step < inputs_.total_steps && outcome_.stop < Stop::preempted && !patience_over()) {
@@ -162,9 +189,11 @@ void Trainer::train_step() {
     const double rate =
         recipe.optimizer.lr * schedule_factor(recipe.schedule, state_.updates, inputs_.total_steps, state_.plateau);
     const auto begin = Clock::now();
-    const Stepper::Result result = stepper_->step(
-        static_cast<std::int64_t>(planned.leaves.size()),
-        [&](std::int64_t leaf) { return make_leaf(inputs_, planned, leaf); }, *optimizer_, rate);
+    const Stepper::Result result = in_phase(format("in step {}", state_.step + 1), [&] {
+        return stepper_->step(
+            static_cast<std::int64_t>(planned.leaves.size()),
+            [&](std::int64_t leaf) { return make_leaf(inputs_, planned, leaf); }, *optimizer_, rate);
+    });
     const double seconds = seconds_since(begin);
     longest_step_ = std::max(longest_step_, seconds);
 

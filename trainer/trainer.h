@@ -52,6 +52,7 @@ private:
     void start();
     void check_disk() const;
     void train_step();
+    void rehearse();
     void complain_of_skipped_step(const Stepper::Result& result);
     [[noreturn]] void end_spoiled(const std::string& what);
     std::string diagnosis_of_last_step();

@@ -23,6 +23,9 @@ const std::optional<Device>& opened_device() {
 std::size_t free_bytes() { fail(); }
 void* allocate(std::size_t) { fail(); }
 void release(void*) { fail(); }
+std::byte* allocate_pinned(std::size_t) { fail(); }
+void release_pinned(std::byte*) { fail(); }
+void begin_copy(Direction, void*, std::size_t, const void*, std::size_t, std::size_t, std::size_t) { fail(); }
 void copy_rows(Direction, void*, std::size_t, const void*, std::size_t, std::size_t, std::size_t) { fail(); }
 void fill(void*, std::uint8_t, std::size_t) { fail(); }
 void wait() {}

@@ -134,16 +134,21 @@ void with_element(DType dtype, Work&& work) {
 template <int size>
 using Width = std::integral_constant<int, size>;
 
-// Calls work(Element{}, Width<w>{}): w elements are read at once, 16 bytes of them where the tensors' rows allow it.
+// Calls work(Element{}, Width<w>{}), where w elements are 16 bytes, or, if not `packs`, one.
 template <typename Work>
-void with_packs(DType dtype, std::initializer_list<const Tensor*> tensors, Work&& work) {
-    const bool packs = in_packs(tensors);
+void with_width(DType dtype, bool packs, Work&& work) {
     with_element(dtype, [&](auto element) {
         if (packs)
             work(element, Width<16 / sizeof(element)>{});
         else
             work(element, Width<1>{});
     });
+}
+
+// The same; w elements are read at once where the tensors' rows allow it.
+template <typename Work>
+void with_packs(DType dtype, std::initializer_list<const Tensor*> tensors, Work&& work) {
+    with_width(dtype, in_packs(tensors), work);
 }
 
 }   // namespace trainer::cuda

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <vector>
 
-#include "autograd/cuda/device.h"
 #include "autograd/cuda/runtime.h"
+#include "autograd/cuda/task_list.h"
 
 namespace trainer {
 
@@ -30,113 +31,177 @@ Extent extent_of(std::initializer_list<const Tensor*> tensors) {
     return {first.rows(), first.columns()};
 }
 
-Grid grid_for(const Extent& extent) {
+// Calls work.at<width>(row, column) for every pack of `width` columns.
+template <int width, typename Work>
+__global__ void packs_kernel(Work work, Extent packs) {
+    for (std::int64_t i = grid_thread(); i < packs.rows * packs.columns; i += grid_threads()) {
+        const std::int64_t row = packs.rows == 1 ? 0 : i / packs.columns;
+        work.template at<width>(row, (i - row * packs.columns) * width);
+    }
+}
+
+// For all elements of the tensors; as many at once as are 16 bytes of the widest, where all rows allow it.
+template <typename Work>
+void for_packs(Cuda place, const Work& work, std::initializer_list<const Tensor*> tensors) {
     constexpr std::int64_t most_blocks = 1 << 16;
-    return {.blocks = std::min(blocks_for(extent.rows * extent.columns, threads), most_blocks), .threads = threads};
+    const Extent extent = extent_of(tensors);
+    std::size_t widest = 0;
+    bool packs = true;
+    for (const Tensor* tensor : tensors) {
+        widest = std::max(widest, size_of(tensor->dtype()));
+        packs = packs && reinterpret_cast<std::uintptr_t>(tensor->raw()) % 16 == 0;
+    }
+    const auto width = static_cast<std::int64_t>(16 / widest);
+    packs = packs && extent.columns % width == 0;
+    for (const Tensor* tensor : tensors) packs = packs && (extent.rows == 1 || tensor->stride() % width == 0);
+    const auto start = [&](auto at_once) {
+        const Extent parts{extent.rows, extent.columns / at_once};
+        const std::int64_t blocks = std::min(blocks_for(parts.rows * parts.columns, threads), most_blocks);
+        launch(place, {.blocks = blocks, .threads = threads}, packs_kernel<at_once, Work>, work, parts);
+    };
+    if (!packs)
+        start(Width<1>{});
+    else if (width == 4)
+        start(Width<4>{});
+    else
+        start(Width<8>{});
 }
 
 template <typename In, typename Out>
-__global__ void convert_kernel(Rows<In> in, Rows<Out> out, Extent extent) {
-    for (std::int64_t i = grid_thread(); i < extent.rows * extent.columns; i += grid_threads()) {
-        const std::int64_t row = i / extent.columns, column = i - row * extent.columns;
-        out.row(row)[column] = Out(to_float(in.row(row)[column]));
+struct Convert {
+    Rows<const In> in;
+    Rows<Out> out;
+    template <int width>
+    __device__ void at(std::int64_t row, std::int64_t column) const {
+        const auto from = load<width>(in.row(row) + column);
+        Pack<Out, width> to;
+        for (int i = 0; i < width; ++i) to.elements[i] = Out(to_float(from.elements[i]));
+        store<width>(out.row(row) + column, to);
     }
-}
+};
 
-template <typename Sum, typename Term>
-__global__ void add_kernel(Rows<Sum> sum, Rows<Term> term, Extent extent) {
-    for (std::int64_t i = grid_thread(); i < extent.rows * extent.columns; i += grid_threads()) {
-        const std::int64_t row = i / extent.columns, column = i - row * extent.columns;
-        Sum& to = sum.row(row)[column];
-        to = Sum(to_float(to) + to_float(term.row(row)[column]));
+// out = a + b
+template <typename A, typename B>
+struct Sum {
+    Rows<const A> a;
+    Rows<const B> b;
+    Rows<A> out;
+    template <int width>
+    __device__ void at(std::int64_t row, std::int64_t column) const {
+        auto sum = load<width>(a.row(row) + column);
+        const auto term = load<width>(b.row(row) + column);
+        for (int i = 0; i < width; ++i) sum.elements[i] = A(to_float(sum.elements[i]) + to_float(term.elements[i]));
+        store<width>(out.row(row) + column, sum);
     }
-}
-
-template <typename Element>
-__global__ void sum_kernel(Rows<Element> a, Rows<Element> b, Rows<Element> out, Extent extent) {
-    for (std::int64_t i = grid_thread(); i < extent.rows * extent.columns; i += grid_threads()) {
-        const std::int64_t row = i / extent.columns, column = i - row * extent.columns;
-        out.row(row)[column] = Element(to_float(a.row(row)[column]) + to_float(b.row(row)[column]));
-    }
-}
+};
 
 // By `*there` where that is not null, else by `factor`.
 template <typename Element>
-__global__ void scale_kernel(Rows<Element> values, float factor, const float* there, Extent extent) {
-    if (there) factor = *there;
-    for (std::int64_t i = grid_thread(); i < extent.rows * extent.columns; i += grid_threads()) {
-        const std::int64_t row = i / extent.columns, column = i - row * extent.columns;
-        Element& value = values.row(row)[column];
-        value = Element(to_float(value) * factor);
+struct Scale {
+    Rows<Element> values;
+    float factor;
+    const float* there;
+    template <int width>
+    __device__ void at(std::int64_t row, std::int64_t column) const {
+        const float by = there ? *there : factor;
+        auto value = load<width>(values.row(row) + column);
+        for (int i = 0; i < width; ++i) value.elements[i] = Element(to_float(value.elements[i]) * by);
+        store<width>(values.row(row) + column, value);
     }
+};
+
+struct Fill {
+    Rows<float> out;
+    float value;
+    template <int width>
+    __device__ void at(std::int64_t row, std::int64_t column) const {
+        Pack<float, width> to;
+        for (int i = 0; i < width; ++i) to.elements[i] = value;
+        store<width>(out.row(row) + column, to);
+    }
+};
+
+template <typename A, typename B>
+void add(Cuda place, const Tensor& a, const Tensor& b, Tensor& out) {
+    for_packs(place, Sum<A, B>{rows_of<const A>(a), rows_of<const B>(b), rows_of<A>(out)}, {&a, &b, &out});
 }
 
-__global__ void fill_kernel(Rows<float> out, float value, Extent extent) {
-    for (std::int64_t i = grid_thread(); i < extent.rows * extent.columns; i += grid_threads()) {
-        const std::int64_t row = i / extent.columns, column = i - row * extent.columns;
-        out.row(row)[column] = value;
-    }
+void scale(Cuda place, Tensor& values, float factor, const float* there) {
+    with_element(values.dtype(), [&](auto element) {
+        for_packs(place, Scale<decltype(element)>{rows_of<decltype(element)>(values), factor, there}, {&values});
+    });
+}
+
+// Contiguous.
+template <typename Out>
+struct Conversion {
+    const float* in;
+    Out* out;
+    std::int64_t count;
+};
+constexpr int converted_by_thread = 4;
+
+template <typename Out>
+__global__ void conversions_kernel(const __grid_constant__ TaskList<Conversion<Out>> list) {
+    const BlockOfTask here = block_of_task(list);
+    const Conversion<Out>& task = list[here.task];
+    const Convert<float, Out> convert{{task.in, 0}, {task.out, 0}};
+    const std::int64_t begin = (here.block * threads + threadIdx.x) * converted_by_thread;
+    if (begin + converted_by_thread <= task.count) return convert.template at<converted_by_thread>(0, begin);
+    for (std::int64_t i = begin; i < task.count; ++i) convert.template at<1>(0, i);
 }
 
 }   // namespace
 
 void copy_rows(Cuda place, const Tensor& in, Tensor& out) {
-    const Extent extent = extent_of({&in, &out});
     if (in.dtype() == out.dtype()) {
+        const Extent extent = extent_of({&in, &out});
         const std::size_t size = size_of(in.dtype());
         const std::size_t row_bytes = static_cast<std::size_t>(extent.columns) * size;
         begin_copy(Direction::on_device, out.raw(),
-                  extent.rows == 1 ? row_bytes : static_cast<std::size_t>(out.stride()) * size, in.raw(),
-                  extent.rows == 1 ? row_bytes : static_cast<std::size_t>(in.stride()) * size, row_bytes,
-                  static_cast<std::size_t>(extent.rows));
+                   extent.rows == 1 ? row_bytes : static_cast<std::size_t>(out.stride()) * size, in.raw(),
+                   extent.rows == 1 ? row_bytes : static_cast<std::size_t>(in.stride()) * size, row_bytes,
+                   static_cast<std::size_t>(extent.rows));
         return;
     }
     with_element(in.dtype(), [&](auto from) {
         with_element(out.dtype(), [&](auto to) {
             using In = decltype(from);
             using Out = decltype(to);
-            launch(place, grid_for(extent), convert_kernel<In, Out>, rows_of<In>(in), rows_of<Out>(out), extent);
+            for_packs(place, Convert<In, Out>{rows_of<const In>(in), rows_of<Out>(out)}, {&in, &out});
         });
     });
 }
 
 void add_rows(Cuda place, Tensor& sum, const Tensor& term) {
-    const Extent extent = extent_of({&sum, &term});
     with_element(sum.dtype(), [&](auto to) {
-        with_element(term.dtype(), [&](auto from) {
-            using Sum = decltype(to);
-            using Term = decltype(from);
-            launch(place, grid_for(extent), add_kernel<Sum, Term>, rows_of<Sum>(sum), rows_of<Term>(term), extent);
-        });
+        with_element(term.dtype(), [&](auto from) { add<decltype(to), decltype(from)>(place, sum, term, sum); });
     });
 }
 
-void fill_rows(Cuda place, Tensor& out, float value) {
-    const Extent extent = extent_of({&out});
-    launch(place, grid_for(extent), fill_kernel, rows_of<float>(out), value, extent);
-}
-
-namespace {
-
-void scale(Cuda place, Tensor& values, float factor, const float* there) {
-    const Extent extent = extent_of({&values});
-    with_element(values.dtype(), [&](auto element) {
-        using Element = decltype(element);
-        launch(place, grid_for(extent), scale_kernel<Element>, rows_of<Element>(values), factor, there, extent);
-    });
-}
-
-}   // namespace
+void fill_rows(Cuda place, Tensor& out, float value) { for_packs(place, Fill{rows_of<float>(out), value}, {&out}); }
 
 void scale_rows(Cuda place, Tensor& values, float factor) { scale(place, values, factor, nullptr); }
 void scale_rows(Cuda place, Tensor& values, const Tensor& factor) { scale(place, values, 1, factor.data<float>()); }
 
 void sum_rows(Cuda place, const Tensor& a, const Tensor& b, Tensor& out) {
-    const Extent extent = extent_of({&a, &b, &out});
-    with_element(out.dtype(), [&](auto element) {
-        using Element = decltype(element);
-        launch(place, grid_for(extent), sum_kernel<Element>, rows_of<Element>(a), rows_of<Element>(b),
-               rows_of<Element>(out), extent);
+    with_element(out.dtype(), [&](auto element) { add<decltype(element), decltype(element)>(place, a, b, out); });
+}
+
+void convert_all(Cuda place, const std::vector<Tensor>& in, const std::vector<Tensor>& out) {
+    if (out.empty()) return;
+    with_element(out.front().dtype(), [&](auto element) {
+        using Out = decltype(element);
+        std::vector<Conversion<Out>> tasks;
+        for (std::size_t i = 0; i < in.size(); ++i) {
+            check(in[i].contiguous() && out[i].contiguous() && in[i].shape() == out[i].shape(), "convert: {} into {}",
+                  in[i].shape().text(), out[i].shape().text());
+            tasks.push_back({in[i].data<float>(), out[i].data<Out>(), in[i].elements()});
+        }
+        const auto blocks_of = [](const Conversion<Out>& task) {
+            return blocks_for(task.count, threads * converted_by_thread);
+        };
+        launch_tasks<Conversion<Out>>(place, tasks, threads, blocks_of, conversions_kernel<Out>);
     });
 }
 

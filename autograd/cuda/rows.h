@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "autograd/place.h"
 #include "autograd/tensor.h"
 
@@ -12,5 +14,8 @@ void fill_rows(Cuda, Tensor& out, float value);
 void scale_rows(Cuda, Tensor& values, float factor);
 void scale_rows(Cuda, Tensor& values, const Tensor& factor);
 void sum_rows(Cuda, const Tensor& a, const Tensor& b, Tensor& out);
+
+// out[i] = in[i], in few launches. in: f32, out: all of one dtype; contiguous, at multiples of 16 bytes.
+void convert_all(Cuda, const std::vector<Tensor>& in, const std::vector<Tensor>& out);
 
 }   // namespace trainer

@@ -30,6 +30,7 @@ public:
                                                                                     {"v.bias", Shape(1031)},
                                                                                     {"w.bias", Shape(5)}})
             add(name, shape, dtype);
+        for (int i = 0; i < 70; ++i) add(format("n{}.bias", i), Shape(1 + 3 * i), dtype);   // more than a launch takes
         optimizer = make_optimizer(options_, slices, 11);
         optimizer->prepare();
     }
@@ -62,10 +63,10 @@ public:
     std::unique_ptr<Optimizer> optimizer;
 
 private:
-    void add(const char* name, const Shape& shape, DType dtype) {
+    void add(const std::string& name, const Shape& shape, DType dtype) {
         Parameter& parameter = *parameters_.emplace_back(std::make_unique<Parameter>(name, shape));
         // One in the middle of others, at no multiple of 16 bytes.
-        if (std::string(name) == "v.bias")
+        if (name == "v.bias")
             parameter.value = Tensor::empty(shape.elements() + 3, dtype, place_).row_range(1, shape.elements() + 1);
         else
             parameter.value = Tensor::empty(shape, dtype, place_);

@@ -89,5 +89,10 @@ for options in 'model.quantize=nf4 peft.method=dora' 'model.quantize=int8 peft={
     rm -rf other cpu_other
 done
 
-refused 78 'not offered on a GPU yet' device=cuda training.offload=optimizer
+# What waits in the host's memory gives the same bytes.
+run device=cuda training.offload=optimizer output=waiting
+cmp first/adapter_model.safetensors waiting/adapter_model.safetensors
+run device=cuda training.offload=activations training.recompute=block output=waiting2
+cmp first/adapter_model.safetensors waiting2/adapter_model.safetensors
+
 echo "all well"

@@ -74,9 +74,12 @@ void print_start(const Inputs& inputs, const MemoryPlan& plan) {
     std::fflush(stdout);
 }
 
-void print_end(const MemoryPlan& plan, const Trainer::Outcome& outcome) {
-    std::printf("memory: planned %s, tensors at their peak %s, whole process %s\n", bytes_text(plan.total()).c_str(),
-                bytes_text(outcome.memory.peak_total()).c_str(), bytes_text(peak_resident_bytes()).c_str());
+void print_end(const Inputs& inputs, const MemoryPlan& plan, const Trainer::Outcome& outcome) {
+    std::printf("memory: planned %s, tensors at their peak %s, %swhole process %s\n", bytes_text(plan.total()).c_str(),
+                bytes_text(outcome.memory.peak_total()).c_str(), held_on_device_text(inputs.place).c_str(),
+                bytes_text(peak_resident_bytes()).c_str());
+    if (outcome.memory.peak_total() > plan.total() && inputs.place.is_cuda())
+        log_warning("the tensors took more of the GPU's memory than was planned; please report this with the recipe");
     const TrainingState& state = outcome.state;
     if (state.first_validation_loss && state.last_validation_loss && state.evaluated_step > 0)
         std::printf("validation loss: %.4f before, %.4f after (%+.1f %%)\n", *state.first_validation_loss,
@@ -151,7 +154,10 @@ MemoryPlan decide(Communicator& ranks, Start& start) {
     const bool on_device = start.inputs.place.is_cuda();
     const MemoryLeft left = on_device ? memory_left_on_device() : memory_left_for(ranks);
     const MemoryPlan plan = choose_memory(start.inputs, ranks, left);
-    if (!on_device) keep_pool_within(left);
+    if (on_device)
+        reserve_device_memory(plan.held());
+    else
+        keep_pool_within(left);
     start.identity["recipe"] = recipe_digest(start.inputs.recipe);
     if (open && start.output)
         std::printf("decided by memory: %s (%s leaves %s)\n", memory_choice_text(start.inputs.recipe).c_str(),
@@ -249,7 +255,7 @@ int run_as_rank(Communicator& ranks, const RunArguments& arguments) {
     if (point) trainer.resume(*point);
     const Trainer::Outcome outcome = train(trainer, ranks);
     ignore_signals_from_now();
-    if (start.output) print_end(plan, outcome);
+    if (start.output) print_end(start.inputs, plan, outcome);
     if (outcome.stop != Stop::no) return report_stop(start, outcome);
     if (start.output && outcome.patience_ended)
         std::printf("stopped early, at step %lld of %lld: no lower validation loss since step %lld (eval.patience)\n",

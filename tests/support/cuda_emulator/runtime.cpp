@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -69,6 +70,7 @@ public:
     void begin(cuda::Direction direction, std::byte* to, const std::byte* from, std::size_t bytes) {
         const std::lock_guard lock(mutex_);
         std::byte* const host = direction == cuda::Direction::to_host ? to : const_cast<std::byte*>(from);
+        if (direction == cuda::Direction::to_device) finish(last_to(host, bytes));   // one after the other
         under_way_.push_back({direction, host, {from, from + bytes}});
         ++begun_;
     }
@@ -81,15 +83,7 @@ public:
     // The first `count` that were ever begun are done.
     void wait(std::uint64_t count) {
         const std::lock_guard lock(mutex_);
-        while (begun_ - under_way_.size() < count) {
-            const Copy copy = std::move(under_way_.front());
-            under_way_.erase(under_way_.begin());
-            if (copy.direction == cuda::Direction::to_host)
-                std::copy(copy.bytes.begin(), copy.bytes.end(), copy.host);
-            else
-                check(std::equal(copy.bytes.begin(), copy.bytes.end(), copy.host),
-                      "emulator: memory of the host changed before it was copied");
-        }
+        finish(count);
     }
 
 private:
@@ -98,9 +92,33 @@ private:
         std::byte* host;
         std::vector<std::byte> bytes;   // what is copied
     };
+
+    void finish(std::uint64_t count) {
+        while (begun_ - under_way_.size() < count) {
+            const Copy copy = std::move(under_way_.front());
+            under_way_.pop_front();
+            if (copy.direction == cuda::Direction::to_host)
+                std::copy(copy.bytes.begin(), copy.bytes.end(), copy.host);
+            else
+                check(std::equal(copy.bytes.begin(), copy.bytes.end(), copy.host),
+                      "emulator: memory of the host changed before it was copied");
+        }
+    }
+
+    // How many were begun up to the last that writes there; 0: none under way does.
+    std::uint64_t last_to(const std::byte* host, std::size_t bytes) const {
+        for (std::size_t i = under_way_.size(); i > 0; --i) {
+            const Copy& copy = under_way_[i - 1];
+            if (copy.direction == cuda::Direction::to_host && copy.host < host + bytes &&
+                host < copy.host + copy.bytes.size())
+                return begun_ - under_way_.size() + i;
+        }
+        return 0;
+    }
+
     std::mutex mutex_;
     std::vector<std::vector<std::byte>> pinned_;
-    std::vector<Copy> under_way_;
+    std::deque<Copy> under_way_;
     std::uint64_t begun_ = 0;
 };
 
