@@ -4,6 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <type_traits>
+
+#include "autograd/cuda/ptx.h"
 
 namespace trainer {
 
@@ -74,7 +77,22 @@ constexpr float f16_to_float(std::uint16_t bits) {
     return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (fraction << 13));
 }
 
+// The same without branches.
+constexpr float half_to_float(std::uint16_t bits) {
+#ifdef __CUDA_ARCH__
+    if (!std::is_constant_evaluated()) return cuda::half_value(bits);
+#endif
+    const std::uint32_t magnitude = bits & 0x7FFFu;
+    const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112f;   // moves the exponent's bias
+    const std::uint32_t special = magnitude >= 0x7C00u ? 0x7F800000u : 0u;   // infinity and NaN
+    const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
+    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(scaled) | special | sign);
+}
+
 constexpr std::uint16_t float_to_f16(float value) {   // to nearest even
+#ifdef __CUDA_ARCH__
+    if (!std::is_constant_evaluated()) return cuda::half_bits(value);
+#endif
     const auto word = std::bit_cast<std::uint32_t>(value);
     const auto sign = static_cast<std::uint16_t>((word >> 16) & 0x8000u);
     const std::uint32_t magnitude = word & 0x7FFFFFFFu;
@@ -88,25 +106,24 @@ constexpr std::uint16_t float_to_f16(float value) {   // to nearest even
     return static_cast<std::uint16_t>(sign | (rounded >> 13));
 }
 
+// IEEE half precision as a type like bf16. What is beyond 65504 by half a unit or more becomes infinite.
+struct f16 {
+    std::uint16_t bits = 0;
+    f16() = default;
+    constexpr explicit f16(float value) : bits(float_to_f16(value)) {}
+    constexpr explicit operator float() const { return half_to_float(bits); }
+};
+
 // `value` rounded to a float dtype and back.
 constexpr float rounded_to(DType dtype, float value) {
     switch (dtype) {
         case DType::bf16:
             return static_cast<float>(bf16(value));
         case DType::f16:
-            return f16_to_float(float_to_f16(value));
+            return static_cast<float>(f16(value));
         default:
             return value;
     }
-}
-
-// Half precision → f32, exact, without branches (f16_to_float is its plain twin).
-constexpr float half_to_float(std::uint16_t bits) {
-    const std::uint32_t magnitude = bits & 0x7FFFu;
-    const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112f;   // moves the exponent's bias
-    const std::uint32_t special = magnitude >= 0x7C00u ? 0x7F800000u : 0u;   // infinity and NaN
-    const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
-    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(scaled) | special | sign);
 }
 
 }   // namespace trainer

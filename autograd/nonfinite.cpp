@@ -10,7 +10,7 @@ namespace trainer {
 
 namespace {
 
-// In both formats a number whose exponent bits are all set is NaN or infinite.
+// In all formats a number whose exponent bits are all set is NaN or infinite.
 template <typename Bits>
 bool any_nonfinite(const std::byte* values, std::int64_t count, Bits exponent) {
     Bits found = 0;   // as wide as the values, so that the loop is vectorised
@@ -23,12 +23,13 @@ bool any_nonfinite(const std::byte* values, std::int64_t count, Bits exponent) {
 }
 
 bool any_nonfinite(const std::byte* values, std::int64_t count, DType dtype) {
-    return dtype == DType::f32 ? any_nonfinite<std::uint32_t>(values, count, 0x7f800000u)
-                               : any_nonfinite<std::uint16_t>(values, count, 0x7f80u);
+    if (dtype == DType::f32) return any_nonfinite<std::uint32_t>(values, count, 0x7f800000u);
+    return any_nonfinite<std::uint16_t>(values, count, dtype == DType::f16 ? 0x7c00u : 0x7f80u);
 }
 
 float value_at(const std::byte* row, std::int64_t column, DType dtype) {
-    return dtype == DType::f32 ? reinterpret_cast<const float*>(row)[column]
+    if (dtype == DType::f32) return reinterpret_cast<const float*>(row)[column];
+    return dtype == DType::f16 ? static_cast<float>(reinterpret_cast<const f16*>(row)[column])
                                : static_cast<float>(reinterpret_cast<const bf16*>(row)[column]);
 }
 
@@ -42,7 +43,8 @@ NonFinite first_in_row(const std::byte* row, std::int64_t columns, DType dtype) 
 }   // namespace
 
 std::optional<NonFinite> first_nonfinite(const Tensor& x) {
-    if (x.place().is_meta() || (x.dtype() != DType::f32 && x.dtype() != DType::bf16)) return std::nullopt;
+    const bool floats = x.dtype() == DType::f32 || x.dtype() == DType::bf16 || x.dtype() == DType::f16;
+    if (x.place().is_meta() || !floats) return std::nullopt;
     if (x.place().is_cuda()) return first_nonfinite(on_place(x, Place::cpu()));
     constexpr std::int64_t smallest_for_threads = 1 << 16;   // waking them costs more than to look at so few
     constexpr std::int64_t none = std::numeric_limits<std::int64_t>::max();

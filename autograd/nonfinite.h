@@ -14,7 +14,8 @@ struct NonFinite {
     float value = 0;
 };
 
-// The first such element, row by row; f32 and bf16 on the CPU. Tensors of integers and of the meta place have none.
+// The first such element, row by row, of f32, bf16 and f16 anywhere. Tensors of integers and of the meta place have
+// none.
 std::optional<NonFinite> first_nonfinite(const Tensor& x);
 
 }   // namespace trainer

@@ -139,6 +139,12 @@ void Tensor::copy_to(void* out) const {
                     in + static_cast<std::size_t>(row * stride_) * size_of(dtype_), row_bytes);
 }
 
+void require_computable(const char* op, const Tensor& x) {
+    const DType dtype = x.dtype();
+    check(dtype == DType::f32 || dtype == DType::bf16 || (dtype == DType::f16 && x.place().on_device()),
+          "{}: {} is not supported", op, name_of(dtype));
+}
+
 Tensor scalar(double value, Place place) {
     Tensor out = Tensor::empty(1, DType::f32, place);
     fill(out, static_cast<float>(value));

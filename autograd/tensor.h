@@ -44,6 +44,10 @@ constexpr DType dtype_of<bf16>() {
     return DType::bf16;
 }
 template <>
+constexpr DType dtype_of<f16>() {
+    return DType::f16;
+}
+template <>
 constexpr DType dtype_of<std::int32_t>() {
     return DType::i32;
 }
@@ -135,14 +139,17 @@ private:
 Tensor scalar(double value, Place place);
 // The number of such a tensor; waits for the device. 0 on meta.
 double value_of(const Tensor& scalar);
+// Error(internal) unless `op` can compute with numbers of x's type where it is: f32, bf16, on a device also f16.
+void require_computable(const char* op, const Tensor& x);
+
 // f32 elements become `value`.
 void fill(Tensor& out, float value);
 
 // `in` itself when it lives there already, else a copy; on meta only its shape.
 Tensor on_place(const Tensor& in, Place place);
 
-// out = in, converting between f32 and bf16 (to nearest even); shapes must agree, rows may be strided. Between the host
-// and a device dtypes agree too. Not recorded.
+// out = in, converting between f32 and bf16 or f16 (to nearest even); shapes must agree, rows may be strided. Between
+// the host and a device dtypes agree too. Not recorded.
 void copy(const Tensor& in, Tensor& out);
 // f32 values become the nearest ones that `dtype` holds.
 void round_values(Tensor& values, DType dtype);

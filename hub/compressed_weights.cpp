@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "configs/error.h"
+#include "hub/convert.h"
 
 namespace trainer {
 
@@ -23,9 +24,13 @@ void CompressedWeights::read(const std::string& name, DType target, void* destin
     }
     matrix->prepare(Place::cpu());
     read_packed(name, *matrix);
-    Tensor values = Tensor::empty(matrix->shape(), target);
+    Tensor values = Tensor::empty(matrix->shape(), target == DType::f16 ? DType::f32 : target);
     matrix->unpack(0, 0, values);
-    std::memcpy(destination, values.raw(), values.bytes());
+    if (values.dtype() == target)
+        std::memcpy(destination, values.raw(), values.bytes());
+    else
+        convert_from_file(FileDType::f32, static_cast<const std::byte*>(values.raw()), values.elements(), target,
+                          destination);
 }
 
 void CompressedWeights::refuse(const std::string& name, const std::string& why) const {

@@ -16,11 +16,6 @@ Element load(const std::byte* in, std::int64_t i) {
     return value;
 }
 
-struct Half {
-    std::uint16_t bits;
-    explicit operator float() const { return half_to_float(bits); }
-};
-
 template <typename Element, typename Target>
 void convert(const std::byte* in, std::int64_t count, Target* out) {
     if constexpr (std::is_same_v<Element, Target>) {
@@ -40,7 +35,7 @@ bool convert(FileDType from, const std::byte* in, std::int64_t count, Target* ou
             convert<bf16>(in, count, out);
             return true;
         case FileDType::f16:
-            convert<Half>(in, count, out);
+            convert<f16>(in, count, out);
             return true;
         case FileDType::f64:
             convert<double>(in, count, out);
@@ -78,10 +73,16 @@ bool convert(FileDType from, const std::byte* in, std::int64_t count, Target* ou
 }   // namespace
 
 bool convert_from_file(FileDType from, const std::byte* in, std::int64_t count, DType target, void* out) {
-    check(target == DType::f32 || target == DType::bf16, "convert_from_file: target {}, expected f32 or bf16",
-          name_of(target));
-    if (target == DType::f32) return convert(from, in, count, static_cast<float*>(out));
-    return convert(from, in, count, static_cast<bf16*>(out));
+    switch (target) {
+        case DType::f32:
+            return convert(from, in, count, static_cast<float*>(out));
+        case DType::bf16:
+            return convert(from, in, count, static_cast<bf16*>(out));
+        case DType::f16:
+            return convert(from, in, count, static_cast<f16*>(out));
+        default:
+            fail(Exit::internal, "convert_from_file: target {}, expected f32, bf16 or f16", name_of(target));
+    }
 }
 
 bool can_convert(FileDType from) {
@@ -103,17 +104,13 @@ void convert_to_file(const float* in, std::int64_t count, FileDType to, std::byt
             return;
         case FileDType::f16:
             for (std::int64_t i = 0; i < count; ++i) {
-                const std::uint16_t value = float_to_f16(in[i]);
+                const f16 value(in[i]);
                 std::memcpy(out + 2 * i, &value, sizeof value);
             }
             return;
         default:
             fail(Exit::internal, "convert_to_file: {} is not written", name_of(to));
     }
-}
-
-void round_to_bf16(const float* in, std::int64_t count, bf16* out) {
-    for (std::int64_t i = 0; i < count; ++i) out[i] = bf16(in[i]);
 }
 
 }   // namespace trainer

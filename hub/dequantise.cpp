@@ -51,8 +51,6 @@ std::string readable_types() {
 }
 
 void dequantise_rows(const GgufTensor& tensor, std::span<const std::int64_t> rows, DType target, void* destination) {
-    check(target == DType::f32 || target == DType::bf16, "dequantise: target {}, expected f32 or bf16",
-          name_of(target));
     require(can_dequantise(tensor.type), Exit::bad_data,
             "tensor {} has type {}, which is not supported (supported: {})", tensor.name, name_of(tensor.type),
             readable_types());
@@ -62,17 +60,18 @@ void dequantise_rows(const GgufTensor& tensor, std::span<const std::int64_t> row
     check(std::all_of(rows.begin(), rows.end(), [last](std::int64_t row) { return row >= 0 && row < last; }),
           "dequantise: tensor {} has {} rows", tensor.name, last);
     const auto count = static_cast<std::int64_t>(rows.size());
-    const std::int64_t scratch_length = target == DType::bf16 ? length : 0;
+    const std::int64_t scratch_length = target == DType::f32 ? 0 : length;
     std::vector<float> scratch(static_cast<std::size_t>(omp_get_max_threads() * scratch_length));   // a row for each
 #pragma omp parallel for schedule(static) if (count * length > parallel_elements)
     for (std::int64_t i = 0; i < count; ++i) {
         const std::byte* in = tensor.bytes.data() + rows[static_cast<std::size_t>(i)] * row_bytes;
+        auto* out = static_cast<std::byte*>(destination) + i * length * static_cast<std::int64_t>(size_of(target));
         if (target == DType::f32) {
-            row_to_f32(tensor.type, in, length, static_cast<float*>(destination) + i * length);
+            row_to_f32(tensor.type, in, length, reinterpret_cast<float*>(out));
         } else {
             float* own = scratch.data() + omp_get_thread_num() * scratch_length;
             row_to_f32(tensor.type, in, length, own);
-            round_to_bf16(own, length, static_cast<bf16*>(destination) + i * length);
+            convert_from_file(FileDType::f32, reinterpret_cast<const std::byte*>(own), length, target, out);
         }
     }
 }

@@ -96,9 +96,9 @@ std::optional<BlockFormat> block_format(GgufType type);
 bool can_dequantise(GgufType type);
 std::string readable_types();   // "F32, F16, BF16, Q4_0, …", for messages
 
-// Rows of a tensor as f32 or bf16 (rounded to nearest even from the f32 value), in parallel. Row i of the result is row
-// `rows[i]` of the tensor; `destination` holds rows.size() × row_length elements. The f32 values are those of the
-// `gguf` Python package, bit for bit. Error(bad_data) names tensor and type when the type has no dequantiser.
+// Rows of a tensor as f32, bf16 or f16 (rounded to nearest even from the f32 value), in parallel. Row i of the result
+// is row `rows[i]` of the tensor; `destination` holds rows.size() × row_length elements. The f32 values are those of
+// the `gguf` Python package, bit for bit. Error(bad_data) names tensor and type when the type has no dequantiser.
 void dequantise_rows(const GgufTensor& tensor, std::span<const std::int64_t> rows, DType target, void* destination);
 
 // The whole tensor, in its order.

@@ -1,6 +1,7 @@
 #include "hub/load.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "autograd/nonfinite.h"
@@ -21,6 +22,18 @@ namespace {
         where, parameter.name, found.value, index, name_of(dtype));
 }
 
+// f16 holds less than the files' types do.
+void check_f16_range(const Parameter& parameter, const WeightSource& source, const std::string& where) {
+    Tensor wide = Tensor::empty(parameter.shape, DType::f32);
+    source.read(parameter.name, DType::f32, wide.raw());
+    if (first_nonfinite(wide)) return;
+    const auto most = std::max_element(wide.data<float>(), wide.data<float>() + wide.elements(),
+                                       [](float a, float b) { return std::abs(a) < std::abs(b); });
+    fail(Exit::bad_recipe,
+         "{}: tensor {} holds {}, and f16 nothing beyond 65504; use training.precision: bf16, which holds it", where,
+         parameter.name, *most);
+}
+
 void load(Parameter& parameter, const WeightSource& source, const std::string& where) {
     Tensor& value = parameter.value;
     check(value.defined(), "load: parameter {} has no memory yet", parameter.name);
@@ -30,7 +43,9 @@ void load(Parameter& parameter, const WeightSource& source, const std::string& w
     if (apart) read = Tensor::empty(value.shape(), value.dtype());
     source.read(parameter.name, read.dtype(), read.raw());
     if (apart) copy(read, value);
-    if (const auto found = first_nonfinite(read)) refuse(*found, parameter, value.dtype(), where);
+    const auto found = first_nonfinite(read);
+    if (found && read.dtype() == DType::f16) check_f16_range(parameter, source, where);
+    if (found) refuse(*found, parameter, value.dtype(), where);
 }
 
 // A compressed parameter, of which a few rows at a time are looked at.

@@ -12,9 +12,9 @@ namespace trainer {
 // path).
 void check_parameters(const ParameterSet& parameters, const WeightSource& source, const std::string& where);
 
-// Fills the value of one parameter from `source`, in the dtype of its memory (f32 or bf16, CPU), or its compressed
-// matrix: with what is stored where the formats agree, else by compressing it. `where` is what messages call the
-// source. Error(diverged) for a value that is NaN or infinite in that dtype.
+// Fills the value of one parameter from `source`, in the dtype of its memory (f32, bf16, for a device f16), or its
+// compressed matrix: with what is stored where the formats agree, else by compressing it. `where` is what messages call
+// the source. Error(diverged) for a value that is NaN or infinite in that dtype.
 void load_parameter(Parameter& parameter, const WeightSource& source, const std::string& where);
 
 // The same for every parameter of the base model (Parameter::in_base), one tensor at a time; nothing but the parameters

@@ -82,9 +82,9 @@ public:
     std::uint64_t data_begin() const { return data_offset_; }             // where the data begin in the file
     const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
-    // Converts all elements to f32 or bf16 (from F32, F16, BF16, F64 and integers), in parallel, and gives the pages
-    // of the file back. `destination` holds element_count(shape) elements. Error(bad_data) names tensor and type when
-    // the type has no conversion. bf16 rounds to nearest even.
+    // Converts all elements to f32, bf16 or f16 (from F32, F16, BF16, F64 and integers), in parallel, and gives the
+    // pages of the file back. `destination` holds element_count(shape) elements. Error(bad_data) names tensor and type
+    // when the type has no conversion. bf16 rounds to nearest even.
     void read(const FileTensor& tensor, DType target, void* destination) const;
 
 private:

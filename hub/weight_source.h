@@ -29,7 +29,7 @@ public:
     virtual FileShape shape(const std::string& name) const = 0;
     virtual std::string stored_type(const std::string& name) const = 0;   // "BF16", "Q4_1"; for messages and reports
     virtual std::span<const std::byte> bytes(const std::string& name) const = 0;   // as they lie in the file
-    // Target f32 or bf16; `destination` holds all elements, rows in hub order.
+    // Target f32, bf16 or f16; `destination` holds all elements, rows in hub order.
     virtual void read(const std::string& name, DType target, void* destination) const = 0;
 
     // The compressed format in which a matrix is stored, not yet prepared; null when it is stored as plain numbers.

@@ -65,7 +65,7 @@ __global__ void elements_kernel(const __grid_constant__ TaskList<Elements<Rule, 
 template <typename Rule, std::size_t states>
 void update_elements(Cuda place, const std::vector<ElementsUpdate<Rule, states>>& updates) {
     const auto of_kind = [&](DType dtype, bool packs) {
-        with_width(dtype, packs, [&](auto element, auto width) {
+        with_value_width(dtype, packs, [&](auto element, auto width) {
             using Value = decltype(element);
             using Task = Elements<Rule, Value, states>;
             std::vector<Task> tasks;

@@ -61,10 +61,21 @@ inline bool begin_at_packs(const std::vector<const Tensor*>& tensors) {
     });
 }
 
-// Calls work(Value{}, Width<w>{}) for values of that type, w of them at once where the tensors begin so.
+// Calls work(Value{}, Width<w>{}) for values of that type, f32 or bf16, w of them 16 bytes or, if not `packs`, one.
+template <typename Work>
+void with_value_width(DType dtype, bool packs, Work&& work) {
+    with_width(dtype, packs, [&](auto value, auto width) {
+        if constexpr (std::is_same_v<decltype(value), f16>)
+            check(false, "cuda: values in {}", name_of(dtype));
+        else
+            work(value, width);
+    });
+}
+
+// The same; w values are read at once where the tensors begin so.
 template <typename Work>
 void with_value_packs(DType dtype, const std::vector<const Tensor*>& tensors, Work&& work) {
-    with_width(dtype, begin_at_packs(tensors), work);
+    with_value_width(dtype, begin_at_packs(tensors), work);
 }
 
 }   // namespace trainer::cuda

@@ -18,9 +18,9 @@ struct MatrixView {
 };
 
 // c (M, N) = [c +] op(a) (M, K) · op(b) (K, N), where op transposes when asked: a is then stored (K, M), b (N, K).
-// a and b: both f32 or both bf16; c: f32 or bf16. Rows may be strided. Accumulation in f32; with `accumulate` the old
-// c is added in f32 before the one rounding. The result does not depend on the number of threads: the product is cut
-// into tiles by its shape alone and each tile is computed by one thread.
+// a and b: both f32 or both bf16; c: f32 or bf16; on a device f16 in bf16's place. Rows may be strided. Accumulation in
+// f32; with `accumulate` the old c is added in f32 before the one rounding. The result does not depend on the number of
+// threads: the product is cut into tiles by its shape alone and each tile is computed by one thread.
 void gemm(Cpu, Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate);
 void gemm(Cpu, const MatrixView& c, const MatrixView& a, bool transpose_a, const MatrixView& b, bool transpose_b,
           bool accumulate);
@@ -30,7 +30,7 @@ void product(Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool
 // What computes the tiles, with all that their bits depend on: "oneDNN 2.6.3 with instruction set 0x7ef".
 std::string gemm_library();
 
-// The readable twin: three loops, f32 sums in index order.
+// The readable twin: three loops, f32 sums in index order; of f16 too, which a GPU multiplies.
 void gemm_reference(Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate);
 
 }   // namespace trainer

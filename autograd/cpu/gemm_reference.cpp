@@ -7,16 +7,18 @@ namespace trainer {
 namespace {
 
 float load(const void* data, DType dtype, std::int64_t index) {
-    return dtype == DType::f32 ? static_cast<const float*>(data)[index]
+    if (dtype == DType::f32) return static_cast<const float*>(data)[index];
+    return dtype == DType::f16 ? static_cast<float>(static_cast<const f16*>(data)[index])
                                : static_cast<float>(static_cast<const bf16*>(data)[index]);
 }
 
 void store(void* data, DType dtype, std::int64_t index, float value) {
-    if (dtype == DType::f32) {
+    if (dtype == DType::f32)
         static_cast<float*>(data)[index] = value;
-    } else {
+    else if (dtype == DType::f16)
+        static_cast<f16*>(data)[index] = f16(value);
+    else
         static_cast<bf16*>(data)[index] = bf16(value);
-    }
 }
 
 void three_loops(const TileShape& shape, void* c, const void* a, const void* b) {

@@ -15,13 +15,25 @@ namespace {
 constexpr std::int64_t piece_elements = 1 << 13;
 constexpr std::int64_t parallel_elements = 1 << 15;
 
-void check_rows(const char* kernel, std::initializer_list<const Tensor*> tensors, bool floats) {
+void check_shapes(const char* kernel, std::initializer_list<const Tensor*> tensors) {
     const Shape& shape = (*tensors.begin())->shape();
-    for (const Tensor* tensor : tensors) {
+    for (const Tensor* tensor : tensors)
         check(tensor->shape() == shape, "{}: {} beside {}", kernel, tensor->shape().text(), shape.text());
-        check(!floats || tensor->dtype() == DType::f32 || tensor->dtype() == DType::bf16, "{}: {} is not supported",
-              kernel, name_of(tensor->dtype()));
-    }
+}
+
+void check_rows(const char* kernel, std::initializer_list<const Tensor*> tensors) {
+    check_shapes(kernel, tensors);
+    for (const Tensor* tensor : tensors) require_computable(kernel, *tensor);
+}
+
+// As convert_row of the instruction sets, for f16, which is not computed with here.
+void convert_half(const void* in, DType in_type, void* out, std::int64_t count) {
+    if (in_type == DType::f16)
+        std::transform(static_cast<const f16*>(in), static_cast<const f16*>(in) + count, static_cast<float*>(out),
+                       [](f16 value) { return static_cast<float>(value); });
+    else
+        std::transform(static_cast<const float*>(in), static_cast<const float*>(in) + count, static_cast<f16*>(out),
+                       [](float value) { return f16(value); });
 }
 
 std::byte* at(const Tensor& tensor, std::int64_t row, std::int64_t column) {
@@ -51,22 +63,25 @@ std::byte* row_of(const Tensor& tensor, std::int64_t row) {
 }
 
 void copy_rows(Cpu, const Tensor& in, Tensor& out) {
-    check_rows("copy_rows", {&in, &out}, in.dtype() != out.dtype());
-    const bool same = in.dtype() == out.dtype();
-    const auto& convert = TRAINER_PICK(convert_row);
+    check_shapes("copy_rows", {&in, &out});
+    const DType from = in.dtype(), to = out.dtype();
+    const bool same = from == to, halves = from == DType::f16 || to == DType::f16;
+    const auto is_float = [](DType dtype) {
+        return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16;
+    };
+    check(same || (is_float(from) && is_float(to) && (from == DType::f32 || to == DType::f32)),
+          "copy_rows: {} into {} is not supported", name_of(from), name_of(to));
+    const auto& convert = halves ? convert_half : TRAINER_PICK(convert_row);
     for_pieces({&in, &out}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
-        const void* from = at(in, row, column);
-        void* to = at(out, row, column);
-        if (same) {
-            std::memcpy(to, from, static_cast<std::size_t>(count) * size_of(in.dtype()));
-        } else {
-            convert(from, in.dtype(), to, count);
-        }
+        if (same)
+            std::memcpy(at(out, row, column), at(in, row, column), static_cast<std::size_t>(count) * size_of(from));
+        else
+            convert(at(in, row, column), from, at(out, row, column), count);
     });
 }
 
 void add_rows(Cpu, Tensor& sum, const Tensor& term) {
-    check_rows("add_rows", {&sum, &term}, true);
+    check_rows("add_rows", {&sum, &term});
     const auto& kernel = TRAINER_PICK(add_row);
     for_pieces({&sum, &term}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
         kernel(at(sum, row, column), sum.dtype(), at(term, row, column), term.dtype(), count);
@@ -81,7 +96,7 @@ void fill_rows(Cpu, Tensor& out, float value) {
 }
 
 void scale_rows(Cpu, Tensor& values, float factor) {
-    check_rows("scale_rows", {&values}, true);
+    check_rows("scale_rows", {&values});
     const auto& kernel = TRAINER_PICK(scale_row);
     for_pieces({&values}, [&](std::int64_t row, std::int64_t column, std::int64_t count) {
         kernel(at(values, row, column), values.dtype(), factor, count);
@@ -91,7 +106,7 @@ void scale_rows(Cpu, Tensor& values, float factor) {
 void scale_rows(Cpu cpu, Tensor& values, const Tensor& factor) { scale_rows(cpu, values, *factor.data<float>()); }
 
 void sum_rows(Cpu, const Tensor& a, const Tensor& b, Tensor& out) {
-    check_rows("sum_rows", {&a, &b, &out}, true);
+    check_rows("sum_rows", {&a, &b, &out});
     check(a.dtype() == out.dtype() && b.dtype() == out.dtype(), "sum_rows: {} and {} into {}", name_of(a.dtype()),
           name_of(b.dtype()), name_of(out.dtype()));
     const auto& kernel = TRAINER_PICK(sum_row);

@@ -17,6 +17,7 @@ inline constexpr unsigned all_lanes = 0xFFFFFFFFu;
 
 __device__ inline float to_float(float value) { return value; }
 __device__ inline float to_float(bf16 value) { return static_cast<float>(value); }
+__device__ inline float to_float(f16 value) { return static_cast<float>(value); }
 
 // Elements that are read and written at once; their address must be a multiple of their size.
 template <typename Element, int width>
@@ -121,14 +122,34 @@ __device__ inline std::int64_t column_of_thread() {
     return static_cast<std::int64_t>(blockIdx.y) * blockDim.x + threadIdx.x;
 }
 
-// Calls work(Element{}) with the type of a tensor's numbers: f32 or bf16.
+// Calls work(Element{}) with the type of a tensor's numbers: f32, bf16 or f16.
 template <typename Work>
 void with_element(DType dtype, Work&& work) {
-    check(dtype == DType::f32 || dtype == DType::bf16, "cuda: no kernel for {}", name_of(dtype));
-    if (dtype == DType::f32)
-        work(float{});
-    else
-        work(bf16{});
+    switch (dtype) {
+        case DType::f32:
+            return work(float{});
+        case DType::bf16:
+            return work(bf16{});
+        case DType::f16:
+            return work(f16{});
+        default:
+            check(false, "cuda: no kernel for {}", name_of(dtype));
+    }
+}
+
+// Calls work(A{}, B{}) with the types of two tensors' numbers, of which bf16 and f16 never meet.
+template <typename Work>
+void with_elements(DType a, DType b, Work&& work) {
+    with_element(a, [&](auto first) {
+        with_element(b, [&](auto second) {
+            using A = decltype(first);
+            using B = decltype(second);
+            if constexpr (std::is_same_v<A, B> || std::is_same_v<A, float> || std::is_same_v<B, float>)
+                work(first, second);
+            else
+                check(false, "cuda: no kernel for {} and {}", name_of(a), name_of(b));
+        });
+    });
 }
 
 template <int size>

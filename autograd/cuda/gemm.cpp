@@ -55,7 +55,9 @@ CublasLt& library() {
     return *instance;
 }
 
-cudaDataType_t type_of(DType dtype) { return dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F; }
+cudaDataType_t type_of(DType dtype) {
+    return dtype == DType::bf16 ? CUDA_R_16BF : dtype == DType::f16 ? CUDA_R_16F : CUDA_R_32F;
+}
 
 int64_t stride_of(const Tensor& tensor) { return tensor.rows() > 1 ? tensor.stride() : tensor.columns(); }
 

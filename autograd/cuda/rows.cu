@@ -164,19 +164,16 @@ void copy_rows(Cuda place, const Tensor& in, Tensor& out) {
                    static_cast<std::size_t>(extent.rows));
         return;
     }
-    with_element(in.dtype(), [&](auto from) {
-        with_element(out.dtype(), [&](auto to) {
-            using In = decltype(from);
-            using Out = decltype(to);
-            for_packs(place, Convert<In, Out>{rows_of<const In>(in), rows_of<Out>(out)}, {&in, &out});
-        });
+    with_elements(in.dtype(), out.dtype(), [&](auto from, auto to) {
+        using In = decltype(from);
+        using Out = decltype(to);
+        for_packs(place, Convert<In, Out>{rows_of<const In>(in), rows_of<Out>(out)}, {&in, &out});
     });
 }
 
 void add_rows(Cuda place, Tensor& sum, const Tensor& term) {
-    with_element(sum.dtype(), [&](auto to) {
-        with_element(term.dtype(), [&](auto from) { add<decltype(to), decltype(from)>(place, sum, term, sum); });
-    });
+    with_elements(sum.dtype(), term.dtype(),
+                  [&](auto to, auto from) { add<decltype(to), decltype(from)>(place, sum, term, sum); });
 }
 
 void fill_rows(Cuda place, Tensor& out, float value) { for_packs(place, Fill{rows_of<float>(out), value}, {&out}); }

@@ -30,8 +30,7 @@ void check_inputs(const Tensor& qkv, const Layout& layout, const AttentionShape&
           shape.kv_heads);
     check(shape.head_dim > 0 && shape.head_dim % 2 == 0, "attention: head_dim {} is not even", shape.head_dim);
     check(shape.scale > 0, "attention: scale {}", shape.scale);
-    check(qkv.dtype() == DType::f32 || qkv.dtype() == DType::bf16, "attention: {} is not supported",
-          name_of(qkv.dtype()));
+    require_computable("attention", qkv);
     const int64_t columns = int64_t{shape.heads + 2 * shape.kv_heads} * shape.head_dim;
     check(qkv.rows() == layout.tokens() && qkv.columns() == columns, "attention: qkv {}, expected ({}, {})",
           qkv.shape().text(), layout.tokens(), columns);

@@ -235,15 +235,14 @@ void attention_forward(Cuda place, const Tensor& qkv, const Layout& layout, cons
     check(shape.head_dim <= 256, "attention: head_dim {} is more than 256", shape.head_dim);
     float* const sums = lse.defined() ? lse.data<float>() : nullptr;
     const int64_t stride = lse.defined() ? lse.stride() : 0;
-    if (has_matrix_kernel(qkv.dtype(), shape.head_dim)) {
-        attention_forward_mma(place, heads_of<bf16>(qkv, layout, shape, layer), shape.heads, rows_of<bf16>(out), sums,
-                              stride);
-        return;
-    }
     const int pitch = shape.head_dim + 1, tile = tile_queries(shape.head_dim);
     const int floats = 2 * (tile + tile_keys) * pitch + tile * tile_keys;
     with_element(qkv.dtype(), [&](auto element) {
         using Element = decltype(element);
+        if constexpr (sizeof(Element) == 2)
+            if (has_matrix_kernel(shape.head_dim))
+                return attention_forward_mma(place, heads_of<Element>(qkv, layout, shape, layer), shape.heads,
+                                             rows_of<Element>(out), sums, stride);
         launch(place, grid_for(qkv.rows(), tile, shape.heads, floats), forward_kernel<Element>,
                heads_of<Element>(qkv, layout, shape, layer), rows_of<Element>(out), sums, stride);
     });
@@ -260,11 +259,6 @@ void attention_deltas(Cuda place, const Tensor& out, const Tensor& dout, const A
 void attention_backward(Cuda place, const Tensor& qkv, const Layout& layout, const AttentionShape& shape,
                         const Tensor& dout, const Tensor& lse, const Tensor& delta, const Tensor&, Tensor&,
                         Tensor& dqkv) {
-    if (has_matrix_kernel(qkv.dtype(), shape.head_dim)) {
-        attention_backward_mma(place, gradients_of<bf16>(qkv, layout, shape, dout, lse, delta, dqkv), shape.heads,
-                               shape.kv_heads);
-        return;
-    }
     const int pitch = shape.head_dim + 1, tile = tile_queries(shape.head_dim);
     const int query_floats = (3 * tile + 2 * tile_keys) * pitch + tile * tile_keys;
     const int count = gradient_keys(shape.head_dim);
@@ -272,6 +266,9 @@ void attention_backward(Cuda place, const Tensor& qkv, const Layout& layout, con
     with_element(qkv.dtype(), [&](auto element) {
         using Element = decltype(element);
         const auto parameters = gradients_of<Element>(qkv, layout, shape, dout, lse, delta, dqkv);
+        if constexpr (sizeof(Element) == 2)
+            if (has_matrix_kernel(shape.head_dim))
+                return attention_backward_mma(place, parameters, shape.heads, shape.kv_heads);
         launch(place, grid_for(qkv.rows(), tile, shape.heads, query_floats), query_gradient_kernel<Element>,
                parameters);
         launch(place, grid_for(qkv.rows(), count, shape.kv_heads, key_floats), key_gradient_kernel<Element>,

@@ -88,10 +88,12 @@ AttentionGradients<Element> gradients_of(const Tensor& qkv, const Layout& layout
             shape.scale};
 }
 
-// The kernels on the matrix units (attention_mma.cu), for bf16 and heads of up to 128.
-constexpr bool has_matrix_kernel(DType dtype, int head_dim) { return dtype == DType::bf16 && head_dim <= 128; }
-void attention_forward_mma(Cuda, const Heads<bf16>& heads, int heads_in_all, Rows<bf16> out, float* lse,
+// The kernels on the matrix units (attention_mma.cu), for bf16 and f16 and heads of up to 128.
+constexpr bool has_matrix_kernel(int head_dim) { return head_dim <= 128; }
+template <typename Element>
+void attention_forward_mma(Cuda, const Heads<Element>& heads, int heads_in_all, Rows<Element> out, float* lse,
                            std::int64_t lse_stride);
-void attention_backward_mma(Cuda, const AttentionGradients<bf16>& parameters, int heads_in_all, int kv_heads);
+template <typename Element>
+void attention_backward_mma(Cuda, const AttentionGradients<Element>& parameters, int heads_in_all, int kv_heads);
 
 }   // namespace trainer::cuda

@@ -30,7 +30,7 @@ void apply_dropout(const Tensor& in, Tensor& out, float p, std::uint64_t site, c
     check(p >= 0 && p < 1, "dropout: p = {} is not in [0, 1)", p);
     check(in.shape() == out.shape() && in.dtype() == out.dtype(), "dropout: {} {} into {} {}", name_of(in.dtype()),
           in.shape().text(), name_of(out.dtype()), out.shape().text());
-    check(in.dtype() == DType::f32 || in.dtype() == DType::bf16, "dropout: {} is not supported", name_of(in.dtype()));
+    require_computable("dropout", in);
     check(token_keys.elements() == in.rows(), "dropout: {} token keys for {} rows", token_keys.elements(), in.rows());
     on(out.place(), [&](auto place) { dropout_rows(place, in, out, p, site, token_keys); });
 }

@@ -28,13 +28,11 @@ __global__ void add_runs_kernel(DeviceRuns runs, Rows<const Element> dy, Rows<fl
 }   // namespace
 
 void gather_rows(Cuda place, const Tensor& value, const Tensor& ids, Tensor& y) {
-    with_element(value.dtype(), [&](auto from) {
-        with_element(y.dtype(), [&](auto to) {
-            using In = decltype(from);
-            using Out = decltype(to);
-            launch(place, row_grid(y, 1), gather_kernel<In, Out>, rows_of<const In>(value), ids.data<std::int32_t>(),
-                   rows_of<Out>(y), y.columns());
-        });
+    with_elements(value.dtype(), y.dtype(), [&](auto from, auto to) {
+        using In = decltype(from);
+        using Out = decltype(to);
+        launch(place, row_grid(y, 1), gather_kernel<In, Out>, rows_of<const In>(value), ids.data<std::int32_t>(),
+               rows_of<Out>(y), y.columns());
     });
 }
 

@@ -110,11 +110,25 @@ void scatter(Cpu cpu, const Tensor& source, Tensor& dhidden, const Tensor& seed,
     }
 }
 
-// Gradients for a seed of 1, made in the forward pass.
+// What gradients of logits, which are never beyond 1, are made times. In f16 a probability below 6e-5 would be short of
+// bits and one below 6e-8 zero, and a large vocabulary has many of both.
+float unit_of(DType dtype) { return dtype == DType::f16 ? 1024.0f : 1.0f; }
+
+// Gradients for a seed of `unit`, made in the forward pass.
 struct SavedGradients {
+    float unit;
     Tensor dhidden;   // (trained tokens, C) f32; undefined when not wanted
     std::map<Parameter*, Tensor> parameters;
 };
+
+// The seed that is still to be multiplied by.
+Tensor rest_of(const Tensor& seed, float unit) {
+    if (unit == 1) return seed;
+    Tensor rest = Tensor::empty(seed.shape(), seed.dtype(), seed.place());
+    copy(seed, rest);
+    on(rest.place(), [&](auto place) { scale_rows(place, rest, 1 / unit); });
+    return rest;
+}
 
 // What one call works on.
 struct Pass {
@@ -151,7 +165,7 @@ struct Pass {
                 softmax_rows(where, logits, chunk_targets, dlogits, sums.data() + begin);
             } else {
                 Tensor chunk_sums = sums_there.row_range(begin, end);
-                softmax_rows(where, logits, chunk_targets, dlogits, chunk_sums);
+                softmax_rows(where, logits, chunk_targets, dlogits, chunk_sums, saved.unit);
             }
         });
         if (!wanted) return;
@@ -204,7 +218,7 @@ CrossEntropySums linear_cross_entropy(const Tensor& hidden, const LinearTerms& h
               .rows = on_place(trained.rows, place),
               .targets = on_place(trained.targets, place),
               .wants_parameters = call.recorded() && anything_trainable(head),
-              .saved = {},
+              .saved = {.unit = unit_of(hidden.dtype()), .dhidden = {}, .parameters = {}},
               .sums = {},
               .sums_there = {}};
     if (place.on_device()) {
@@ -223,14 +237,15 @@ CrossEntropySums linear_cross_entropy(const Tensor& hidden, const LinearTerms& h
     call.made({&out.loss}, [x = hidden.without_value(), rows = trained.rows, saved = std::move(pass.saved)](
                                std::span<Tensor> seed, Gradients& gradients) mutable {
         const Place at = seed[0].place();
+        const Tensor rest = rest_of(seed[0], saved.unit);
         for (auto& [parameter, gradient] : saved.parameters) {
-            on(at, [&](auto here) { scale_rows(here, gradient, seed[0]); });
+            on(at, [&](auto here) { scale_rows(here, gradient, rest); });
             parameter->add_gradient(std::move(gradient));
         }
         if (!gradients.wants(x)) return;
         Tensor dx = Tensor::empty(x.shape(), x.dtype(), at);
         const Tensor source = on_place(sources_of(rows, x.rows()), at);
-        on(at, [&](auto here) { scatter(here, source, saved.dhidden, seed[0], dx); });
+        on(at, [&](auto here) { scatter(here, source, saved.dhidden, rest, dx); });
         saved.dhidden = Tensor();
         gradients.add(x, std::move(dx));
     });

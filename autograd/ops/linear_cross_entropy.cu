@@ -16,10 +16,10 @@ __global__ void gather_kernel(Rows<const Word> in, const std::int32_t* rows, Row
 constexpr int softmax_threads = 512;
 constexpr int softmax_warps = softmax_threads / warp_size;
 
-// A block for each row: the largest logit and its first place, the sums of e^(l - m), the gradient.
+// A block for each row: the largest logit and its first place, the sums of e^(l - m), the gradient times `unit`.
 template <typename Gradient>
 __global__ void softmax_kernel(Rows<float> logits, const std::int32_t* targets, Rows<Gradient> gradient,
-                               Rows<float> sums, std::int64_t columns) {
+                               Rows<float> sums, std::int64_t columns, float unit) {
     double* double_scratch = shared_memory<double>();
     auto* scratch = reinterpret_cast<float*>(double_scratch + softmax_warps);
     float* row = logits.row(blockIdx.x);
@@ -55,11 +55,12 @@ __global__ void softmax_kernel(Rows<float> logits, const std::int32_t* targets, 
         out[2] = static_cast<float>(target) == first ? 1.0f : 0.0f;
     }
     if (!gradient.data) return;
-    const auto factor = static_cast<float>(1.0 / sum);
+    const auto factor = static_cast<float>(1.0 / sum) * unit;
     Gradient* out = gradient.row(blockIdx.x);   // may be the row itself: every thread reads what it writes
     for (std::int64_t i = thread; i < columns; i += softmax_threads) {
         const float power = expf(row[i] - largest);
-        out[i] = Gradient(i == target ? static_cast<float>(static_cast<double>(power) / sum - 1.0) : power * factor);
+        out[i] =
+            Gradient(i == target ? static_cast<float>(static_cast<double>(power) / sum - 1.0) * unit : power * factor);
     }
 }
 
@@ -77,13 +78,13 @@ __global__ void total_kernel(Rows<const float> sums, std::int64_t rows, float* l
     }
 }
 
-template <typename In, typename Out>
-__global__ void scatter_kernel(const std::int32_t* source, Rows<const In> dhidden, const float* seed, Rows<Out> dx,
+template <typename Out>
+__global__ void scatter_kernel(const std::int32_t* source, Rows<const float> dhidden, const float* seed, Rows<Out> dx,
                                std::int64_t columns) {
     const std::int64_t column = column_of_thread();
     if (column >= columns) return;
     const std::int32_t from = source[blockIdx.x];
-    dx.row(blockIdx.x)[column] = Out(from < 0 ? 0.0f : to_float(dhidden.row(from)[column]) * *seed);
+    dx.row(blockIdx.x)[column] = Out(from < 0 ? 0.0f : dhidden.row(from)[column] * *seed);
 }
 
 template <typename Word>
@@ -108,14 +109,14 @@ void gather(Cuda place, const Tensor& in, const Tensor& rows, Tensor& out) {
     }
 }
 
-void softmax_rows(Cuda place, Tensor& logits, const Tensor& targets, Tensor& gradient, Tensor& sums) {
+void softmax_rows(Cuda place, Tensor& logits, const Tensor& targets, Tensor& gradient, Tensor& sums, float unit) {
     const Grid grid{.blocks = logits.rows(),
                     .threads = softmax_threads,
                     .shared_bytes = softmax_warps * (sizeof(double) + sizeof(float))};
     with_element(gradient.defined() ? gradient.dtype() : DType::f32, [&](auto element) {
         using Element = decltype(element);
         launch(place, grid, softmax_kernel<Element>, rows_of<float>(logits), targets.data<std::int32_t>(),
-               rows_of<Element>(gradient), rows_of<float>(sums), logits.columns());
+               rows_of<Element>(gradient), rows_of<float>(sums), logits.columns(), unit);
     });
 }
 
@@ -126,13 +127,10 @@ void add_up_rows(Cuda place, const Tensor& sums, Tensor& loss, Tensor& entropy, 
 }
 
 void scatter(Cuda place, const Tensor& source, const Tensor& dhidden, const Tensor& seed, Tensor& dx) {
-    with_element(dhidden.dtype(), [&](auto from) {
-        with_element(dx.dtype(), [&](auto to) {
-            using In = decltype(from);
-            using Out = decltype(to);
-            launch(place, row_grid(dx, 1), scatter_kernel<In, Out>, source.data<std::int32_t>(),
-                   rows_of<const In>(dhidden), seed.data<float>(), rows_of<Out>(dx), dx.columns());
-        });
+    with_element(dx.dtype(), [&](auto element) {
+        using Out = decltype(element);
+        launch(place, row_grid(dx, 1), scatter_kernel<Out>, source.data<std::int32_t>(), rows_of<const float>(dhidden),
+               seed.data<float>(), rows_of<Out>(dx), dx.columns());
     });
 }
 

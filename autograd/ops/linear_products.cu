@@ -32,13 +32,10 @@ __global__ void store_kernel(Rows<const Element> from, const std::int32_t* ids, 
 }   // namespace
 
 void add_bias(Cuda place, Tensor& y, const Tensor& bias) {
-    with_element(y.dtype(), [&](auto element) {
-        with_element(bias.dtype(), [&](auto of_bias) {
-            using Element = decltype(element);
-            using Bias = decltype(of_bias);
-            launch(place, row_grid(y, 1), bias_kernel<Element, Bias>, rows_of<Element>(y), bias.data<Bias>(),
-                   y.columns());
-        });
+    with_elements(y.dtype(), bias.dtype(), [&](auto element, auto of_bias) {
+        using Element = decltype(element);
+        using Bias = decltype(of_bias);
+        launch(place, row_grid(y, 1), bias_kernel<Element, Bias>, rows_of<Element>(y), bias.data<Bias>(), y.columns());
     });
 }
 

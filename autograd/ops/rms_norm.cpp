@@ -17,7 +17,7 @@ namespace {
 constexpr std::int64_t sum_rows_together = 64;
 
 void check_inputs(const char* op, const Tensor& x, const Parameter& weight) {
-    check(x.dtype() == DType::f32 || x.dtype() == DType::bf16, "{}: {} is not supported", op, name_of(x.dtype()));
+    require_computable(op, x);
     check(weight.value.defined() && weight.shape.elements() == x.columns(), "{}: weight {} for {} columns", op,
           weight.shape.text(), x.columns());
 }

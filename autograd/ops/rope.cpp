@@ -59,7 +59,7 @@ Tensor rope(Tensor x, const RopeTable& table, const Layout& layout, int heads, i
     check(head_dim > 0 && head_dim % 2 == 0 && table.cosine.columns() == head_dim / 2,
           "rope: head_dim {} with a table of {} columns", head_dim, table.cosine.columns());
     check(int64_t{heads} * head_dim <= x.columns(), "rope: {} heads of {} in {}", heads, head_dim, x.shape().text());
-    check(x.dtype() == DType::f32 || x.dtype() == DType::bf16, "rope: {} is not supported", name_of(x.dtype()));
+    require_computable("rope", x);
     check(layout.positions.elements() == x.rows(), "rope: {} positions for {} rows", layout.positions.elements(),
           x.rows());
     check(x.sole_owner(), "rope: x is shared, but is changed in place");

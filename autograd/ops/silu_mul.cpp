@@ -32,8 +32,7 @@ void silu_mul_backward(Cpu, const Tensor& gate_up, const Tensor& dy, Tensor& dga
 
 Tensor silu_mul(const Tensor& gate_up) {
     check(gate_up.columns() % 2 == 0, "silu_mul: {} columns are not two halves", gate_up.columns());
-    check(gate_up.dtype() == DType::f32 || gate_up.dtype() == DType::bf16, "silu_mul: {} is not supported",
-          name_of(gate_up.dtype()));
+    require_computable("silu_mul", gate_up);
     Tensor y = Tensor::empty({gate_up.rows(), gate_up.columns() / 2}, gate_up.dtype(), gate_up.place());
     on(y.place(), [&](auto place) { silu_mul_forward(place, gate_up, y); });
     OpCall({"silu_mul"}, {&gate_up})

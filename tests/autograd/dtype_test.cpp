@@ -75,6 +75,20 @@ TEST(F16, RoundsToNearestEven) {
     EXPECT_EQ(float_to_f16(1e-30f), 0x0000);
 }
 
+TEST(F16, IsItsBits) {
+    for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
+        f16 half;
+        half.bits = static_cast<std::uint16_t>(bits);
+        const auto single = static_cast<float>(half);
+        ASSERT_EQ(std::bit_cast<std::uint32_t>(single), std::bit_cast<std::uint32_t>(f16_to_float(half.bits)));
+        if (!std::isnan(single)) {
+            ASSERT_EQ(f16(single).bits, half.bits);
+        }
+    }
+    EXPECT_TRUE(std::isinf(static_cast<float>(f16(65520.0f))));
+    EXPECT_EQ(rounded_to(DType::f16, 2049.0f), 2048.0f);
+}
+
 TEST(DType, SizesAndNames) {
     EXPECT_EQ(size_of(DType::f32), 4u);
     EXPECT_EQ(size_of(DType::bf16), 2u);

@@ -111,6 +111,18 @@ TEST(NonFinite, EveryBf16IsJudgedAsItsFloat) {
     }
 }
 
+TEST(NonFinite, EveryF16IsJudgedAsItsFloat) {
+    for (unsigned bits = 0; bits < 65536; ++bits) {
+        f16 value;
+        value.bits = static_cast<std::uint16_t>(bits);
+        const auto found = first_nonfinite(Tensor::from<f16>(std::vector<f16>{f16(1.0f), value}, 2));
+        ASSERT_EQ(found.has_value(), !std::isfinite(static_cast<float>(value))) << bits;
+        if (!found) continue;
+        ASSERT_EQ(found->row, 1);
+        ASSERT_EQ(std::isnan(found->value), std::isnan(static_cast<float>(value)));
+    }
+}
+
 TEST(NonFinite, IntegersAndMetaHaveNone) {
     const std::vector<std::int32_t> ones(3, -1);   // all bits set
     EXPECT_FALSE(first_nonfinite(Tensor::from<std::int32_t>(ones, 3)));

@@ -96,7 +96,7 @@ TEST_P(OpCase, MetaAllocatesExactlyWhatTheCpuAllocates) {
     EXPECT_EQ(meta.left, 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Table, OpCase, ::testing::ValuesIn(settings()), setting_name);
+INSTANTIATE_TEST_SUITE_P(Table, OpCase, ::testing::ValuesIn(settings({DType::f32, DType::bf16})), setting_name);
 
 // An op's header declares a function of its own name; other headers there are parts of ops.
 TEST(OpTable, EveryOpHasARow) {

@@ -128,6 +128,22 @@ TEST(Rows, OfNothingDoNothing) {
     copy_rows(Cpu{}, thin, thin);
 }
 
+TEST(Rows, F16IsConvertedAndNotComputedWith) {
+    Tensor wide = Tensor::zeros({3, 4}, DType::f32);
+    for (int i = 0; i < 12; ++i) wide.data<float>()[i] = 0.1f * static_cast<float>(i);
+    wide.data<float>()[3] = 65520.0f;
+    const Tensor narrow = converted(wide, DType::f16);
+    for (int i = 0; i < 12; ++i) EXPECT_EQ(narrow.data<f16>()[i].bits, float_to_f16(wide.data<float>()[i]));
+    Tensor part = Tensor::zeros({3, 2}, DType::f32);
+    copy(narrow.column_range(2, 4), part);
+    EXPECT_EQ(part.data<float>()[1], std::numeric_limits<float>::infinity());
+    EXPECT_EQ(part.data<float>()[2], rounded_to(DType::f16, 0.6f));
+    EXPECT_THROW(converted(narrow, DType::bf16), Error);
+    Tensor sum = converted(wide, DType::f16);
+    EXPECT_THROW(add_rows(Cpu{}, sum, narrow), Error);
+    EXPECT_THROW(scale_rows(Cpu{}, sum, 2), Error);
+}
+
 TEST(Rows, RefuseOtherTypesAndShapes) {
     Tensor a = Tensor::zeros({2, 3}, DType::f32);
     Tensor integers = Tensor::zeros({2, 3}, DType::i32);

@@ -22,11 +22,15 @@ struct Both {
     cases::Matrix gradient;
 };
 
-Both run(const std::vector<std::int32_t>& lengths, const AttentionShape& shape, Layout::Kind kind, DType dtype,
-         Place place) {
+// Of inputs that `rounded` holds, computed in `dtype`.
+Both run(const std::vector<std::int32_t>& lengths, const AttentionShape& shape, Layout::Kind kind, DType rounded,
+         DType dtype, Place place) {
     const Layout layout = layout_of(lengths, kind, place);
     const std::int64_t columns = std::int64_t{shape.heads + 2 * shape.kv_heads} * shape.head_dim;
-    Tensor qkv = on_place(uniform_tensor({layout.tokens(), columns}, dtype, 1), place);
+    const auto input = [&](Shape shape_of_it, std::uint64_t key) {
+        return on_place(converted(converted(uniform_tensor(shape_of_it, rounded, key), DType::f32), dtype), place);
+    };
+    Tensor qkv = input({layout.tokens(), columns}, 1);
     Tape tape;
     tape.want(qkv);
     Tensor y;
@@ -36,7 +40,7 @@ Both run(const std::vector<std::int32_t>& lengths, const AttentionShape& shape, 
     }
     Both out;
     out.out = cases::matrix_of(y);
-    tape.backward(y, on_place(uniform_tensor(y.shape(), dtype, 2), place));
+    tape.backward(y, input(y.shape(), 2));
     out.gradient = cases::matrix_of(tape.gradient(qkv));
     return out;
 }
@@ -57,12 +61,13 @@ TEST_F(CudaAttention, KernelAgreesWithTheCpu) {
     for (const auto& lengths : documents)
         for (const AttentionShape& shape : shapes)
             for (const Layout::Kind kind : {Layout::Kind::causal, Layout::Kind::bidirectional})
-                for (const DType dtype : {DType::f32, DType::bf16}) {
+                for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
                     SCOPED_TRACE(::testing::Message() << lengths.size() << " documents of " << lengths[0]
                                                       << ", head_dim " << shape.head_dim << ", " << name_of(dtype));
-                    const Both expected = run(lengths, shape, kind, dtype, Place::cpu());
-                    const Both actual = run(lengths, shape, kind, dtype, Place::cuda());
-                    const double bound = dtype == DType::f32 ? 1e-5 : 4e-3;
+                    const DType of_cpu = dtype == DType::f16 ? DType::f32 : dtype;   // which does not compute in f16
+                    const Both expected = run(lengths, shape, kind, dtype, of_cpu, Place::cpu());
+                    const Both actual = run(lengths, shape, kind, dtype, dtype, Place::cuda());
+                    const double bound = dtype == DType::f32 ? 1e-5 : dtype == DType::f16 ? 5e-4 : 4e-3;
                     EXPECT_LE(cases::relative_error(actual.out, expected.out), bound);
                     EXPECT_LE(cases::relative_error(actual.gradient, expected.gradient), 1.5 * bound);
                 }

@@ -43,7 +43,7 @@ protected:
         Tensor c = inside_wider(expected, pad, 2 * pad);
         gemm(Cuda{}, c, inside_wider(a, pad, 0), transpose_a, inside_wider(b, 0, pad), transpose_b, accumulate);
         gemm_reference(expected, a, transpose_a, b, transpose_b, accumulate);
-        const double bound = out == DType::bf16 ? 2.5e-3 : 1e-5;
+        const double bound = out == DType::bf16 ? 2.5e-3 : out == DType::f16 ? 3e-4 : 1e-5;
         EXPECT_LE(cases::relative_error(cases::matrix_of(c), cases::matrix_of(expected)), bound);
     }
 };
@@ -55,7 +55,8 @@ TEST_F(CudaGemm, EveryLayoutAndTypeIsTheTwins) {
                 for (const bool accumulate : {false, true})
                     for (const auto& [in, out] :
                          {std::pair(DType::f32, DType::f32), std::pair(DType::bf16, DType::bf16),
-                          std::pair(DType::bf16, DType::f32)})
+                          std::pair(DType::bf16, DType::f32), std::pair(DType::f16, DType::f16),
+                          std::pair(DType::f16, DType::f32)})
                         for (const std::int64_t pad : {0, 3})
                             expect_product(size, transpose_a, transpose_b, accumulate, in, out, pad);
 }

@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <functional>
+#include <limits>
 
 #include "configs/error.h"
 #include "configs/json.h"
@@ -90,6 +91,9 @@ TEST(Gguf, ModelReadsAsAFolder) {
     std::vector<float> stored(64);
     snapshot.weights->read(name, DType::f32, hub.data());
     dequantise(snapshot.gguf->at("blk.0.attn_q.weight"), DType::f32, stored.data());
+    std::vector<f16> halves(64);
+    dequantise(snapshot.gguf->at("blk.0.attn_q.weight"), DType::f16, halves.data());
+    for (std::size_t i = 0; i < 64; ++i) EXPECT_EQ(halves[i].bits, float_to_f16(stored[i]));
     constexpr std::size_t order[] = {0, 2, 1, 3, 4, 6, 5, 7};
     for (std::size_t row = 0; row < 8; ++row)
         for (std::size_t column = 0; column < 8; ++column)
@@ -260,6 +264,28 @@ TEST(Load, FillsParametersAndReportsAllAtOnce) {
               "tiny: tensor model.a.weight has shape [2], expected [3]\n"
               "tiny: 1 tensor of the model is missing: model.b.weight\n"
               "tiny: 1 tensor is not part of the model: lm_head.weight");
+}
+
+TEST(Load, F16IsRoundedToAndRefusesWhatItCannotHold) {
+    const TemporaryFolder folder;
+    put(folder / "config.json", R"({"model_type":"llama"})");
+    std::string message;
+    const auto load_into_f16 = [&](float last) {
+        put(folder / "model.safetensors", safetensors(two_tensors, raw_f32({0.1f, -65504, last})));
+        const Snapshot snapshot = open_snapshot(folder.path().string());
+        ParameterSet parameters;
+        for (const auto& [name, count] : {std::pair("model.a.weight", 2), std::pair("lm_head.weight", 1)})
+            parameters.declare(name, Shape(count)).value = Tensor::empty(Shape(count), DType::f16);
+        const Exit code = code_of([&] { load_parameters(parameters, *snapshot.weights, "tiny"); }, &message);
+        EXPECT_EQ(parameters.find("model.a.weight")->value.to_vector<f16>()[0].bits, float_to_f16(0.1f));
+        return code;
+    };
+    EXPECT_EQ(load_into_f16(65519), Exit::done);   // to nearest still 65504
+    EXPECT_EQ(load_into_f16(-70000), Exit::bad_recipe);
+    EXPECT_EQ(message,
+              "tiny: tensor lm_head.weight holds -70000, and f16 nothing beyond 65504; use training.precision: bf16, "
+              "which holds it");
+    EXPECT_EQ(load_into_f16(std::numeric_limits<float>::infinity()), Exit::diverged);
 }
 
 }   // namespace

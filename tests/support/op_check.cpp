@@ -14,10 +14,7 @@ namespace trainer::cases {
 
 namespace {
 
-double rounded(double value, DType dtype) {
-    const auto single = static_cast<float>(value);
-    return dtype == DType::bf16 ? static_cast<float>(bf16(single)) : single;
-}
+double rounded(double value, DType dtype) { return rounded_to(dtype, static_cast<float>(value)); }
 
 Matrix random_matrix(std::int64_t rows, std::int64_t columns, double scale, DType dtype, std::uint64_t key) {
     Matrix out(rows, columns);
@@ -33,18 +30,21 @@ Tensor tensor_of(const Matrix& matrix, Shape shape, DType dtype, Place place) {
     Tensor out = Tensor::empty(shape, dtype);
     for (std::size_t i = 0; i < matrix.numbers.size(); ++i) {
         const auto value = static_cast<float>(matrix.numbers[i]);
-        if (dtype == DType::f32) {
+        if (dtype == DType::f32)
             out.data<float>()[i] = value;
-        } else {
+        else if (dtype == DType::f16)
+            out.data<f16>()[i] = f16(value);
+        else
             out.data<bf16>()[i] = bf16(value);
-        }
     }
     return on_place(out, place);
 }
 
 // The seed of an output's gradient; every float type holds it exactly.
 Matrix output_seed(std::int64_t rows, std::int64_t columns, std::uint64_t seed, std::size_t index) {
-    return random_matrix(rows, columns, 1, DType::bf16, random_key(seed, 1, index));
+    Matrix out = random_matrix(rows, columns, 1, DType::bf16, random_key(seed, 1, index));
+    for (double& number : out.numbers) number = rounded(number, DType::f16);
+    return out;
 }
 
 }   // namespace

@@ -54,7 +54,7 @@ struct Footprint {
 };
 Footprint footprint(const Case& op, DType dtype, Place place);
 
-Matrix matrix_of(const Tensor& tensor);   // f32, bf16
+Matrix matrix_of(const Tensor& tensor);   // f32, bf16, f16
 // ‖a - b‖ / ‖b‖; infinite when the shapes differ or a is not finite.
 double relative_error(const Matrix& a, const Matrix& b);
 

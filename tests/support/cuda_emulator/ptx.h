@@ -15,15 +15,17 @@ using Lanes = ::trainer::emulator::WarpValues;
 inline Lanes of_all_lanes(std::uint32_t low, std::uint32_t high) {
     return ::trainer::emulator::exchange(0xFFFFFFFFu, low | static_cast<std::uint64_t>(high) << 32);
 }
-inline float element(const Lanes& lanes, unsigned lane, unsigned high, unsigned which) {
-    bf16 value;
+template <typename Element>
+float element(const Lanes& lanes, unsigned lane, unsigned high, unsigned which) {
+    Element value;
     value.bits = static_cast<std::uint16_t>(lanes.values[lane] >> (32 * high + 16 * which));
     return static_cast<float>(value);
 }
 
 }   // namespace emulated
 
-inline void multiply_add(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+template <typename Element>
+void multiply_add(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
     const emulated::Lanes first = emulated::of_all_lanes(a[0], a[1]), second = emulated::of_all_lanes(a[2], a[3]);
     const emulated::Lanes rows = emulated::of_all_lanes(b[0], b[1]);
     const unsigned lane = ::trainer::emulator::lane(), g = lane / 4, t = lane % 4;
@@ -31,8 +33,8 @@ inline void multiply_add(float (&c)[4], const std::uint32_t (&a)[4], const std::
         const unsigned lower = i / 2, column = 2 * t + i % 2;
         for (unsigned k = 0; k < 16; ++k) {
             const emulated::Lanes& half = k < 8 ? first : second;
-            c[i] += emulated::element(half, 4 * g + k % 8 / 2, lower, k % 2) *
-                    emulated::element(rows, 4 * column + k % 8 / 2, k / 8, k % 2);
+            c[i] += emulated::element<Element>(half, 4 * g + k % 8 / 2, lower, k % 2) *
+                    emulated::element<Element>(rows, 4 * column + k % 8 / 2, k / 8, k % 2);
         }
     }
 }
@@ -47,14 +49,15 @@ inline void load_transposed(std::uint32_t (&b)[2], const void* row) {
         for (unsigned which = 0; which < 2; ++which) {
             const void* from = nullptr;
             std::memcpy(&from, &addresses.values[8 * eight + 2 * t + which], sizeof from);
-            pair |= static_cast<std::uint32_t>(static_cast<const bf16*>(from)[g].bits) << (16 * which);
+            pair |= static_cast<std::uint32_t>(static_cast<const std::uint16_t*>(from)[g]) << (16 * which);
         }
         b[eight] = pair;
     }
 }
 
-inline std::uint32_t bf16_pair(float low, float high) {
-    return bf16(low).bits | static_cast<std::uint32_t>(bf16(high).bits) << 16;
+template <typename Element>
+std::uint32_t pair_of(float low, float high) {
+    return Element(low).bits | static_cast<std::uint32_t>(Element(high).bits) << 16;
 }
 
 }   // namespace trainer::cuda

@@ -12,6 +12,7 @@
 namespace {
 
 using trainer::bf16;
+using trainer::f16;
 
 struct Operation {
     cublasOperation_t transpose_a = CUBLAS_OP_N;
@@ -49,13 +50,16 @@ struct OpenMemory {
 };
 
 float read(const void* data, cudaDataType type, std::int64_t index) {
-    return type == CUDA_R_16BF ? static_cast<float>(static_cast<const bf16*>(data)[index])
-                               : static_cast<const float*>(data)[index];
+    if (type == CUDA_R_16BF) return static_cast<float>(static_cast<const bf16*>(data)[index]);
+    if (type == CUDA_R_16F) return static_cast<float>(static_cast<const f16*>(data)[index]);
+    return static_cast<const float*>(data)[index];
 }
 
 void write(void* data, cudaDataType type, std::int64_t index, float value) {
     if (type == CUDA_R_16BF)
         static_cast<bf16*>(data)[index] = bf16(value);
+    else if (type == CUDA_R_16F)
+        static_cast<f16*>(data)[index] = f16(value);
     else
         static_cast<float*>(data)[index] = value;
 }
@@ -73,7 +77,7 @@ std::vector<float> widened(const void* data, const Layout& layout, bool transpos
 
 bool valid(const Layout& layout) {
     return layout.rows > 0 && layout.columns > 0 && layout.stride >= static_cast<std::int64_t>(layout.rows) &&
-           (layout.type == CUDA_R_16BF || layout.type == CUDA_R_32F);
+           (layout.type == CUDA_R_16BF || layout.type == CUDA_R_16F || layout.type == CUDA_R_32F);
 }
 
 }   // namespace
