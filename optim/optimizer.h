@@ -40,7 +40,7 @@ struct UpdatedSlice {
 struct Update {
     double learning_rate = 0;   // of this parameter at this moment
     double weight_decay = 0;
-    float gradient_scale = 1;   // the clip coefficient
+    float gradient_scale = 1;   // the clip coefficient over the loss scale
     std::int64_t step = 1;      // counted from 1
     Rounding rounding;          // of values that are not f32
 };
@@ -65,7 +65,7 @@ public:
     void prepare(OffloadStore* store = nullptr);
 
     // One update of every slice with its gradient (f32, one-dimensional; undefined for zero) times `gradient_scale`
-    // (the clip coefficient). Gradients are left as they are. Parameter::changed is the caller's.
+    // (the clip coefficient over the loss scale). Gradients are left as they are. Parameter::changed is the caller's.
     void step(const std::vector<Tensor>& gradients, double learning_rate, float gradient_scale);
     // The same in parts: `begin_step`, then every slice once, in any order.
     void begin_step(double learning_rate);

@@ -27,14 +27,7 @@ void open_device(int processes) {
     cuda::gemm_library();
 }
 
-}   // namespace
-
-Place open_place(const Recipe& recipe, int processes) {
-    if (recipe.device == Device::cpu) return Place::cpu();
-    if (recipe.device == Device::cuda) {
-        open_device(processes);
-        return Place::cuda();
-    }
+Place place_of_auto(int processes) {
     try {
         why_cpu = cuda::why_absent();
         if (cuda::device_count() == 0) return Place::cpu();
@@ -44,6 +37,20 @@ Place open_place(const Recipe& recipe, int processes) {
         why_cpu = error.what();
         return Place::cpu();
     }
+}
+
+}   // namespace
+
+Place open_place(const Recipe& recipe, int processes) {
+    if (recipe.device == Device::cpu) return Place::cpu();
+    if (recipe.device == Device::cuda) {
+        open_device(processes);
+        return Place::cuda();
+    }
+    const Place place = place_of_auto(processes);
+    require(place.is_cuda() || recipe.training.precision != Precision::f16, Exit::bad_recipe,
+            "training.precision: f16 is computed on a GPU only, but {}; use bf16 or f32", why_cpu);
+    return place;
 }
 
 std::string device_text(const Recipe& recipe, Place place) {

@@ -9,7 +9,8 @@
 namespace trainer {
 
 // Where a recipe is computed here, by `processes` processes: opens the device. With device: cuda Error(system) where it
-// cannot be had, Error(bad_recipe) for what a GPU does not do; with auto that is the CPU's.
+// cannot be had, Error(bad_recipe) for what a GPU does not do; with auto that is the CPU's, unless the CPU does not do
+// it either (training.precision: f16).
 Place open_place(const Recipe& recipe, int processes);
 
 // "NVIDIA H200 (compute capability 9.0, 139.72 GiB), cuBLASLt 13.1.0"; for the CPU why it is that, or "" where the

@@ -116,7 +116,7 @@ Node check_leaf(const FailedStep& step, const Batch& batch, const std::vector<st
     forget_gradients(step.model);
     {
         const Observing observing(check);
-        forward_backward(step.model, step.objective, batch, context, step_count);
+        forward_backward(step.model, step.objective, batch, context, step_count, step.loss_scale);
         check.finish();
     }
     forget_gradients(step.model);

@@ -18,6 +18,7 @@ struct FailedStep {
     Communicator& ranks;
     std::int64_t index = 0;             // in the plan, from 0
     std::vector<std::int64_t> leaves;   // that this rank computed, ascending
+    double loss_scale = 1;
 };
 
 struct Diagnosis {

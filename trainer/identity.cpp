@@ -79,6 +79,7 @@ Values values_of(const Node& recipe) {
     values["training.determinism"] = enum_name(determinism(read));   // what auto stands for
     // Early stopping decides the last step, a plateau the learning rate.
     if (!read.eval.patience && read.schedule.name != ScheduleKind::reduce_on_plateau) values.erase("eval.every");
+    if (read.training.precision != Precision::f16) values.erase("training.loss_scale");
     return values;
 }
 

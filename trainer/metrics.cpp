@@ -47,6 +47,7 @@ void Metrics::step(const Step& step) {
     line.set("mean_token_accuracy", sums.correct / count);
     line.set("entropy", sums.entropy / count);
     line.set("trained_tokens", sums.count);
+    if (step.loss_scale) line.set("loss_scale", *step.loss_scale);
     if (!step.result.applied) line.set("skipped", true);
     line.set("tokens_per_second", static_cast<double>(sums.input_tokens) / step.seconds);
     line.set("step_seconds", step.seconds);

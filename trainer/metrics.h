@@ -28,6 +28,7 @@ public:
         double epoch;
         Stepper::Result result;
         double learning_rate;
+        std::optional<double> loss_scale;
         std::int64_t input_tokens_seen;   // cumulative
         double seconds;
         MemoryUse memory;

@@ -162,14 +162,38 @@ void check_schedule_free(Recipe& recipe, const Node& document, Complaints& compl
     recipe.schedule.name = ScheduleKind::constant;
 }
 
-// What trains in bf16 and computes in f32 would hold both.
+// What trains in bf16 and computes in another type would hold both.
 void check_master(const Recipe& recipe, const Node& document, Complaints& complaints) {
     const Node* master = written(document, "optimizer", "master");
-    if (master && recipe.optimizer.master == Master::bf16 && recipe.training.precision == Precision::f32)
-        Where{complaints, "optimizer.master"}.complain(
-            *master,
-            "expected f32 with training.precision f32: an f32 copy of every bf16 weight would be kept to "
-            "compute with, and take more memory than it saves");
+    const Precision precision = recipe.training.precision;
+    if (!master || recipe.optimizer.master != Master::bf16 || precision == Precision::bf16) return;
+    Where{complaints, "optimizer.master"}.complain(
+        *master, format("expected f32 with training.precision {}: an {} copy of every bf16 weight would be kept to "
+                        "compute with, {}",
+                        enum_name(precision), enum_name(precision),
+                        precision == Precision::f32 ? "and take more memory than it saves" : "with other bits"));
+}
+
+// f16 is a GPU's; its gradients are scaled.
+void check_precision(const Recipe& recipe, const Node& document, Complaints& complaints) {
+    const TrainingOptions& training = recipe.training;
+    const Node* scale = written(document, "training", "loss_scale");
+    int exponent = 0;
+    if (training.precision != Precision::f16) {
+        if (scale)
+            Where{complaints, "training.loss_scale"}.complain(
+                *scale, format("has no effect with training.precision {}, whose gradients need no scale; leave it out",
+                               enum_name(training.precision)));
+        return;
+    }
+    if (scale && training.loss_scale && std::frexp(*training.loss_scale, &exponent) != 0.5)
+        Where{complaints, "training.loss_scale"}.complain(
+            *scale,
+            format("expected a power of two, which changes no bit of a gradient, found {}", *training.loss_scale));
+    const Node* precision = written(document, "training", "precision");
+    if (precision && recipe.device == Device::cpu)
+        Where{complaints, "training.precision"}.complain(
+            *precision, "expected bf16 or f32 with device cpu: f16 is computed on a GPU only");
 }
 
 // An update in the backward pass sees one block's gradients of one leaf.
@@ -180,6 +204,10 @@ void check_in_backward(const Recipe& recipe, const Node& document, Complaints& c
     const auto complain = [&](const std::string& why) {
         Where{complaints, "optimizer.in_backward"}.complain(*in_backward, why);
     };
+    if (training.precision == Precision::f16)
+        complain(
+            "expected false with training.precision f16: whether the gradient fits into f16 is known when all of it "
+            "is there, and then the first weights are updated");
     if (recipe.peft)
         complain("expected false with peft: an adapter's gradients are small, and there is little to save");
     if (training.clip_norm != 0)
@@ -293,6 +321,7 @@ void check_recipe(Recipe& recipe, const Node& document, Complaints& complaints) 
     check_template(recipe, document, complaints);
     check_paths(recipe, document, complaints);
     check_dtype(recipe, document);
+    check_precision(recipe, document, complaints);
     check_quantize(recipe, document, complaints);
     if (const Node* peft = document.find("peft"); peft && recipe.peft)
         check_f32_range(*peft, write_fields(*recipe.peft), {complaints, "peft"});

@@ -90,6 +90,7 @@ struct TrainingOptions {
     std::int64_t batch = 32;
     MicroBatch micro_batch;
     Precision precision = Precision::bf16;
+    std::optional<double> loss_scale;
     Recompute recompute = Recompute::none;
     Offload offload = Offload::none;
     std::optional<std::int64_t> mlp_chunk;
@@ -108,7 +109,11 @@ struct TrainingOptions {
         field("micro_batch", micro_batch,
               "rows computed at once; at most batch; auto: as many as fit into memory, decided before the run",
               between(1, 1e6));
-        field("precision", precision, "of activations and matrix products");
+        field("precision", precision, "of activations and matrix products; f16 on a GPU only");
+        field("loss_scale", loss_scale,
+              "the first factor on the loss's gradient, a power of two, which is halved and doubled as f16 needs it; "
+              "null: 65536 with precision f16, otherwise there is none",
+              between(1, 1e12));
         field("recompute", recompute,
               "what is computed again in backward to save memory: nothing, the outputs of norms and of the gated "
               "activation, whole blocks; auto: the least that fits");

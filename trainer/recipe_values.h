@@ -17,7 +17,7 @@ namespace trainer {
 
 enum class Device { automatic, cpu, cuda };
 enum class Task { sft };
-enum class Precision { f32, bf16 };
+enum class Precision { f32, bf16, f16 };
 enum class Determinism { automatic, strict, repeatable, fast };
 enum class Sharding { none, optimizer, gradients };
 enum class Offload { none, activations, optimizer };
@@ -37,9 +37,8 @@ struct EnumTable<Task> {
 
 template <>
 struct EnumTable<Precision> {
-    static constexpr std::pair<std::string_view, Precision> names[] = {{"f32", Precision::f32},
-                                                                       {"bf16", Precision::bf16}};
-    static constexpr std::string_view later[] = {"f16"};
+    static constexpr std::pair<std::string_view, Precision> names[] = {
+        {"f32", Precision::f32}, {"bf16", Precision::bf16}, {"f16", Precision::f16}};
 };
 
 template <>

@@ -8,7 +8,15 @@
 namespace trainer {
 
 DType compute_dtype(const Recipe& recipe) {
-    return recipe.training.precision == Precision::f32 ? DType::f32 : DType::bf16;
+    switch (recipe.training.precision) {
+        case Precision::f32:
+            return DType::f32;
+        case Precision::bf16:
+            return DType::bf16;
+        case Precision::f16:
+            return DType::f16;
+    }
+    return DType::f32;
 }
 
 Determinism determinism(const Recipe& recipe) {

@@ -30,7 +30,7 @@ Stepper::Stepper(CausalLm& model, const Objective& objective, Communicator& rank
       gradients_(make_gradient_sum(model.trainable_by_block(), ranks, options.sums, options.sharding, place)) {}
 
 LeafSums forward_backward(const CausalLm& model, const Objective& objective, const Batch& batch,
-                          const ForwardContext& context, std::int64_t step_count,
+                          const ForwardContext& context, std::int64_t step_count, double loss_scale,
                           const std::function<void(double)>& before_backward) {
     Tape tape;
     LeafSums leaf;
@@ -39,7 +39,7 @@ LeafSums forward_backward(const CausalLm& model, const Objective& objective, con
         leaf = objective.forward(model, batch, context);
     }
     if (before_backward) before_backward(value_of(leaf.loss));
-    const float weight = step_count > 0 ? 1.0f / static_cast<float>(step_count) : 0.0f;
+    const float weight = step_count > 0 ? static_cast<float>(loss_scale) / static_cast<float>(step_count) : 0.0f;
     tape.backward(leaf.loss, scalar(weight, leaf.loss.place()));
     return leaf;
 }
@@ -49,9 +49,10 @@ ForwardContext Stepper::training_context(const Batch& batch, std::function<void(
 }
 
 Stepper::Result Stepper::step(std::int64_t leaves, const std::function<Batch(std::int64_t)>& leaf, Optimizer& optimizer,
-                              double learning_rate) {
+                              double learning_rate, double loss_scale) {
     if (options_.in_backward) {
-        check(leaves == 1 && ranks_.size() == 1, "in_backward: {} leaves for {} ranks", leaves, ranks_.size());
+        check(leaves == 1 && ranks_.size() == 1 && loss_scale == 1,
+              "in_backward: {} leaves for {} ranks, loss scale {}", leaves, ranks_.size(), loss_scale);
         return step_in_backward(leaf(0), optimizer, learning_rate);
     }
     const std::vector<std::int64_t> indices = gradients_->leaves_of(leaves);
@@ -66,18 +67,18 @@ Stepper::Result Stepper::step(std::int64_t leaves, const std::function<Batch(std
     for (std::size_t i = 0; i < indices.size(); ++i) {
         const ForwardContext context =
             training_context(batches[i], [this](std::size_t block) { gradients_->unit_done(block); });
-        const LeafSums leaf_sums = forward_backward(model_, objective_, batches[i], context, step_count);
+        const LeafSums leaf_sums = forward_backward(model_, objective_, batches[i], context, step_count, loss_scale);
         mine.add(indices[i], leaf_sums, objective_.count(batches[i]), batches[i]);
         result.local_tokens += batches[i].layout.tokens();
         gradients_->add_leaf();
     }
     gradients_->finish();
-    result.gradient_norm = gradients_->norm();
+    result.gradient_norm = gradients_->norm() / loss_scale;
     for (const LeafResult& one : gather_results(ranks_, mine.read())) result.sums.add(one.sums);
     result.applied = std::isfinite(result.sums.loss) && std::isfinite(result.gradient_norm);
     if (result.applied) {
-        optimizer.step(gradients_->gradients(), learning_rate,
-                       clip_coefficient(result.gradient_norm, options_.clip_norm));
+        const float clip = clip_coefficient(result.gradient_norm, options_.clip_norm);
+        optimizer.step(gradients_->gradients(), learning_rate, clip / static_cast<float>(loss_scale));
         gradients_->share_values();
     }
     gradients_->forget_gradients();
@@ -102,7 +103,7 @@ Stepper::Result Stepper::step_in_backward(const Batch& batch, Optimizer& optimiz
     const std::int64_t count = objective_.count(batch);
     LeafTable table(1, place_);
     table.add(0,
-              forward_backward(model_, objective_, batch, context, count,
+              forward_backward(model_, objective_, batch, context, count, 1,
                                [&update](double loss) { update.begin(std::isfinite(loss)); }),
               count, batch);
     update.finish();

@@ -51,15 +51,16 @@ public:
 
     struct Result {
         Sums sums;
-        double gradient_norm = 0;        // before clipping
+        double gradient_norm = 0;        // before clipping, of the loss itself
         std::int64_t local_tokens = 0;   // input tokens of this rank
         bool applied = false;            // false: loss or gradient are not finite and nothing has changed
         bool spoiled = false;            // but a part had been updated in the backward pass
     };
     // Collective. `leaf(i)` makes leaf i of the step's `leaves`; it is asked for those of this rank. The loss is the
-    // sum over all leaves divided by the step's count.
+    // sum over all leaves divided by the step's count. Gradients are of the loss times `loss_scale` until they are
+    // summed (optim/loss_scaler.h).
     Result step(std::int64_t leaves, const std::function<Batch(std::int64_t)>& leaf, Optimizer& optimizer,
-                double learning_rate);
+                double learning_rate, double loss_scale = 1);
 
     // One leaf forward and backward, of which nothing stays.
     void rehearse(const Batch& batch);
@@ -79,10 +80,10 @@ private:
     std::unique_ptr<GradientSum> gradients_;
 };
 
-// Adds the gradients of one leaf of a step of `step_count` units to the parameters'. `before_backward` is told the
-// loss, for which a device is waited for.
+// Adds the gradients of one leaf of a step of `step_count` units, times `loss_scale`, to the parameters'.
+// `before_backward` is told the loss, for which a device is waited for.
 LeafSums forward_backward(const CausalLm& model, const Objective& objective, const Batch& batch,
-                          const ForwardContext& context, std::int64_t step_count,
+                          const ForwardContext& context, std::int64_t step_count, double loss_scale = 1,
                           const std::function<void(double)>& before_backward = {});
 
 // One leaf without recording anything; dropout off.

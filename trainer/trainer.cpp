@@ -8,7 +8,6 @@
 #include "comm/together.h"
 #include "configs/error.h"
 #include "configs/file.h"
-#include "configs/json.h"
 #include "configs/yaml.h"
 #include "hub/load.h"
 #include "hub/output_file.h"
@@ -17,7 +16,6 @@
 #include "trainer/base_format.h"
 #include "trainer/checkpoint/state_file.h"
 #include "trainer/checkpoint/store.h"
-#include "trainer/diagnosis.h"
 #include "trainer/evaluation_values.h"
 #include "trainer/interrupt.h"
 #include "trainer/largest_leaf.h"
@@ -89,6 +87,8 @@ Trainer::Trainer(const Inputs& inputs, Communicator& ranks, OutputFolder* output
     optimizer_ = make_optimizer(recipe.optimizer, stepper_->slices(), static_cast<std::uint64_t>(recipe.training.seed));
     optimizer_->prepare(offload == Offload::optimizer ? store_.get() : nullptr);
     state_.optimizer_numbers = optimizer_->numbers();
+    if (recipe.training.precision == Precision::f16)
+        state_.loss_scaler = LossScaler{.scale = recipe.training.loss_scale.value_or(LossScaler::first_scale)};
 }
 
 // A file has all its bytes from now on, so that what is left for checkpoints is counted without them.
@@ -188,11 +188,14 @@ void Trainer::train_step() {
     const StepPlan::Step planned = inputs_.plan->step(state_.step);
     const double rate =
         recipe.optimizer.lr * schedule_factor(recipe.schedule, state_.updates, inputs_.total_steps, state_.plateau);
+    std::optional<double> loss_scale;
+    if (state_.loss_scaler) loss_scale = state_.loss_scaler->scale;
     const auto begin = Clock::now();
     const Stepper::Result result = in_phase(format("in step {}", state_.step + 1), [&] {
         return stepper_->step(
             static_cast<std::int64_t>(planned.leaves.size()),
-            [&](std::int64_t leaf) { return make_leaf(inputs_, planned, leaf); }, *optimizer_, rate);
+            [&](std::int64_t leaf) { return make_leaf(inputs_, planned, leaf); }, *optimizer_, rate,
+            loss_scale.value_or(1));
     });
     const double seconds = seconds_since(begin);
     longest_step_ = std::max(longest_step_, seconds);
@@ -205,7 +208,7 @@ void Trainer::train_step() {
     outcome_.training_seconds += seconds;
     outcome_.input_tokens += result.sums.input_tokens;
     if (speaks()) output_->keep();
-    metrics_->step({state_.step, planned.epoch_after, result, rate, state_.input_tokens, seconds,
+    metrics_->step({state_.step, planned.epoch_after, result, rate, loss_scale, state_.input_tokens, seconds,
                     memory_use(inputs_.place), ranks_.size()});
     if (progress_)
         progress_->step({state_.step, result.sums.mean_loss(), rate, result.gradient_norm,
@@ -215,53 +218,10 @@ void Trainer::train_step() {
         state_.optimizer_numbers = optimizer_->numbers();
         state_.skipped_in_a_row = 0;
     } else {
+        ++state_.skipped;
         complain_of_skipped_step(result);
     }
-}
-
-void Trainer::complain_of_skipped_step(const Stepper::Result& result) {
-    ++state_.skipped;
-    ++state_.skipped_in_a_row;
-    const std::string what =
-        format("step {}: loss {}, gradient norm {}", state_.step, result.sums.mean_loss(), result.gradient_norm);
-    if (result.spoiled) end_spoiled(what);
-    if (state_.skipped_in_a_row < inputs_.recipe.training.nonfinite_steps)
-        return say(what + ": not finite, the step is skipped");
-    progress_.reset();
-    checkpoints_->poll(true);
-    throw AgreedError(
-        Exit::diverged,
-        format("the run diverged: {}, not finite {} in a row (training.nonfinite_steps). {}. Lower optimizer.lr or "
-               "check the data",
-               what, state_.skipped_in_a_row == 1 ? "1 time" : format("{} times", state_.skipped_in_a_row),
-               diagnosis_of_last_step()));
-}
-
-void Trainer::end_spoiled(const std::string& what) {
-    progress_.reset();
-    checkpoints_->poll(true);
-    throw AgreedError(
-        Exit::diverged,
-        format("the run diverged: {}. A gradient turned out not finite when other weights had been updated already in "
-               "the same backward pass (optimizer.in_backward): the weights in memory are spoiled, and nothing of them "
-               "is saved. {} without optimizer.in_backward, which skips the step",
-               what,
-               checkpoints_->newest().empty() ? "There is no checkpoint to go on from: start anew"
-                                              : "Go on from " + checkpoints_->newest() + " by --resume"));
-}
-
-std::string Trainer::diagnosis_of_last_step() {
-    const auto leaves = static_cast<std::int64_t>(inputs_.plan->step(state_.step - 1).leaves.size());
-    const Diagnosis diagnosis =
-        diagnose({inputs_, *declared_.model, *objective_, ranks_, state_.step - 1, stepper_->leaves_of(leaves)});
-    if (!speaks()) return diagnosis.summary;
-    const std::string name = reproduction_name(state_.step);
-    try {
-        output_->write(name, to_json(diagnosis.document, {.indent = 2}) + "\n");
-    } catch (const Error& error) {   // why the run ends is more important
-        return format("{}. {} could not be written: {}", diagnosis.summary, name, error.what());
-    }
-    return format("{}. The rows are in {}", diagnosis.summary, (output_->path() / name).string());
+    if (state_.loss_scaler) state_.loss_scaler->update(std::isfinite(result.gradient_norm));
 }
 
 bool Trainer::evaluation_due() const {

@@ -52,6 +52,7 @@ code=0
 "$trainer" run recipe.yaml "${short[@]}" device=cuda output=first >log 2>&1 || code=$?
 if [ $code = 71 ] && grep -q 'device: cuda, but' log; then
     cat log
+    refused 78 'f16 is computed on a GPU only' device=auto training.precision=f16
     exit 4
 fi
 [ $code = 0 ] || { cat log >&2; fail "the first run ended with $code"; }
@@ -95,4 +96,31 @@ cmp first/adapter_model.safetensors waiting/adapter_model.safetensors
 run device=cuda training.offload=activations training.recompute=block output=waiting2
 cmp first/adapter_model.safetensors waiting2/adapter_model.safetensors
 
+# f16: the loss scale begins where gradients do not fit, and falls until they do. Killed behind a step that was skipped.
+run device=cuda training.precision=f16 output=f16
+expect_close f16 first 2e-3
+brief=(training.batch=2 data.max_length=40 data.valid=null)
+halves=("${short[@]}" "${brief[@]}" training.steps=7 device=cuda training.precision=f16 training.loss_scale=1048576)
+skipped() { grep -c '"skipped": *true' "$1/metrics.jsonl"; }
+run "${halves[@]}" output=halved
+[ "$(skipped halved)" -ge 2 ] && [ "$(skipped halved)" -le 5 ] || fail "$(skipped halved) steps were skipped"
+grep -q 'step 1: .*loss scale of 1048576 too large for f16, the step is skipped and the scale halved' log ||
+    fail "nothing was said of a skipped step"
+grep -q '"step": *2,.*"loss_scale": *524288' halved/metrics.jsonl || fail "the scale was not halved"
+tail -n 1 halved/metrics.jsonl | grep -q skipped && fail "the scale did not fall far enough"
+"$trainer" run recipe.yaml "${halves[@]}" output=cut_halved >log 2>&1 &
+process=$!
+until [ -e cut_halved/checkpoint-1 ] || ! kill -0 $process 2>/dev/null; do sleep 0.01; done
+kill -KILL $process 2>/dev/null || true
+wait $process 2>/dev/null || true
+if [ -e cut_halved/receipt.json ]; then rm -rf cut_halved/receipt.json cut_halved/checkpoint-[2-7]; fi
+run "${halves[@]}" output=cut_halved --resume
+grep -q '^resuming from checkpoint-' log || fail "nothing was resumed in f16"
+cmp halved/adapter_model.safetensors cut_halved/adapter_model.safetensors
+cmp halved/checkpoint-7/training_state.json cut_halved/checkpoint-7/training_state.json
+run "${brief[@]}" device=cpu training.precision=f32 model.quantize=nf4 peft.method=dora output=cpu_other
+run "${brief[@]}" device=cuda training.precision=f16 model.quantize=nf4 peft.method=dora output=other
+expect_close other cpu_other 2e-3
+
+refused 78 'f16 is computed on a GPU only' device=cpu training.precision=f16
 echo "all well"

@@ -27,10 +27,12 @@ public:
         vector.value = Tensor::from<float>(std::vector<float>{0.5f, -1.25f, 0.0f, 3.0f, 0.75f}, Shape(5));
     }
 
-    void run(const OptimizerOptions& options, int steps) {
+    // Gradients come `scale` times as large.
+    void run(const OptimizerOptions& options, int steps, float scale = 1) {
         optimizer = make_optimizer(options, whole_slices({&matrix, &vector}));
         optimizer->prepare();
-        for (int t = 0; t < steps; ++t) optimizer->step({gradient(matrix, t), gradient(vector, t)}, options.lr, 1.0f);
+        for (int t = 0; t < steps; ++t)
+            optimizer->step({gradient(matrix, t, scale), gradient(vector, t, scale)}, options.lr, 1 / scale);
     }
 
     Parameter matrix{"a.weight", Shape(3, 4)};
@@ -38,10 +40,10 @@ public:
     std::unique_ptr<Optimizer> optimizer;
 
 private:
-    static Tensor gradient(const Parameter& parameter, int t) {
+    static Tensor gradient(const Parameter& parameter, int t, float scale) {
         Tensor out = Tensor::empty(parameter.shape.elements(), DType::f32);
         for (std::int64_t i = 0; i < out.elements(); ++i)
-            out.data<float>()[i] = static_cast<float>((t * 7 + i * 3) % 11 - 5) / 8;
+            out.data<float>()[i] = scale * static_cast<float>((t * 7 + i * 3) % 11 - 5) / 8;
         return out;
     }
 };
@@ -113,6 +115,20 @@ TEST(Optimizers, AgreeWithTheirReferences) {
         if (problem.optimizer->has_evaluation_values()) problem.optimizer->to_evaluation_values();
         EXPECT_LT(relative_error(problem.matrix.value, golden.matrix), 1e-6) << golden.recipe;
         EXPECT_LT(relative_error(problem.vector.value, golden.vector), 1e-6) << golden.recipe;
+    }
+}
+
+// A loss scale changes no bit, whatever a rule does with gradients.
+TEST(Optimizers, TakeAPowerOfTwoBackExactly) {
+    std::vector<std::string> recipes = {"{name: adamw}", "{name: adamw_8bit}", "{name: apollo, rank: 2}",
+                                        "{name: apollo_mini}"};
+    for (const Golden& golden : goldens()) recipes.emplace_back(golden.recipe);
+    for (const std::string& recipe : recipes) {
+        Problem plain, scaled;
+        plain.run(options_of(recipe), 7);
+        scaled.run(options_of(recipe), 7, 65536);
+        EXPECT_EQ(scaled.matrix.value.to_vector<float>(), plain.matrix.value.to_vector<float>()) << recipe;
+        EXPECT_EQ(scaled.vector.value.to_vector<float>(), plain.vector.value.to_vector<float>()) << recipe;
     }
 }
 

@@ -1,4 +1,4 @@
-// What tests/parity/schedules.py and tests/parity/optimizers.py need to see of the trainer's inside.
+// What tests/parity/schedules.py, optimizers.py and loss_scaler.py need to see of the trainer's inside.
 //
 //   optimizer_driver schedule OPTIONS.json TOTAL [LOSSES.json]   the factor on the learning rate of every update, one a
 //                                                                line; the losses are of evaluations before each
@@ -7,6 +7,9 @@
 //                                                                them as the model is saved, what it trains at as
 //                                                                trained.NAME, and the state as STATE.NAME; with
 //                                                                apollo also its projections, projection.USE.NAME
+//   optimizer_driver scaler FIRST                                the loss scale, from FIRST on, and its count of finite
+//                                                                steps after every step, one a line; standard input has
+//                                                                a 1 for each step with a finite gradient, else a 0
 //   optimizer_driver speed ELEMENTS ROUNDS NAME…                 seconds of an update, by rule, in turn; NAME:bf16 with
 //                                                                values of bf16
 #include <algorithm>
@@ -20,6 +23,7 @@
 #include "configs/json.h"
 #include "hub/safetensors.h"
 #include "optim/apollo.h"
+#include "optim/loss_scaler.h"
 #include "optim/optimizer_options.h"
 #include "optim/schedule.h"
 
@@ -137,7 +141,19 @@ void speed(std::int64_t elements, int rounds, const std::vector<std::string>& na
     }
 }
 
+void scaler(double first) {
+    LossScaler scaler{.scale = first};
+    for (int step = std::getchar(); step == '0' || step == '1'; step = std::getchar()) {
+        scaler.update(step == '1');
+        std::printf("%.17g %lld\n", scaler.scale, static_cast<long long>(scaler.finite_steps));
+    }
+}
+
 int main_of(int argc, char** argv) {
+    if (argc == 3 && std::strcmp(argv[1], "scaler") == 0) {
+        scaler(std::atof(argv[2]));
+        return 0;
+    }
     if (argc >= 4 && std::strcmp(argv[1], "schedule") == 0) {
         schedule(argv[2], std::atoll(argv[3]), argc > 4 ? argv[4] : nullptr);
         return 0;

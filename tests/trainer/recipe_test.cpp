@@ -57,6 +57,7 @@ training:
   batch: 32
   micro_batch: 8
   precision: bf16
+  loss_scale: null
   recompute: none
   offload: none
   mlp_chunk: null

@@ -6,8 +6,11 @@
 #include <map>
 #include <random>
 
+#include "autograd/cpu/rows.h"
 #include "comm/solo.h"
 #include "hub/load.h"
+#include "optim/loss_scaler.h"
+#include "tests/support/thread_ranks.h"
 #include "tests/trainer/training.h"
 #include "trainer/objectives/registry.h"
 
@@ -64,15 +67,19 @@ struct Bench {
         return made;
     }
 
-    Stepper::Result step(const std::vector<Batch>& batches, StepperOptions options = {}) {
-        stepper = std::make_unique<Stepper>(*declared.model, *objective, *solo, options, Place::cpu());
+    Stepper::Result step(const std::vector<Batch>& batches, StepperOptions options = {}, double loss_scale = 1) {
+        return step(*solo, batches, options, loss_scale);
+    }
+    Stepper::Result step(Communicator& ranks, const std::vector<Batch>& batches, StepperOptions options,
+                         double loss_scale) {
+        stepper = std::make_unique<Stepper>(*declared.model, *objective, ranks, options, Place::cpu());
         std::vector<UpdatedSlice> updated;
         for (const ParameterSlice& slice : stepper->slices()) updated.push_back({slice});
         recorder = std::make_unique<Recorder>(updated);
         recorder->prepare();
         return stepper->step(
             static_cast<std::int64_t>(batches.size()),
-            [&](std::int64_t leaf) { return batches[static_cast<std::size_t>(leaf)]; }, *recorder, 1e-3);
+            [&](std::int64_t leaf) { return batches[static_cast<std::size_t>(leaf)]; }, *recorder, 1e-3, loss_scale);
     }
 };
 
@@ -155,6 +162,62 @@ TEST(Stepper, ADivergedStepChangesNothing) {
     EXPECT_TRUE(std::isnan(result.sums.loss));
     EXPECT_EQ(bench.recorder->steps(), 0);
     EXPECT_TRUE(bench.recorder->gradients.empty());
+}
+
+// The gradients are those without a scale times it, to the bit, and are taken back as exactly.
+TEST(Stepper, ALossScaleChangesNoBitOfWhatIsApplied) {
+    Bench bench;
+    const auto leaves = bench.leaves(rows_without_packing(bench.inputs.train.examples), 4);
+    StepperOptions options;
+    options.clip_norm = 0;
+    options.clip_norm = bench.step(leaves, options).gradient_norm / 4;
+    const Stepper::Result plain = bench.step(leaves, options);
+    const Gradients expected = bench.recorder->gradients;
+    const float clip = bench.recorder->scale;
+    for (const double scale : {2.0, 65536.0, 0x1p40, 0.25}) {
+        const Stepper::Result scaled = bench.step(leaves, options, scale);
+        EXPECT_TRUE(scaled.applied);
+        EXPECT_EQ(scaled.sums.loss, plain.sums.loss);
+        EXPECT_EQ(scaled.gradient_norm, plain.gradient_norm) << scale;
+        EXPECT_EQ(bench.recorder->scale, clip / static_cast<float>(scale));
+        for (const auto& [name, values] : bench.recorder->gradients)
+            for (std::size_t i = 0; i < values.size(); ++i)
+                ASSERT_EQ(values[i], expected.at(name)[i] * static_cast<float>(scale)) << name << " " << scale;
+    }
+}
+
+// A scale that is too large for f32: both ranks see the same norm, skip the step and scale down alike, until it fits.
+TEST(Stepper, RanksAgreeOnTheLossScale) {
+    for (const Sharding sharding : {Sharding::none, Sharding::optimizer, Sharding::gradients}) {
+        std::vector<std::vector<double>> norms(2), scales(2);
+        run_ranks(2, [&](Communicator& ranks) {
+            Bench bench;
+            const auto rank = static_cast<std::size_t>(ranks.rank());
+            for (Parameter* parameter : bench.declared.peft->parameters()) {   // makes the gradients of A large
+                if (!parameter->name.ends_with("lora_B.weight")) continue;
+                on(parameter->value.place(), [&](Cpu cpu) { scale_rows(cpu, parameter->value, 64); });
+                parameter->changed();
+            }
+            auto leaves = bench.leaves(rows_without_packing(bench.inputs.train.examples), 8);
+            ASSERT_EQ(leaves.size(), 2u);
+            StepperOptions options;
+            options.sharding = sharding;
+            LossScaler scaler{.scale = 0x1p126};
+            for (int step = 0; step < 12; ++step) {
+                const Stepper::Result result = bench.step(ranks, leaves, options, scaler.scale);
+                EXPECT_TRUE(std::isfinite(result.sums.loss));
+                EXPECT_EQ(result.applied, std::isfinite(result.gradient_norm));
+                EXPECT_EQ(bench.recorder->steps(), result.applied ? 1 : 0);
+                scaler.update(result.applied);
+                norms[rank].push_back(result.applied ? result.gradient_norm : -1);
+                scales[rank].push_back(scaler.scale);
+            }
+        });
+        EXPECT_EQ(norms[0], norms[1]);
+        EXPECT_EQ(scales[0], scales[1]);
+        EXPECT_EQ(norms[0].front(), -1);
+        EXPECT_GT(norms[0].back(), 0);
+    }
 }
 
 }   // namespace

@@ -136,8 +136,9 @@ TEST(Mistakes, Recipe) {
         {"a key of another method", run_recipe,
          edited("method: lora, rank: 4", "method: vera, rank: 4, rank_pattern: {q_proj: 2}"), 78,
          "error: recipe.yaml:6:45: peft.rank_pattern: vera does not read this key; leave it out"},
-        {"not available yet", run_recipe, edited("precision: f32", "precision: f16"), 78,
-         "error: recipe.yaml:7:59: training.precision: f16 is not available in this version; expected f32 or bf16"},
+        {"a loss scale that rounds", run_recipe, edited("precision: f32", "precision: f16, loss_scale: 3"), 78,
+         "error: recipe.yaml:7:76: training.loss_scale: expected a power of two, which changes no bit of a gradient, "
+         "found 3"},
     });
 }
 
