@@ -48,6 +48,16 @@ cuda_wheels=(
 # The wheels whose headers are used; the libraries are opened at run time, so they may be newer.
 cuda_library_wheels=(
     nvidia-cublas==13.1.0.3
+    nvidia-cuda-nvrtc==13.0.88      # one header, which the frontend includes
+    nvidia-cudnn-cu13==9.19.0.56
+    nvidia-cudnn-frontend==1.32.0
+)
+# A header of each, as it lies in .cuda-libraries.
+cuda_library_headers=(
+    nvidia/cu13/include/cublasLt.h
+    nvidia/cu13/include/nvrtc.h
+    nvidia/cudnn/include/cudnn.h
+    include/cudnn_frontend.h
 )
 
 complain() {
@@ -131,12 +141,22 @@ install_cuda() {
     find_nvcc >/dev/null || complain 69 "the compiler fetched into .cuda/ does not start"
 }
 
+# Prints those of the headers above that neither the toolkit nor the system nor .cuda-libraries has.
+missing_cuda_headers() {
+    local toolkit header name
+    toolkit=$(dirname "$(find_nvcc)")/..
+    for header in "${cuda_library_headers[@]}"; do
+        name=${header##*/}
+        [ -f "$toolkit/include/$name" ] || [ -f "/usr/include/$name" ] || [ -f ".cuda-libraries/$header" ] || echo "$name"
+    done
+}
+
 # The headers of the wheels above, without the libraries.
 install_cuda_headers() {
-    local toolkit
-    toolkit=$(dirname "$(find_nvcc)")/..
-    [ -f "$toolkit/include/cublasLt.h" ] || [ -f .cuda-libraries/nvidia/cu13/include/cublasLt.h ] && return
-    echo "setup.sh: no cublasLt.h in the CUDA toolkit; fetching NVIDIA's wheel for its headers into .cuda-libraries/"
+    local missing
+    missing=$(missing_cuda_headers)
+    [ -z "$missing" ] && return
+    echo "setup.sh: not in the CUDA toolkit: ${missing//$'\n'/ }; fetching NVIDIA's wheels for their headers into .cuda-libraries/"
     local wheels
     wheels=$(mktemp -d)
     python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$wheels" "${cuda_library_wheels[@]}" ||
@@ -146,7 +166,7 @@ install_cuda_headers() {
 import pathlib, sys, zipfile
 for wheel in pathlib.Path(sys.argv[1]).glob("*.whl"):
     with zipfile.ZipFile(wheel) as files:
-        files.extractall(sys.argv[2], [name for name in files.namelist() if "/include/" in name])
+        files.extractall(sys.argv[2], [name for name in files.namelist() if "include" in name.split("/")[:-1]])
 PYTHON
     rm -rf "$wheels" .cuda-libraries
     mv .cuda-libraries.part .cuda-libraries

@@ -20,15 +20,20 @@ find_library(TRAINER_CUDART cudart_static REQUIRED NO_DEFAULT_PATH HINTS ${CMAKE
 find_path(TRAINER_CUDA_INCLUDE cuda_runtime.h REQUIRED NO_DEFAULT_PATH HINTS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES}
   ${toolkit}/include ${toolkit}/targets/x86_64-linux/include)
 
-# Headers of the libraries that are opened at run time: the toolkit's, or those of Python's packages that setup.sh fetches.
-find_path(TRAINER_CUBLASLT_INCLUDE cublasLt.h HINTS ${TRAINER_CUDA_INCLUDE}
-  ${CMAKE_SOURCE_DIR}/.cuda-libraries/nvidia/cu13/include)
-if(NOT TRAINER_CUBLASLT_INCLUDE)
-  message(FATAL_ERROR "TRAINER_CUDA is ON and cublasLt.h was not found: run ./setup.sh --cuda")
-endif()
-
+# Headers of the libraries that are opened at run time: the toolkit's or the system's, or those of Python's packages that
+# setup.sh fetches. nvrtc.h is for cuDNN's frontend, which includes it.
+set(fetched ${CMAKE_SOURCE_DIR}/.cuda-libraries)
 add_library(cuda_headers INTERFACE)
-target_include_directories(cuda_headers SYSTEM INTERFACE ${TRAINER_CUDA_INCLUDE} ${TRAINER_CUBLASLT_INCLUDE})
+target_include_directories(cuda_headers SYSTEM INTERFACE ${TRAINER_CUDA_INCLUDE})
+foreach(header cublasLt.h nvrtc.h cudnn.h cudnn_frontend.h)
+  string(MAKE_C_IDENTIFIER TRAINER_INCLUDE_OF_${header} folder)
+  find_path(${folder} ${header} HINTS ${TRAINER_CUDA_INCLUDE} ${fetched}/nvidia/cu13/include
+    ${fetched}/nvidia/cudnn/include ${fetched}/include)
+  if(NOT ${folder})
+    message(FATAL_ERROR "TRAINER_CUDA is ON and ${header} was not found: run ./setup.sh --cuda")
+  endif()
+  target_include_directories(cuda_headers SYSTEM INTERFACE ${${folder}})
+endforeach()
 add_compile_definitions(TRAINER_CUDA)
 
 # What only programs for a device have; the emulator's twin is in tests/support/cuda_emulator.

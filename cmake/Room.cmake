@@ -53,7 +53,7 @@ function(target_link_rooms target)
     target_link_libraries(${target} PRIVATE cuda_emulated)
     set_target_properties(${target} PROPERTIES BUILD_RPATH ${CMAKE_BINARY_DIR}/tests/fake_cuda)
     target_link_options(${target} PRIVATE -Wl,--disable-new-dtags)   # before LD_LIBRARY_PATH, which may have the real one
-    add_dependencies(${target} fake_cublaslt)
+    add_dependencies(${target} fake_cublaslt fake_cudnn)
   elseif(TRAINER_CUDA)
     target_link_libraries(${target} PRIVATE cuda_kernels cuda_runtime ${TRAINER_CUDART} ${CMAKE_DL_LIBS} rt)
     set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CXX)

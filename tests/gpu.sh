@@ -58,12 +58,15 @@ prepare() {
         complain 69 "nvidia-smi shows no GPU"
     [ -x $bundle/test_cuda ] || make_bundle
     # What the user's path has comes first: some containers find the driver by it alone.
-    local folder
-    folder=$(folder_of libcublasLt.so.13) || echo "libcublasLt.so.13 is in no toolkit and no Python package that was looked at"
-    export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$PWD/$bundle/lib${folder:+:$folder}
+    local library folder folders=
+    for library in libcublasLt.so.13 libcudnn.so.9; do
+        folder=$(folder_of $library) || echo "$library is in no toolkit and no Python package that was looked at"
+        folders+=${folder:+:$folder}
+    done
+    export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$PWD/$bundle/lib$folders
     export TRAINER_REQUIRE_GPU=1   # a test that finds none fails
     # What was done is done for these programs and this GPU only.
-    out=$out/$({ cat $bundle/trainer $bundle/test_cuda; nvidia-smi --query-gpu=name,driver_version --format=csv,noheader; echo "$folder"; } |
+    out=$out/$({ cat $bundle/trainer $bundle/test_cuda; nvidia-smi --query-gpu=name,driver_version --format=csv,noheader; echo "$folders"; } |
         sha256sum | cut -c1-12)
     mkdir -p "$out"
     echo "logs and figures: $out"

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "autograd/cuda/cudnn.h"
 #include "autograd/cuda/gemm.h"
 #include "autograd/cuda/runtime.h"
 #include "configs/error.h"
@@ -56,8 +57,10 @@ Place open_place(const Recipe& recipe, int processes) {
 std::string device_text(const Recipe& recipe, Place place) {
     if (place.is_cuda()) {
         const cuda::Device& device = *cuda::opened_device();
-        return format("{} (compute capability {}.{}, {}), {}", device.name, device.major, device.minor,
-                      bytes_text(device.bytes), cuda::gemm_library());
+        const std::string absent = cuda::cudnn_absent();
+        return format("{} (compute capability {}.{}, {}), {}, {}", device.name, device.major, device.minor,
+                      bytes_text(device.bytes), cuda::gemm_library(),
+                      absent.empty() ? cuda::cudnn_library() : "attention by own kernels, without cuDNN: " + absent);
     }
     if (recipe.device == Device::cpu || !cuda::built_in()) return "";
     return "the CPU: " + why_cpu;

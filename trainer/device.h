@@ -13,8 +13,8 @@ namespace trainer {
 // it either (training.precision: f16).
 Place open_place(const Recipe& recipe, int processes);
 
-// "NVIDIA H200 (compute capability 9.0, 139.72 GiB), cuBLASLt 13.1.0"; for the CPU why it is that, or "" where the
-// recipe says so or the program knows nothing else.
+// "NVIDIA H200 (compute capability 9.0, 139.72 GiB), cuBLASLt 13.1.0, cuDNN 9.19.0", or why there is no cuDNN; for the
+// CPU why it is that, or "" where the recipe says so or the program knows nothing else.
 std::string device_text(const Recipe& recipe, Place place);
 
 // "held on the GPU 1.90 GiB, taken from its free memory 2.21 GiB, ": for tensors, and with what the libraries and the

@@ -7,6 +7,7 @@
 
 #include "autograd/cpu/gemm.h"
 #include "autograd/cpu/isa.h"
+#include "autograd/cuda/cudnn.h"
 #include "autograd/cuda/gemm.h"
 #include "autograd/cuda/runtime.h"
 #include "configs/json.h"
@@ -103,7 +104,8 @@ void add(const std::vector<Example>& examples, Sha256& hash) {
 std::string numerics_fingerprint(Place place) {
     if (!place.is_cuda()) return format("{}, {}", isa_name(), gemm_library());
     const cuda::Device& device = *cuda::opened_device();
-    return format("{}, compute capability {}.{}, {}", device.name, device.major, device.minor, cuda::gemm_library());
+    return format("{}, compute capability {}.{}, {}, {}", device.name, device.major, device.minor, cuda::gemm_library(),
+                  cuda::cudnn_library());
 }
 
 std::string recipe_digest(const Recipe& recipe) {

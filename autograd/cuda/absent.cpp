@@ -1,5 +1,6 @@
 // A build without CUDA.
 #include "autograd/cuda/copy.h"
+#include "autograd/cuda/cudnn.h"
 #include "autograd/cuda/gemm.h"
 #include "autograd/cuda/runtime.h"
 #include "configs/error.h"
@@ -31,5 +32,8 @@ void fill(void*, std::uint8_t, std::size_t) { fail(); }
 void wait() {}
 void* stream() { fail(); }
 std::string gemm_library() { fail(); }
+bool cudnn_is_there() { return false; }
+std::string cudnn_library() { fail(); }
+std::string cudnn_absent() { fail(); }
 
 }   // namespace trainer::cuda

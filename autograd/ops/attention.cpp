@@ -11,6 +11,7 @@
 
 #include "autograd/cpu/attention_block.h"
 #include "autograd/cpu/rows.h"
+#include "autograd/cuda/attention.h"
 #include "autograd/ops/attention_cuda.h"
 #include "autograd/tape.h"
 #include "configs/error.h"
@@ -36,10 +37,15 @@ void check_inputs(const Tensor& qkv, const Layout& layout, const AttentionShape&
           qkv.shape().text(), layout.tokens(), columns);
 }
 
-// Scratch for each thread of the parallel regions below; a device needs none.
-Tensor thread_scratch(const AttentionShape& shape, Place place) {
-    if (place.on_device()) return {};
+// Scratch for each thread of the parallel regions below; on a device the room of its library.
+Tensor scratch_for(const Tensor& qkv, const Layout& layout, const AttentionShape& shape, bool backward) {
+    const Place place = qkv.place();
     const PurposeScope purpose(Purpose::workspace);
+    if (place.on_device()) {
+        const cuda::AttentionCalls calls = cuda::attention_calls(layout, shape, qkv.dtype(), qkv.stride());
+        return Tensor::empty(static_cast<int64_t>(cuda::attention_room_bytes(calls, shape, backward)), DType::u8,
+                             place);
+    }
     return Tensor::empty({omp_get_max_threads(), attention_scratch(shape.heads / shape.kv_heads, shape.head_dim)},
                          DType::f32, place);
 }
@@ -137,7 +143,7 @@ void attention_forward(Cpu, const Tensor& qkv, const Layout& layout, const Atten
     }
 }
 
-void attention_deltas(Cpu, const Tensor& out, const Tensor& dout, const AttentionShape& shape, Tensor& delta) {
+void attention_deltas(const Tensor& out, const Tensor& dout, const AttentionShape& shape, Tensor& delta) {
     const auto& kernel = TRAINER_PICK(attention_delta);
 #pragma omp parallel for schedule(static)
     for (int64_t n = 0; n < out.rows(); ++n)
@@ -145,13 +151,16 @@ void attention_deltas(Cpu, const Tensor& out, const Tensor& dout, const Attentio
                delta.data<float>() + n * delta.stride());
 }
 
-// dqkv from dout. dq (N, A·D) f32 holds the sums of query gradients; it is the first columns of dqkv when that is f32.
+// dqkv from dout. delta (N, A) f32 is for the sums of out and dout. dq (N, A·D) f32 holds the sums of query gradients;
+// it is the first columns of dqkv when that is f32.
 //
 // One task is a block of keys of one head; it walks over the blocks of queries that see these keys. Several tasks add
 // to the gradient of the same queries, in the order of their keys: a task waits until the one before it is done with
 // the block of queries. Tasks are taken in that order, so the first unfinished one never waits.
-void attention_backward(Cpu, const Tensor& qkv, const Layout& layout, const AttentionShape& shape, const Tensor& dout,
-                        const Tensor& lse, const Tensor& delta, const Tensor& scratch, Tensor& dq, Tensor& dqkv) {
+void attention_backward(Cpu, const Tensor& qkv, const Layout& layout, const AttentionShape& shape, const Tensor& out,
+                        const Tensor& lse, const Tensor& dout, const Tensor& scratch, Tensor& delta, Tensor& dq,
+                        Tensor& dqkv) {
+    attention_deltas(out, dout, shape, delta);
     const int group = shape.heads / shape.kv_heads;
     const int64_t query_block = attention_queries(group);
     const int64_t key_block = attention_backward_keys;
@@ -212,7 +221,7 @@ void attention_backward(Cpu, const Tensor& qkv, const Layout& layout, const Atte
 Tensor backward_of(const Tensor& qkv, const Layout& layout, const AttentionShape& shape, const Tensor& out,
                    const Tensor& lse, const Tensor& dout) {
     Tensor dqkv = Tensor::empty(qkv.shape(), qkv.dtype(), qkv.place());
-    const Tensor scratch = thread_scratch(shape, qkv.place());
+    const Tensor scratch = scratch_for(qkv, layout, shape, true);
     const PurposeScope purpose(Purpose::workspace);
     Tensor delta = Tensor::empty(lse.shape(), DType::f32, qkv.place());
     const int64_t query_columns = int64_t{shape.heads} * shape.head_dim;
@@ -220,9 +229,13 @@ Tensor backward_of(const Tensor& qkv, const Layout& layout, const AttentionShape
     if (!qkv.place().on_device())
         dq = qkv.dtype() == DType::f32 ? dqkv.column_range(0, query_columns)
                                        : Tensor::empty(out.shape(), DType::f32, qkv.place());
+    Tensor gradient = dout;
+    if (qkv.place().on_device() && !dout.contiguous()) {   // a device's library wants it so
+        gradient = Tensor::empty(dout.shape(), dout.dtype(), dout.place());
+        copy(dout, gradient);
+    }
     on(qkv.place(), [&](auto place) {
-        attention_deltas(place, out, dout, shape, delta);
-        attention_backward(place, qkv, layout, shape, dout, lse, delta, scratch, dq, dqkv);
+        attention_backward(place, qkv, layout, shape, out, lse, gradient, scratch, delta, dq, dqkv);
     });
     return dqkv;
 }
@@ -252,7 +265,7 @@ Tensor attention(const Tensor& qkv, const Layout& layout, const AttentionShape& 
     Tensor lse;
     if (call.recorded()) lse = Tensor::empty({qkv.rows(), shape.heads}, DType::f32, qkv.place());
     {
-        const Tensor scratch = thread_scratch(shape, qkv.place());
+        const Tensor scratch = scratch_for(qkv, layout, shape, false);
         on(qkv.place(), [&](auto place) { attention_forward(place, qkv, layout, shape, layer, scratch, out, lse); });
     }
     call.made({&out}, [qkv, layout, shape, saved = out.detached(), lse](std::span<Tensor> dout, Gradients& gradients) {

@@ -1,3 +1,4 @@
+#include "autograd/cuda/attention.h"
 #include "autograd/cuda/device.h"
 #include "autograd/ops/attention_cuda.h"
 #include "autograd/ops/attention_heads.h"
@@ -228,10 +229,19 @@ Grid grid_for(int64_t rows, int tile, int heads, int floats) {
             .blocks_y = heads};
 }
 
+void attention_deltas(Cuda place, const Tensor& out, const Tensor& dout, const AttentionShape& shape, Tensor& delta) {
+    with_element(out.dtype(), [&](auto element) {
+        using Element = decltype(element);
+        launch(place, {.blocks = out.rows(), .threads = threads}, delta_kernel<Element>, rows_of<const Element>(out),
+               rows_of<const Element>(dout), rows_of<float>(delta), shape.heads, shape.head_dim);
+    });
+}
+
 }   // namespace
 
 void attention_forward(Cuda place, const Tensor& qkv, const Layout& layout, const AttentionShape& shape, int layer,
-                       const Tensor&, Tensor& out, Tensor& lse) {
+                       const Tensor& scratch, Tensor& out, Tensor& lse) {
+    if (cuda::library_attention_forward(qkv, layout, shape, scratch, out, lse)) return;
     check(shape.head_dim <= 256, "attention: head_dim {} is more than 256", shape.head_dim);
     float* const sums = lse.defined() ? lse.data<float>() : nullptr;
     const int64_t stride = lse.defined() ? lse.stride() : 0;
@@ -248,17 +258,11 @@ void attention_forward(Cuda place, const Tensor& qkv, const Layout& layout, cons
     });
 }
 
-void attention_deltas(Cuda place, const Tensor& out, const Tensor& dout, const AttentionShape& shape, Tensor& delta) {
-    with_element(out.dtype(), [&](auto element) {
-        using Element = decltype(element);
-        launch(place, {.blocks = out.rows(), .threads = threads}, delta_kernel<Element>, rows_of<const Element>(out),
-               rows_of<const Element>(dout), rows_of<float>(delta), shape.heads, shape.head_dim);
-    });
-}
-
 void attention_backward(Cuda place, const Tensor& qkv, const Layout& layout, const AttentionShape& shape,
-                        const Tensor& dout, const Tensor& lse, const Tensor& delta, const Tensor&, Tensor&,
-                        Tensor& dqkv) {
+                        const Tensor& out, const Tensor& lse, const Tensor& dout, const Tensor& scratch, Tensor& delta,
+                        Tensor&, Tensor& dqkv) {
+    if (cuda::library_attention_backward(qkv, layout, shape, out, lse, dout, scratch, dqkv)) return;
+    attention_deltas(place, out, dout, shape, delta);
     const int pitch = shape.head_dim + 1, tile = tile_queries(shape.head_dim);
     const int query_floats = (3 * tile + 2 * tile_keys) * pitch + tile * tile_keys;
     const int count = gradient_keys(shape.head_dim);

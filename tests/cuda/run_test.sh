@@ -78,6 +78,15 @@ cmp first/adapter_model.safetensors cut/adapter_model.safetensors
 run device=cpu training.precision=bf16 output=cpu_bf16
 run device=cuda training.precision=bf16 output=bf16
 expect_close bf16 cpu_bf16 2e-2
+if grep -q ', cuDNN 9\.' log && [[ $trainer == *-emulated ]]; then   # whose library says what it is told to
+    FAKE_CUDNN_VERSION=90100 run device=cuda training.precision=bf16 output=old_cudnn
+    grep -q 'attention by own kernels, without cuDNN: it is 9\.1\.0' log || fail "nothing is said of an old cuDNN"
+    expect_close old_cudnn cpu_bf16 2e-2
+    rm -rf old_cudnn/receipt.json old_cudnn/checkpoint-5
+    code=0
+    "$trainer" run recipe.yaml "${short[@]}" device=cuda training.precision=bf16 output=old_cudnn --resume >log 2>&1 || code=$?
+    [ $code = 85 ] || fail "a run of one cuDNN was resumed with another ($code)"
+fi
 run device=cuda training.recompute=block output=again
 cmp first/adapter_model.safetensors again/adapter_model.safetensors
 
