@@ -132,7 +132,7 @@ TEST_F(CudaCudnn, CallsThatAreCutUpGiveTheSame) {
         const Layout layout = layout_of(lengths);
         if (!by_library(layout, shape)) GTEST_SKIP() << "this device computes it by our own kernels";
         const Both whole = run(layout, shape);
-        for (const std::int64_t room : {std::int64_t{1}, std::int64_t{1} << 20}) {
+        for (const std::int64_t room : {std::int64_t{1}, std::int64_t{1} << 19}) {
             cuda::limit_attention_room(room);
             const std::int64_t runs = cuda::cudnn_runs();
             const Both cut = run(layout, shape);
