@@ -37,7 +37,7 @@ endforeach()
 add_compile_definitions(TRAINER_CUDA)
 
 # What only programs for a device have; the emulator's twin is in tests/support/cuda_emulator.
-add_library(cuda_runtime OBJECT autograd/cuda/runtime.cpp)
+add_library(cuda_runtime OBJECT autograd/cuda/runtime.cpp autograd/cuda/timer.cpp)
 target_include_directories(cuda_runtime PRIVATE ${CMAKE_SOURCE_DIR})
 target_link_libraries(cuda_runtime PRIVATE cuda_headers trainer_warnings)
 add_subdirectory(cmake/cuda)

@@ -6,7 +6,7 @@ function(add_room name)
   cmake_parse_arguments(ROOM "" "" "PRIVATE;PUBLIC" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${name}/*.cpp)
   if(TRAINER_CUDA)
-    list(FILTER sources EXCLUDE REGEX "/autograd/cuda/(absent|runtime)\\.cpp$")   # for runtime.cpp see Cuda.cmake
+    list(FILTER sources EXCLUDE REGEX "/autograd/cuda/(absent|runtime|timer)\\.cpp$")   # for the last two see Cuda.cmake
   else()
     list(FILTER sources EXCLUDE REGEX "/autograd/cuda/[b-z][^/]*\\.cpp$")   # all but absent.cpp
   endif()

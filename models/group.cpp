@@ -51,8 +51,9 @@ void LinearGroup::prepare(Place place, DType compute) {
     }
     weight_ = make_weight(weights, storage, compute, place);
 
-    bare_ = {weight_.get(), {}, {}};
-    with_adapters_ = {weight_.get(), {}, {}};
+    stack_biases(place, compute);
+    bare_ = {weight_.get(), {}, {}, {}, biases_};
+    with_adapters_ = {weight_.get(), {}, {}, {}, biases_};
     fused_ = true;
     std::int64_t row = 0;
     for (Member& member : members_) {
@@ -68,9 +69,27 @@ void LinearGroup::prepare(Place place, DType compute) {
     if (fused_ && members_.front().replaced) with_adapters_ = members_.front().terms;   // the only member
 }
 
+// On a device frozen biases lie side by side in the type of what they are added to, so that the product adds them.
+void LinearGroup::stack_biases(Place place, DType compute) {
+    biases_ = Tensor();
+    std::int64_t width = 0;
+    for (const Member& member : members_) {
+        const Parameter* bias = member.linear->bias;
+        if (!place.on_device() || !bias || bias->trainable || bias->replacement) return;
+        width += bias->shape.elements();
+    }
+    biases_ = Tensor::empty(width, compute, place);
+    std::int64_t begin = 0;
+    for (const Member& member : members_) {
+        Parameter& bias = *member.linear->bias;
+        bias.value = biases_.row_range(begin, begin + bias.shape.elements());
+        begin += bias.shape.elements();
+    }
+}
+
 bool LinearGroup::prepare_member(Member& member, Place place, DType compute) {
     Linear& linear = *member.linear;
-    if (Parameter* bias = linear.bias) {
+    if (Parameter* bias = linear.bias; bias && !biases_.defined()) {
         bias->value = Tensor::empty(bias->shape, bias->trained_dtype, place);
         if (Parameter* other = bias->replacement)
             other->value = Tensor::empty(other->shape, other->trained_dtype, place);

@@ -45,6 +45,7 @@ private:
         std::vector<AdapterForm> forms;
     };
     bool prepare_member(Member& member, Place place, DType compute);   // whether it can be fused
+    void stack_biases(Place place, DType compute);
     Tensor run(const Member& member, const Tensor& x, const ForwardContext& context) const;
     Tensor member_by_member(const Tensor& x, const ForwardContext& context) const;
 
@@ -52,6 +53,7 @@ private:
     std::unique_ptr<Weight> weight_;
     LinearTerms bare_;            // without adapters
     LinearTerms with_adapters_;   // with all adapters, when fused
+    Tensor biases_;               // side by side; undefined where each member has its own or none
     bool fused_ = true;
 };
 

@@ -1,12 +1,16 @@
 #include "trainer/device.h"
 
 #include <algorithm>
+#include <memory>
 
 #include "autograd/cuda/cudnn.h"
 #include "autograd/cuda/gemm.h"
 #include "autograd/cuda/runtime.h"
 #include "configs/error.h"
+#include "trainer/gemm_choices.h"
+#include "trainer/log.h"
 #include "trainer/memory_plan.h"
+#include "trainer/run_options.h"
 
 namespace trainer {
 
@@ -15,8 +19,23 @@ namespace {
 std::string why_cpu;                // what device: auto met
 std::size_t free_when_opened = 0;   // bytes of the device
 
+// Only where a recipe promises nothing are products' algorithms chosen by time: within a promise the shape decides.
+cuda::GemmOptions gemm_options(const Recipe& recipe) {
+    cuda::GemmOptions options{.tf32 = recipe.training.tf32, .timed = determinism(recipe) == Determinism::fast};
+    if (!options.timed) return options;
+    const cuda::Device& device = *cuda::opened_device();
+    const auto choices = std::make_shared<GemmChoices>(
+        GemmChoices::usual_file(), format("{}, driver {}, {}", device.name, device.driver, cuda::gemm_library()));
+    if (!choices->problem().empty()) log_warning(choices->problem());
+    options.choices = choices->known();
+    options.chosen = [choices](const std::string& problem, int choice) {
+        if (choices->keep(problem, choice)) log_warning(choices->problem());
+    };
+    return options;
+}
+
 // With all that computing there needs.
-void open_device(int processes) {
+void open_device(const Recipe& recipe, int processes) {
     require(cuda::device_count() > 0, Exit::system, "device: cuda, but {}; use device: cpu, or auto",
             cuda::why_absent());
     require(processes == 1, Exit::bad_recipe, "a run of {} processes is not offered on a GPU yet; use device: cpu",
@@ -25,14 +44,15 @@ void open_device(int processes) {
         cuda::open_device(0);
         free_when_opened = cuda::free_bytes();
     }
-    cuda::gemm_library();
+    cuda::gemm_library();   // or an error that it is not there
+    cuda::set_gemm_options(gemm_options(recipe));
 }
 
-Place place_of_auto(int processes) {
+Place place_of_auto(const Recipe& recipe, int processes) {
     try {
         why_cpu = cuda::why_absent();
         if (cuda::device_count() == 0) return Place::cpu();
-        open_device(processes);
+        open_device(recipe, processes);
         return Place::cuda();
     } catch (const Error& error) {
         why_cpu = error.what();
@@ -45,10 +65,10 @@ Place place_of_auto(int processes) {
 Place open_place(const Recipe& recipe, int processes) {
     if (recipe.device == Device::cpu) return Place::cpu();
     if (recipe.device == Device::cuda) {
-        open_device(processes);
+        open_device(recipe, processes);
         return Place::cuda();
     }
-    const Place place = place_of_auto(processes);
+    const Place place = place_of_auto(recipe, processes);
     require(place.is_cuda() || recipe.training.precision != Precision::f16, Exit::bad_recipe,
             "training.precision: f16 is computed on a GPU only, but {}; use bf16 or f32", why_cpu);
     return place;
@@ -59,7 +79,7 @@ std::string device_text(const Recipe& recipe, Place place) {
         const cuda::Device& device = *cuda::opened_device();
         const std::string absent = cuda::cudnn_absent();
         return format("{} (compute capability {}.{}, {}), {}, {}", device.name, device.major, device.minor,
-                      bytes_text(device.bytes), cuda::gemm_library(),
+                      bytes_text(device.bytes), cuda::gemm_numerics(),
                       absent.empty() ? cuda::cudnn_library() : "attention by own kernels, without cuDNN: " + absent);
     }
     if (recipe.device == Device::cpu || !cuda::built_in()) return "";

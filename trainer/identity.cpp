@@ -104,8 +104,8 @@ void add(const std::vector<Example>& examples, Sha256& hash) {
 std::string numerics_fingerprint(Place place) {
     if (!place.is_cuda()) return format("{}, {}", isa_name(), gemm_library());
     const cuda::Device& device = *cuda::opened_device();
-    return format("{}, compute capability {}.{}, {}, {}", device.name, device.major, device.minor, cuda::gemm_library(),
-                  cuda::cudnn_library());
+    return format("{}, compute capability {}.{}, {}, {}", device.name, device.major, device.minor,
+                  cuda::gemm_numerics(), cuda::cudnn_library());
 }
 
 std::string recipe_digest(const Recipe& recipe) {

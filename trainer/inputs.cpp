@@ -238,6 +238,8 @@ DeclaredModel declare_model(const Recipe& recipe, const Snapshot& snapshot) {
 
 std::vector<std::string> warnings_of(const Inputs& inputs) {
     std::vector<std::string> all = inputs.recipe.warnings;
+    if (inputs.recipe.training.tf32 && !inputs.place.on_device())
+        all.push_back("training.tf32: this run is computed on the CPU, whose f32 products are exact; it has no effect");
     const auto add = [&all](const std::vector<std::string>& some) { all.insert(all.end(), some.begin(), some.end()); };
     add(inputs.base.warnings);
     add(inputs.train.report.warnings);

@@ -91,6 +91,7 @@ struct TrainingOptions {
     MicroBatch micro_batch;
     Precision precision = Precision::bf16;
     std::optional<double> loss_scale;
+    bool tf32 = false;
     Recompute recompute = Recompute::none;
     Offload offload = Offload::none;
     std::optional<std::int64_t> mlp_chunk;
@@ -114,6 +115,8 @@ struct TrainingOptions {
               "the first factor on the loss's gradient, a power of two, which is halved and doubled as f16 needs it; "
               "null: 65536 with precision f16, otherwise there is none",
               between(1, 1e12));
+        field("tf32", tf32,
+              "products of f32 matrices on a GPU round their factors to 10 bits of fraction: several times as fast");
         field("recompute", recompute,
               "what is computed again in backward to save memory: nothing, the outputs of norms and of the gated "
               "activation, whole blocks; auto: the least that fits");

@@ -198,4 +198,12 @@ void product(Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool
     on(c.place(), [&](auto place) { gemm(place, c, a, transpose_a, b, transpose_b, accumulate); });
 }
 
+bool product_with_bias(Tensor& c, const Tensor& a, const Tensor& b, const Tensor& bias) {
+    if (!c.place().on_device()) return false;
+    on(c.place(), [&](auto place) {
+        if constexpr (!std::is_same_v<decltype(place), Cpu>) gemm(place, c, a, false, b, true, false, 1, bias);
+    });
+    return true;
+}
+
 }   // namespace trainer

@@ -31,9 +31,11 @@ void copy_rows(Direction, void*, std::size_t, const void*, std::size_t, std::siz
 void fill(void*, std::uint8_t, std::size_t) { fail(); }
 void wait() {}
 void* stream() { fail(); }
+void set_gemm_options(GemmOptions) { fail(); }
 std::string gemm_library() { fail(); }
 bool cudnn_is_there() { return false; }
 std::string cudnn_library() { fail(); }
 std::string cudnn_absent() { fail(); }
+std::string gemm_numerics() { fail(); }
 
 }   // namespace trainer::cuda

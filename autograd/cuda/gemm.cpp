@@ -2,11 +2,16 @@
 
 #include <cublasLt.h>
 
+#include <algorithm>
 #include <map>
 #include <tuple>
+#include <utility>
+#include <vector>
 
+#include "autograd/cuda/gemm_choice.h"
 #include "autograd/cuda/library.h"
 #include "autograd/cuda/runtime.h"
+#include "autograd/cuda/timer.h"
 #include "configs/error.h"
 
 namespace trainer {
@@ -76,7 +81,19 @@ struct Problem {
     DType in, out;
     bool transpose_a, transpose_b;
     unsigned a_alignment, b_alignment, c_alignment;
+    bool bias;
     friend auto operator<=>(const Problem&, const Problem&) = default;
+
+    std::string text() const {
+        return format("({}, {}) · ({}, {}) of {} into {}{}", rows, depth, depth, columns, name_of(in), name_of(out),
+                      bias ? " with bias" : "");
+    }
+    // All of it, in one line.
+    std::string key() const {
+        return format("{}x{}x{}{}{}{} {} {} strides {} {} {} alignment {} {} {}", rows, columns, depth,
+                      transpose_a ? " a^T" : "", transpose_b ? " b^T" : "", bias ? " bias" : "", name_of(in),
+                      name_of(out), a_stride, b_stride, c_stride, a_alignment, b_alignment, c_alignment);
+    }
 };
 
 // Descriptors and the algorithm, made once a problem.
@@ -94,25 +111,46 @@ void set_layout(cublasLtMatrixLayoutOpaque_t& layout, DType dtype, int64_t store
         "a matrix was described");
 }
 
-Plan make_plan(const Problem& problem) {
+cuda::GemmOptions& options() {
+    static auto* instance = new cuda::GemmOptions;
+    return *instance;
+}
+
+std::map<Problem, Plan>& plans() {
+    static auto* instance = new std::map<Problem, Plan>;
+    return *instance;
+}
+
+cublasComputeType_t compute_of(DType in) {
+    return options().tf32 && in == DType::f32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+}
+
+void set_operation(Plan& plan, cublasLtMatmulDescAttributes_t attribute, const auto& value) {
+    library().require_success(library().set_operation(&plan.operation, attribute, &value, sizeof value),
+                              "a product was described");
+}
+
+void describe(Plan& plan, const Problem& problem, const Tensor& bias) {
     CublasLt& lt = library();
-    const std::string text = format("({}, {}) · ({}, {}) of {} into {}", problem.rows, problem.depth, problem.depth,
-                                    problem.columns, name_of(problem.in), name_of(problem.out));
-    Plan plan;
-    const auto set = [&](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
-        lt.require_success(lt.set_operation(&plan.operation, attribute, &value, sizeof value), text + " was described");
-    };
-    lt.require_success(lt.init_operation(&plan.operation, sizeof plan.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F),
-                       text + " was described");
-    set(CUBLASLT_MATMUL_DESC_TRANSA, problem.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
-    set(CUBLASLT_MATMUL_DESC_TRANSB, problem.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+    lt.require_success(lt.init_operation(&plan.operation, sizeof plan.operation, compute_of(problem.in), CUDA_R_32F),
+                       problem.text() + " was described");
     const bool ta = problem.transpose_a, tb = problem.transpose_b;
+    set_operation(plan, CUBLASLT_MATMUL_DESC_TRANSA, tb ? CUBLAS_OP_T : CUBLAS_OP_N);
+    set_operation(plan, CUBLASLT_MATMUL_DESC_TRANSB, ta ? CUBLAS_OP_T : CUBLAS_OP_N);
+    if (problem.bias) {   // of c's type unless something else is said
+        set_operation(plan, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+        set_operation(plan, CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(bias.raw()));
+    }
     set_layout(plan.a, problem.in, tb ? problem.columns : problem.depth, tb ? problem.depth : problem.columns,
                problem.b_stride);
     set_layout(plan.b, problem.in, ta ? problem.depth : problem.rows, ta ? problem.rows : problem.depth,
                problem.a_stride);
     set_layout(plan.c, problem.out, problem.rows, problem.columns, problem.c_stride);
+}
 
+// What the library proposes, best first; at least one.
+std::vector<cublasLtMatmulHeuristicResult_t> proposals(Plan& plan, const Problem& problem, int most) {
+    CublasLt& lt = library();
     cublasLtMatmulPreferenceOpaque_t preference{};
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
         lt.require_success(lt.set_preference(&preference, attribute, &value, sizeof value), "preferences were set");
@@ -125,20 +163,15 @@ Plan make_plan(const Problem& problem) {
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, problem.a_alignment);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, problem.c_alignment);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, problem.c_alignment);
-    cublasLtMatmulHeuristicResult_t best{};
+    std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<std::size_t>(most));
     int found = 0;
-    lt.require_success(
-        lt.heuristic(lt.handle, &plan.operation, &plan.a, &plan.b, &plan.c, &plan.c, &preference, 1, &best, &found),
-        "an algorithm for " + text + " was looked for");
-    require(found > 0, Exit::system, "cuBLASLt has no algorithm for {}", text);
-    plan.algorithm = best.algo;
-    return plan;
-}
-
-Plan& plan_for(const Problem& problem) {
-    static std::map<Problem, Plan>* plans = new std::map<Problem, Plan>;
-    const auto found = plans->find(problem);
-    return found != plans->end() ? found->second : plans->emplace(problem, make_plan(problem)).first->second;
+    lt.require_success(lt.heuristic(lt.handle, &plan.operation, &plan.a, &plan.b, &plan.c, &plan.c, &preference, most,
+                                    results.data(), &found),
+                       "an algorithm for " + problem.text() + " was looked for");
+    results.resize(static_cast<std::size_t>(found));
+    std::erase_if(results, [](const auto& result) { return result.state != CUBLAS_STATUS_SUCCESS; });
+    require(!results.empty(), Exit::system, "cuBLASLt has no algorithm for {}", problem.text());
+    return results;
 }
 
 // One for all products: they run one after the other.
@@ -151,16 +184,72 @@ const Tensor& workspace() {
     return *room;
 }
 
+// Where a product's numbers are.
+struct Operands {
+    const Tensor &a, &b;
+    void* c;
+};
+
+cublasStatus_t multiply(Plan& plan, const Operands& operands, const cublasLtMatmulAlgo_t& algorithm, float scale,
+                        float old) {
+    return library().matmul(library().handle, &plan.operation, &scale, operands.b.raw(), &plan.a, operands.a.raw(),
+                            &plan.b, &old, operands.c, &plan.c, operands.c, &plan.c, &algorithm, workspace().raw(),
+                            cuda::gemm_workspace_bytes, static_cast<cudaStream_t>(cuda::stream()));
+}
+
+// The fastest proposal on these very numbers, written to memory of its own, which lies outside the plan: where there is
+// none, the first.
+int tried(Plan& plan, const Problem& problem, Operands operands,
+          const std::vector<cublasLtMatmulHeuristicResult_t>& results) {
+    const std::size_t bytes =
+        static_cast<std::size_t>((problem.rows - 1) * problem.c_stride + problem.columns) * size_of(problem.out);
+    operands.c = cuda::allocate(bytes);
+    if (!operands.c) return 0;
+    const int best = cuda::fastest(static_cast<int>(results.size()), [&](int i) {
+        return multiply(plan, operands, results[static_cast<std::size_t>(i)].algo, 1, 0) == CUBLAS_STATUS_SUCCESS;
+    });
+    cuda::release(operands.c);
+    return std::max(best, 0);
+}
+
+int choice_for(Plan& plan, const Problem& problem, const Operands& operands,
+               const std::vector<cublasLtMatmulHeuristicResult_t>& results) {
+    if (!options().timed || results.size() < 2) return 0;
+    const std::string key = problem.key() + (compute_of(problem.in) == CUBLAS_COMPUTE_32F ? "" : " tf32");
+    const auto known = options().choices.find(key);
+    const auto count = static_cast<int>(results.size());
+    if (known != options().choices.end() && known->second >= 0 && known->second < count) return known->second;
+    if (!cuda::Timer::usable()) return 0;
+    const int choice = tried(plan, problem, operands, results);
+    options().choices[key] = choice;
+    if (options().chosen) options().chosen(key, choice);
+    return choice;
+}
+
+Plan& plan_for(const Problem& problem, const Operands& operands, const Tensor& bias) {
+    const auto found = plans().find(problem);
+    if (found != plans().end()) return found->second;
+    constexpr int most = 16;
+    Plan plan;
+    describe(plan, problem, bias);
+    const auto results = proposals(plan, problem, options().timed ? most : 1);
+    plan.algorithm = results[static_cast<std::size_t>(choice_for(plan, problem, operands, results))].algo;
+    return plans().emplace(problem, plan).first->second;
+}
+
 }   // namespace
 
 void gemm(Cuda place, Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate,
-          float scale) {
+          float scale, const Tensor& bias) {
     const int64_t depth = transpose_a ? a.rows() : a.columns();
     const int64_t a_rows = transpose_a ? a.columns() : a.rows();
     const int64_t b_depth = transpose_b ? b.columns() : b.rows(), b_columns = transpose_b ? b.rows() : b.columns();
     check(c.rows() == a_rows && c.columns() == b_columns && depth == b_depth && a.dtype() == b.dtype(),
           "gemm: {} {} · {} {} into {}", name_of(a.dtype()), a.shape().text(), name_of(b.dtype()), b.shape().text(),
           c.shape().text());
+    check(!bias.defined() || (bias.elements() == c.columns() && bias.dtype() == c.dtype() && !accumulate && depth > 0),
+          "gemm: a bias of {} {} for {} {}", bias.defined() ? name_of(bias.dtype()) : "", bias.shape().text(),
+          name_of(c.dtype()), c.shape().text());
     static_cast<void>(place);
     if (c.elements() == 0) return;
     if (depth == 0) {
@@ -182,19 +271,28 @@ void gemm(Cuda place, Tensor& c, const Tensor& a, bool transpose_a, const Tensor
                           transpose_b,
                           alignment_of(a.raw()),
                           alignment_of(b.raw()),
-                          alignment_of(c.raw())};
-    Plan& plan = plan_for(problem);
-    const float old = accumulate ? 1.0f : 0.0f;
-    CublasLt& lt = library();
-    lt.require_success(lt.matmul(lt.handle, &plan.operation, &scale, b.raw(), &plan.a, a.raw(), &plan.b, &old, c.raw(),
-                                 &plan.c, c.raw(), &plan.c, &plan.algorithm, workspace().raw(),
-                                 cuda::gemm_workspace_bytes, static_cast<cudaStream_t>(cuda::stream())),
-                       "multiplying");
+                          alignment_of(c.raw()),
+                          bias.defined()};
+    const Operands operands{a, b, c.raw()};
+    Plan& plan = plan_for(problem, operands, bias);
+    if (bias.defined())   // the plan is that of all layers of the shape
+        set_operation(plan, CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(bias.raw()));
+    library().require_success(multiply(plan, operands, plan.algorithm, scale, accumulate ? 1.0f : 0.0f), "multiplying");
+}
+
+void cuda::set_gemm_options(GemmOptions wanted) {
+    plans().clear();
+    options() = std::move(wanted);
 }
 
 std::string cuda::gemm_library() {
     const std::size_t version = library().version();
     return format("cuBLASLt {}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+}
+
+std::string cuda::gemm_numerics() {
+    return gemm_library() + (options().tf32 ? ", f32 products in tf32" : "") +
+           (options().timed ? ", algorithms chosen by time" : "");
 }
 
 }   // namespace trainer

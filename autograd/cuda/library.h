@@ -9,7 +9,7 @@ namespace trainer::cuda {
 class Library {
 public:
     // Opens `file` ("libcublasLt.so.13"): where the system's loader finds it, else in the toolkit's folders.
-    // Error(system) names the places and `package`, which has it.
+    // Error(system) names the places, what the loader has against a file that is there, and `package`, which has it.
     Library(const std::string& file, const std::string& package);
     Library(const Library&) = delete;
     Library& operator=(const Library&) = delete;
@@ -23,7 +23,7 @@ public:
 private:
     void* symbol(const char* name) const;
     std::string file_;
-    void* handle_;   // never closed: what it made may live as long as the program
+    void* handle_ = nullptr;   // never closed: what it made may live as long as the program
 };
 
 }   // namespace trainer::cuda

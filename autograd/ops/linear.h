@@ -36,6 +36,8 @@ struct LinearTerms {
     std::vector<DenseTerm> dense = {};
     std::vector<LowRankTerm> low_rank = {};
     std::vector<ReplacedRows> replaced = {};   // rows of W that do not take part, and those that do instead
+    Tensor bias =
+        {};   // (out): the values of all members' biases where they lie side by side, for one pass; or undefined
 };
 
 // y (N, out) = x (N, in) Wᵀ + bias + low-rank terms, in x's dtype, W with its replaced rows. `layout` is needed for

@@ -185,10 +185,12 @@ bool needs_input(const LinearTerms& terms) {
 }
 
 std::vector<Tensor> linear_forward(const Tensor& x, const LinearTerms& terms, const Tensor& token_keys, Tensor& y) {
-    terms.weight->forward(x, y, false);
+    const bool biased = terms.bias.defined() && terms.bias.dtype() == y.dtype() && terms.replaced.empty() &&
+                        terms.weight->forward_with_bias(x, terms.bias, y);
+    if (!biased) terms.weight->forward(x, y, false);
     for (const ReplacedRows& replaced : terms.replaced) replace_columns(x, replaced, y);
     for (const DenseTerm& term : terms.dense) {
-        if (!term.bias) continue;
+        if (!term.bias || biased) continue;
         Tensor columns = y.column_range(term.row_begin, term.row_end);
         on(y.place(), [&](auto place) { add_bias(place, columns, term.bias->value); });
     }

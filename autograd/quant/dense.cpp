@@ -77,6 +77,10 @@ void DenseWeight::forward_rows(std::int64_t begin, std::int64_t end, const Tenso
     product(y, x, false, weight, true, accumulate);
 }
 
+bool DenseWeight::forward_with_bias(const Tensor& x, const Tensor& bias, Tensor& y) const {
+    return place().on_device() && product_with_bias(y, x, computed(), bias);
+}
+
 void DenseWeight::grad_input_rows(std::int64_t begin, std::int64_t end, const Tensor& dy, Tensor& dx,
                                   bool accumulate) const {
     const Tensor weight = computed().row_range(begin, end);

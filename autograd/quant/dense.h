@@ -24,6 +24,7 @@ public:
     std::int64_t in_features() const override { return value_.columns(); }
     Place place() const override { return value_.place(); }
     void forward_rows(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y, bool accumulate) const override;
+    bool forward_with_bias(const Tensor& x, const Tensor& bias, Tensor& y) const override;
     void grad_input_rows(std::int64_t begin, std::int64_t end, const Tensor& dy, Tensor& dx,
                          bool accumulate) const override;
     void rows(const Tensor& ids, Tensor& y) const override;

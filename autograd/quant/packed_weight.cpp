@@ -82,16 +82,31 @@ void PackedWeight::unpack(std::int64_t row, std::int64_t column, Tensor& out) co
               });
 }
 
-void PackedWeight::forward_rows(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y,
-                                bool accumulate) const {
+template <typename Part>
+void PackedWeight::each_panel(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y, Part&& part) const {
     const std::int64_t most = panel_lines(in_features(), place_);
     for (std::int64_t row = begin; row < end; row += most) {
         const std::int64_t count = std::min(most, end - row);
         Tensor panel = workspace(count, in_features(), x.dtype(), place_);
         unpack(row, 0, panel);
-        Tensor part = y.column_range(row - begin, row - begin + count);
-        product(part, x, false, panel, true, accumulate);
+        Tensor columns = y.column_range(row - begin, row - begin + count);
+        part(columns, panel, row - begin);
     }
+}
+
+void PackedWeight::forward_rows(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y,
+                                bool accumulate) const {
+    each_panel(begin, end, x, y, [&](Tensor& part, const Tensor& panel, std::int64_t) {
+        product(part, x, false, panel, true, accumulate);
+    });
+}
+
+bool PackedWeight::forward_with_bias(const Tensor& x, const Tensor& bias, Tensor& y) const {
+    if (!place_.on_device()) return false;
+    each_panel(0, rows_, x, y, [&](Tensor& part, const Tensor& panel, std::int64_t first) {
+        product_with_bias(part, x, panel, bias.row_range(first, first + panel.rows()));
+    });
+    return true;
 }
 
 void PackedWeight::grad_input_rows(std::int64_t begin, std::int64_t end, const Tensor& dy, Tensor& dx,

@@ -24,6 +24,7 @@ public:
     std::int64_t in_features() const override { return parameters_.front()->shape.columns(); }
     Place place() const override { return place_; }
     void forward_rows(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y, bool accumulate) const override;
+    bool forward_with_bias(const Tensor& x, const Tensor& bias, Tensor& y) const override;
     void grad_input_rows(std::int64_t begin, std::int64_t end, const Tensor& dy, Tensor& dx,
                          bool accumulate) const override;
     void rows(const Tensor& ids, Tensor& y) const override;
@@ -34,6 +35,9 @@ public:
 private:
     // out = W[row …, column …]
     void unpack(std::int64_t row, std::int64_t column, Tensor& out) const;
+    // part(columns of y, unpacked rows of W that make them, the first of these within [begin, end))
+    template <typename Part>
+    void each_panel(std::int64_t begin, std::int64_t end, const Tensor& x, Tensor& y, Part&& part) const;
 
     std::vector<Parameter*> parameters_;
     std::int64_t rows_ = 0;

@@ -21,6 +21,9 @@ public:
     void forward(const Tensor& x, Tensor& y, bool accumulate) const {
         forward_rows(0, out_features(), x, y, accumulate);
     }
+    // y = x · Wᵀ + bias (out) in one pass, rounded once; bias has y's dtype. False, and nothing is done, where a
+    // product cannot do that: on the CPU, and in a weight that does not say otherwise.
+    virtual bool forward_with_bias(const Tensor& /*x*/, const Tensor& /*bias*/, Tensor& /*y*/) const { return false; }
     // dx (N, in) = [dx +] dy (N, out) · W. dy may be strided.
     void grad_input(const Tensor& dy, Tensor& dx, bool accumulate) const {
         grad_input_rows(0, out_features(), dy, dx, accumulate);

@@ -43,7 +43,7 @@ unsigned seed_of(const std::string& name) { return static_cast<unsigned>(std::ha
 struct World {
     Declarations model;
     Embedding embedding{Scope(model) / "embed_tokens", 12, in};
-    LinearGroup group{Scope(model) / "layer", in, {{"one", 16, true}, {"two", 40, false}}};
+    LinearGroup group{Scope(model) / "layer", in, {{"one", 16, true}, {"two", 40, true}}};
     std::unique_ptr<PeftMethod> adapters;
     Place place;
 

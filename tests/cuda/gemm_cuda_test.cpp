@@ -12,6 +12,25 @@
 namespace trainer {
 namespace {
 
+// Options of products while it lives.
+class Options {
+public:
+    explicit Options(const cuda::GemmOptions& options) { cuda::set_gemm_options(options); }
+    ~Options() { cuda::set_gemm_options({}); }
+    Options(const Options&) = delete;
+    Options& operator=(const Options&) = delete;
+};
+
+Tensor on_device(const Shape& shape, DType dtype, unsigned seed) {
+    return on_place(uniform_tensor(shape, dtype, seed), Place::cuda());
+}
+
+std::vector<float> transposed_product(const Tensor& a, const Tensor& b) {
+    Tensor c = Tensor::empty({a.rows(), b.rows()}, DType::f32, Place::cuda());
+    gemm(Cuda{}, c, a, false, b, true, false);
+    return c.to_vector<float>();
+}
+
 // A part of the columns of a wider tensor on the device, with these values.
 Tensor inside_wider(const Tensor& values, std::int64_t before, std::int64_t after) {
     const std::int64_t columns = values.columns();
@@ -76,6 +95,116 @@ TEST_F(CudaGemm, TheSameCallGivesTheSameBits) {
     gemm(Cuda{}, once, a, false, b, true, false);
     gemm(Cuda{}, again, a, false, b, true, false);
     EXPECT_EQ(once.to_vector<float>(), again.to_vector<float>());
+}
+
+TEST_F(CudaGemm, ABiasIsAddedBeforeTheOneRounding) {
+    for (const auto& [in, out] :
+         {std::pair(DType::f32, DType::f32), std::pair(DType::bf16, DType::bf16), std::pair(DType::bf16, DType::f32)})
+        for (const std::int64_t pad : {0, 3}) {
+            const Tensor a = uniform_tensor({9, 40}, in, 1), b = uniform_tensor({24, 40}, in, 2);
+            const Tensor bias = uniform_tensor(Shape(24), out, 3);
+            Tensor expected = Tensor::zeros({9, 24}, DType::f32);
+            for (std::int64_t row = 0; row < 9; ++row) {
+                Tensor to = expected.row_range(row, row + 1);
+                copy(bias.reshaped({1, 24}), to);
+            }
+            gemm_reference(expected, a, false, b, true, true);
+            Tensor c = inside_wider(uniform_tensor({9, 24}, out, 4), pad, pad);
+            ASSERT_TRUE(product_with_bias(c, on_place(a, Place::cuda()), on_place(b, Place::cuda()),
+                                          on_place(bias, Place::cuda())));
+            EXPECT_LE(cases::relative_error(cases::matrix_of(c), cases::matrix_of(expected)),
+                      out == DType::bf16 ? 2e-3 : 1e-6);   // 1.66e-3 is one rounding to bf16
+        }
+}
+
+TEST_F(CudaGemm, APlanServesTheBiasesOfAllLayers) {
+    const Tensor a = on_device({5, 16}, DType::f32, 1), b = on_device({8, 16}, DType::f32, 2);
+    const std::vector<float> plain = transposed_product(a, b);
+    for (const unsigned seed : {3u, 4u}) {
+        const Tensor bias = uniform_tensor(Shape(8), DType::f32, seed);
+        Tensor c = Tensor::empty({5, 8}, DType::f32, Place::cuda());
+        gemm(Cuda{}, c, a, false, b, true, false, 1, on_place(bias, Place::cuda()));
+        const std::vector<float> found = c.to_vector<float>();
+        for (std::size_t i = 0; i < found.size(); ++i)
+            EXPECT_NEAR(found[i], plain[i] + bias.data<float>()[i % 8], 1e-6);
+    }
+}
+
+TEST_F(CudaGemm, ABiasOfAnotherTypeOrSizeIsRefused) {
+    const Tensor a = on_device({5, 16}, DType::bf16, 1), b = on_device({8, 16}, DType::bf16, 2);
+    Tensor c = Tensor::empty({5, 8}, DType::bf16, Place::cuda());
+    for (const Tensor& bias : {on_device(Shape(8), DType::f32, 3), on_device(Shape(7), DType::bf16, 3)})
+        EXPECT_THROW(gemm(Cuda{}, c, a, false, b, true, false, 1, bias), Error);
+    EXPECT_THROW(gemm(Cuda{}, c, a, false, b, true, true, 1, on_device(Shape(8), DType::bf16, 3)), Error);
+}
+
+TEST_F(CudaGemm, Tf32RoundsTheFactorsOfF32ProductsOnly) {
+    const Tensor a = uniform_tensor({32, 512}, DType::f32, 1), b = uniform_tensor({24, 512}, DType::f32, 2);
+    Tensor expected = Tensor::empty({32, 24}, DType::f32);
+    gemm_reference(expected, a, false, b, true, false);
+    const Tensor a_there = on_place(a, Place::cuda()), b_there = on_place(b, Place::cuda());
+    const auto error = [&] {
+        Tensor c = Tensor::empty({32, 24}, DType::f32, Place::cuda());
+        gemm(Cuda{}, c, a_there, false, b_there, true, false);
+        return cases::relative_error(cases::matrix_of(c), cases::matrix_of(expected));
+    };
+    const Tensor halves = on_device({32, 512}, DType::bf16, 3), other = on_device({24, 512}, DType::bf16, 4);
+    const std::vector<float> before = transposed_product(halves, other);
+    EXPECT_LE(error(), 1e-5);
+    {
+        const Options options({.tf32 = true});
+        EXPECT_GE(error(), 1e-5);
+        EXPECT_LE(error(), 1e-3);
+        EXPECT_EQ(transposed_product(halves, other), before);
+        EXPECT_EQ(cuda::gemm_numerics(), cuda::gemm_library() + ", f32 products in tf32");
+    }
+    EXPECT_LE(error(), 1e-5);
+    EXPECT_EQ(cuda::gemm_numerics(), cuda::gemm_library());
+}
+
+TEST_F(CudaGemm, TheFastestIsChosenOnceAndRemembered) {
+    const Tensor a = on_device({48, 640}, DType::bf16, 4), b = on_device({40, 640}, DType::bf16, 5);
+    std::map<std::string, int> told;
+    const auto remember = [&](const std::string& problem, int choice) {
+        EXPECT_TRUE(told.emplace(problem, choice).second);
+    };
+    const std::vector<float> first = transposed_product(a, b);
+    std::vector<float> timed;
+    {
+        const Options options({.timed = true, .choices = {}, .chosen = remember});
+        timed = transposed_product(a, b);
+        EXPECT_EQ(transposed_product(a, b), timed);
+        ASSERT_EQ(told.size(), 1u);
+        EXPECT_NE(cuda::gemm_numerics().find("chosen by time"), std::string::npos);
+    }
+    {
+        const Options options({.timed = true, .choices = told, .chosen = remember});   // told twice would be a failure
+        EXPECT_EQ(transposed_product(a, b), timed);
+    }
+    for (const int nonsense : {-1, 1000}) {
+        std::map<std::string, int> wrong = told;
+        wrong.begin()->second = nonsense;
+        int again = 0;
+        const Options options({.timed = true, .choices = wrong, .chosen = [&](const auto&, int) { ++again; }});
+        EXPECT_EQ(transposed_product(a, b).size(), timed.size());
+        EXPECT_EQ(again, 1);
+    }
+    EXPECT_EQ(transposed_product(a, b), first);
+#ifdef TRAINER_EMULATED   // whose first algorithm is slow, whose second fails, and whose third adds in another order
+    EXPECT_EQ(told.begin()->second, 2);
+    EXPECT_NE(timed, first);
+#endif
+}
+
+TEST_F(CudaGemm, ATrialLeavesWhatIsAddedToAlone) {
+    const Tensor a = on_device({48, 64}, DType::f32, 4), b = on_device({40, 64}, DType::f32, 5);
+    const Tensor before = uniform_tensor({48, 40}, DType::f32, 6);
+    Tensor expected = before, plain = on_place(before, Place::cuda());
+    gemm(Cuda{}, plain, a, false, b, true, true);
+    const Options options({.timed = true});
+    Tensor c = on_place(before, Place::cuda());
+    gemm(Cuda{}, c, a, false, b, true, true);
+    EXPECT_LE(cases::relative_error(cases::matrix_of(c), cases::matrix_of(plain)), 1e-6);
 }
 
 TEST_F(CudaGemm, ShapesThatDoNotFitAreRefused) {

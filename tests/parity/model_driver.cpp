@@ -1,8 +1,9 @@
 // What the parity scripts need to see of the trainer's inside.
 //
 //   model_driver plan RECIPE OUT.json                   steps → leaves → documents {ids, labels}, in the plan's order
-//   model_driver gradients RECIPE ADAPTER|- OUT         first step: values and gradients of all trained parameters
-//                                                       (safetensors: value.NAME, gradient.NAME), loss on stdout
+//   model_driver gradients RECIPE ADAPTER|- OUT         first step, on the recipe's device: values and gradients of all
+//                                                       trained parameters (safetensors: value.NAME, gradient.NAME),
+//                                                       loss on stdout
 //   model_driver logits MODEL ADAPTER[,ADAPTER …]|- IDS.json OUT   f32 logits of each id list (safetensors: 0, 1, …)
 #include <cstdio>
 #include <cstring>
@@ -19,9 +20,11 @@
 #include "models/registry.h"
 #include "peft/adapters_beside.h"
 #include "trainer/base_format.h"
+#include "trainer/device.h"
 #include "trainer/inputs.h"
 #include "trainer/objectives/registry.h"
 #include "trainer/run_options.h"
+#include "trainer/stepper.h"
 #include "trainer/trainer.h"
 
 namespace trainer {
@@ -83,7 +86,8 @@ void gradients(const char* recipe, const std::string& adapter, const char* out) 
         choose_formats(declared.model->declarations(), inputs.recipe.model, inputs.base.snapshot);
     }
     CausalLm& model = *declared.model;
-    model.prepare(Place::cpu(), compute_dtype(inputs.recipe), longest_document(inputs));
+    const Place place = open_place(inputs.recipe, 1);
+    model.prepare(place, compute_dtype(inputs.recipe), longest_document(inputs));
     load_parameters(model.parameters(), *inputs.base.snapshot.weights, inputs.base.snapshot.base);
     if (inputs.recipe.model.dtype) round_frozen(model.parameters(), *inputs.recipe.model.dtype);
     if (saved) saved->initialise();
@@ -94,27 +98,24 @@ void gradients(const char* recipe, const std::string& adapter, const char* out) 
     std::vector<Batch> leaves;
     std::int64_t count = 0;
     for (const auto& rows : step.leaves) {
-        leaves.push_back(make_batch(inputs.train.examples, inputs.rows, rows, 0, 0));
+        leaves.push_back(make_batch(inputs.train.examples, inputs.rows, rows, 0, 0, place));
         count += leaves.back().trained_tokens;
     }
     double loss = 0;
-    for (const Batch& batch : leaves) {
-        const ForwardContext context{batch.layout, true, true, inputs.recipe.training.recompute};
-        Tape tape;
-        LeafSums sums;
-        {
-            const Recording record(tape);
-            sums = objective->forward(model, batch, context);
-        }
-        loss += *sums.loss.data<float>();
-        const float scale = 1.0f / static_cast<float>(count);
-        tape.backward(sums.loss, Tensor::from<float>({&scale, 1}, 1));
-    }
+    for (const Batch& batch : leaves)
+        loss += forward_backward(model, *objective, batch, {batch.layout, true, true, inputs.recipe.training.recompute},
+                                 count)
+                    .loss;
+    std::vector<Tensor> values;
     std::vector<TensorToWrite> tensors;
+    const auto add = [&](const std::string& name, const Tensor& value) {
+        values.push_back(converted(on_place(value, Place::cpu()), DType::f32));
+        tensors.push_back(to_write(name, values.back()));
+    };
     for (const Parameter* parameter : model.parameters().trainable()) {
-        tensors.push_back(to_write("value." + parameter->name, parameter->value));
+        add("value." + parameter->name, parameter->value);
         check(parameter->gradient.defined(), "{} has no gradient", parameter->name);
-        tensors.push_back(to_write("gradient." + parameter->name, parameter->gradient));
+        add("gradient." + parameter->name, parameter->gradient);
     }
     write_safetensors(out, tensors);
     std::printf("%.9g\n", loss / static_cast<double>(count));

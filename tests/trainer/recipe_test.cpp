@@ -58,6 +58,7 @@ training:
   micro_batch: 8
   precision: bf16
   loss_scale: null
+  tf32: false
   recompute: none
   offload: none
   mlp_chunk: null
