@@ -47,8 +47,9 @@ GemmChoices::GemmChoices(fs::path file, std::string machine) : file_(std::move(f
 }
 
 bool GemmChoices::keep(const std::string& product, int choice) {
+    constexpr std::size_t most = 4096;   // runs of ever new shapes would fill the disk
     known_[product] = choice;
-    if (file_.empty() || !writable_) return false;
+    if (file_.empty() || !writable_ || known_.size() > most) return false;
     try {
         Node all = Node::map();
         try {

@@ -116,6 +116,8 @@ cuda::GemmOptions& options() {
     return *instance;
 }
 
+int trials_left = cuda::gemm_trials;
+
 std::map<Problem, Plan>& plans() {
     static auto* instance = new std::map<Problem, Plan>;
     return *instance;
@@ -219,7 +221,8 @@ int choice_for(Plan& plan, const Problem& problem, const Operands& operands,
     const auto known = options().choices.find(key);
     const auto count = static_cast<int>(results.size());
     if (known != options().choices.end() && known->second >= 0 && known->second < count) return known->second;
-    if (!cuda::Timer::usable()) return 0;
+    if (trials_left == 0 || !cuda::Timer::usable()) return 0;
+    --trials_left;
     const int choice = tried(plan, problem, operands, results);
     options().choices[key] = choice;
     if (options().chosen) options().chosen(key, choice);
@@ -283,6 +286,7 @@ void gemm(Cuda place, Tensor& c, const Tensor& a, bool transpose_a, const Tensor
 void cuda::set_gemm_options(GemmOptions wanted) {
     plans().clear();
     options() = std::move(wanted);
+    trials_left = gemm_trials;
 }
 
 std::string cuda::gemm_library() {

@@ -22,6 +22,9 @@ namespace cuda {
 // Scratch memory that products may use, taken at the first one.
 inline constexpr std::size_t gemm_workspace_bytes = std::size_t{32} << 20;
 
+// How many problems are tried at most, so that shapes which never come again do not cost more than they give.
+inline constexpr int gemm_trials = 64;
+
 // What products may do besides. Bits depend on it.
 struct GemmOptions {
     bool tf32 = false;    // f32 products of numbers that are rounded to tf32: 10 bits of fraction; sums stay f32

@@ -146,7 +146,22 @@ def planned(args, recipe, target):
 
 
 def gate(args):
-    """Whether loss and adapter gradients of two blocks are as near to f32's as PyTorch's own in bf16."""
+    """Whether loss and adapter gradients of two blocks are as near to f32's as PyTorch's own in bf16. What held is not
+    looked at again in the same folder."""
+    held = os.path.join(args.work, "gate.held")
+    case = f"{args.shape} {args.rows} {args.length} {args.masked} {args.device}\n"
+    if os.path.exists(held) and open(held).readline() == case:
+        args.say(open(held).read()[len(case):])
+        return True
+    holds, line = look_at_gate(args)
+    args.say(line)
+    if holds:
+        with open(held, "w") as out:
+            out.write(case + line)
+    return holds
+
+
+def look_at_gate(args):
     import torch
     from safetensors.torch import load_file
 
@@ -182,11 +197,11 @@ def gate(args):
     ratio = statistics.median(ours[name] / peers[name] for name in ours)
     apart = {kind: abs(losses[kind] - losses["eager+f32"]) for kind in ("ours", "eager")}
     holds = cosine > 0.995 and ratio <= 1.5 and apart["ours"] <= max(5e-3, 1.5 * apart["eager"])
-    args.say(f"gate, two blocks, {args.rows} x {args.length} tokens: loss {losses['ours']:.6f}, f32 "
-             f"{losses['eager+f32']:.6f} (PyTorch bf16 {losses['eager']:.6f}); {len(ours)} adapter gradients: lowest "
-             f"cosine {cosine:.5f}, error / PyTorch bf16's error, median {ratio:.2f}, worst error "
-             f"{max(ours.values()):.1e} ({max(peers.values()):.1e}): {'holds' if holds else 'DOES NOT HOLD'}")
-    return holds
+    line = (f"gate, two blocks, {args.rows} x {args.length} tokens: loss {losses['ours']:.6f}, f32 "
+            f"{losses['eager+f32']:.6f} (PyTorch bf16 {losses['eager']:.6f}); {len(ours)} adapter gradients: lowest "
+            f"cosine {cosine:.5f}, error / PyTorch bf16's error, median {ratio:.2f}, worst error "
+            f"{max(ours.values()):.1e} ({max(peers.values()):.1e}): {'holds' if holds else 'DOES NOT HOLD'}")
+    return holds, line
 
 
 def ours(args, folder, data, number):

@@ -196,6 +196,14 @@ TEST_F(CudaGemm, TheFastestIsChosenOnceAndRemembered) {
 #endif
 }
 
+TEST_F(CudaGemm, ShapesThatNeverEndAreNotAllTried) {
+    int tried = 0;
+    const Options options({.timed = true, .choices = {}, .chosen = [&](const auto&, int) { ++tried; }});
+    for (int rows = 1; rows <= cuda::gemm_trials + 5; ++rows)
+        transposed_product(on_device({rows, 16}, DType::f32, 1), on_device({8, 16}, DType::f32, 2));
+    EXPECT_EQ(tried, cuda::gemm_trials);
+}
+
 TEST_F(CudaGemm, ATrialLeavesWhatIsAddedToAlone) {
     const Tensor a = on_device({48, 64}, DType::f32, 4), b = on_device({40, 64}, DType::f32, 5);
     const Tensor before = uniform_tensor({48, 40}, DType::f32, 6);

@@ -132,4 +132,20 @@ run "${brief[@]}" device=cuda training.precision=f16 model.quantize=nf4 peft.met
 expect_close other cpu_other 2e-3
 
 refused 78 'f16 is computed on a GPU only' device=cpu training.precision=f16
+# What the fastest products were is found once, kept, and used again; a damaged list is said and made again.
+export XDG_CACHE_HOME=$work/cache
+fast=(device=cuda training.determinism=fast training.tf32=true training.precision=f32)
+run device=cpu training.tf32=true training.precision=f32 output=cpu_exact
+grep -q 'warning: training.tf32: this run is computed on the CPU' log || fail "the CPU does not say that it has no tf32"
+run "${fast[@]}" output=fast
+grep -q 'f32 products in tf32, algorithms chosen by time' log || fail "the run does not say how it multiplies"
+expect_close fast cpu_exact 1e-3
+choices=$XDG_CACHE_HOME/trainer/gemm_choices.json
+[ "$(grep -c ' tf32": ' "$choices")" -gt 8 ] || fail "no choices were kept"
+truncate -s 40 "$choices"
+run "${fast[@]}" training.steps=1 output=fast_again
+grep -q 'warning: choices of earlier runs are ignored' log || fail "a damaged list of choices is not said"
+[ "$(grep -c ' tf32": ' "$choices")" -gt 8 ] || fail "a damaged list of choices was not made again"
+unset XDG_CACHE_HOME
+
 echo "all well"
