@@ -158,7 +158,6 @@ report() {
         done
     } >"$out/report_${verb}_${size:-all}.txt"
     cat "$out/report_${verb}_${size:-all}.txt"
-    (cd "$state" && tar -czf - ./*.log) >"$out/logs.tar.gz"
 }
 
 size=
@@ -192,6 +191,7 @@ case "$verb" in
         ;;
     *) complain 64 "unknown verb '${1:-}'; known: test, bench small, bench 8b, --bundle" ;;
 esac
+(cd "$state" && tar -czf - ./*.log) >"$out/logs.tar.gz"
 if [ $failed = 0 ] && [ $unfinished -gt 0 ]; then
     echo "$unfinished steps are left: call again"
     exit 75
