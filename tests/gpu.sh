@@ -71,12 +71,12 @@ prepare() {
     bundle=$state/bundle
     [ -x "$bundle/model_driver" ] || tar -C "$state" -xzf $packed
     # What the user's path has comes first: some containers find the driver by it alone.
-    local library folder folders=
-    for library in libcublasLt.so.13 libcudnn.so.9; do
+    local folder library
+    libraries=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$bundle/lib
+    for library in libcublasLt.so.13 libcudnn.so.9 libnccl.so.2; do
         folder=$(folder_of $library) || echo "$library is in no toolkit and no Python package that was looked at"
-        folders+=${folder:+:$folder}
+        libraries+=${folder:+:$folder}
     done
-    libraries=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$bundle/lib$folders
     export TRAINER_REQUIRE_GPU=1   # a test that finds none fails
 }
 

@@ -199,7 +199,13 @@ void product(Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool
 }
 
 bool product_with_bias(Tensor& c, const Tensor& a, const Tensor& b, const Tensor& bias) {
-    if (!c.place().on_device()) return false;
+    const auto in_sixteens = [](const Tensor& tensor, std::int64_t elements) {
+        return elements * static_cast<std::int64_t>(size_of(tensor.dtype())) % 16 == 0 &&
+               reinterpret_cast<std::uintptr_t>(tensor.raw()) % 16 == 0;
+    };
+    if (!c.place().on_device() || !in_sixteens(c, c.columns()) || !in_sixteens(c, c.stride()) ||
+        !in_sixteens(bias, c.columns()))
+        return false;
     on(c.place(), [&](auto place) {
         if constexpr (!std::is_same_v<decltype(place), Cpu>) gemm(place, c, a, false, b, true, false, 1, bias);
     });

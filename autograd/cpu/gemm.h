@@ -26,8 +26,8 @@ void gemm(Cpu, const MatrixView& c, const MatrixView& a, bool transpose_a, const
           bool accumulate);
 // The same where the tensors live. On meta it takes and gives back the memory that the product needs meanwhile.
 void product(Tensor& c, const Tensor& a, bool transpose_a, const Tensor& b, bool transpose_b, bool accumulate);
-// c = a · bᵀ + bias (columns of c, in its dtype), rounded once. False, and nothing is done, where no library does that:
-// not on a device.
+// c = a · bᵀ + bias (columns of c, in its dtype), rounded once. False, and nothing is done, where no library does that
+// for sure: not on a device, or rows and bias not in pieces of 16 bytes.
 bool product_with_bias(Tensor& c, const Tensor& a, const Tensor& b, const Tensor& bias);
 
 // What computes the tiles, with all that their bits depend on: "oneDNN 2.6.3 with instruction set 0x7ef".

@@ -103,10 +103,11 @@ void PackedWeight::forward_rows(std::int64_t begin, std::int64_t end, const Tens
 
 bool PackedWeight::forward_with_bias(const Tensor& x, const Tensor& bias, Tensor& y) const {
     if (!place_.on_device()) return false;
+    bool all = true;   // panels have whole blocks of 256 rows, so that the first one speaks for all but the last
     each_panel(0, rows_, x, y, [&](Tensor& part, const Tensor& panel, std::int64_t first) {
-        product_with_bias(part, x, panel, bias.row_range(first, first + panel.rows()));
+        all = all && product_with_bias(part, x, panel, bias.row_range(first, first + panel.rows()));
     });
-    return true;
+    return all;
 }
 
 void PackedWeight::grad_input_rows(std::int64_t begin, std::int64_t end, const Tensor& dy, Tensor& dx,

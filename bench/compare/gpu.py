@@ -54,6 +54,10 @@ class Gpu:
         if self.process:
             self.process.terminate()
 
+    def peak(self, before):
+        """Bytes beyond what was in use before."""
+        return max(max((sample[0] for sample in self.samples), default=0) * 2**20 - before, 0)
+
     @staticmethod
     def used_now():
         if not shutil.which("nvidia-smi"):
@@ -219,8 +223,7 @@ def ours(args, folder, data, number):
         out.write(text)
     shutil.rmtree(output)
     return {"seconds": [line["step_seconds"] for line in lines], "losses": [line["loss"] for line in lines],
-            "peak": max((sample[0] for sample in gpu.samples), default=0) * 2**20 - before,
-            "clocks": [sample[1:] for sample in gpu.samples],
+            "peak": gpu.peak(before), "clocks": [sample[1:] for sample in gpu.samples],
             "about": [line for line in text.splitlines() if line.startswith(("computed on", "memory: planned"))]}
 
 
@@ -231,7 +234,7 @@ def theirs(args, peers, kind, folder, rows, number):
     answer = peers[kind].ask(f"steps {args.warm + args.steps}")
     gpu.close()
     return {"seconds": answer["seconds"], "losses": answer["losses"], "clocks": [sample[1:] for sample in gpu.samples],
-            "peak": answer["used"] - peers[kind].before if number == 0 else 0, "about": []}
+            "peak": gpu.peak(peers[kind].before) if number == 0 else 0, "about": []}
 
 
 def flops_per_token(shape, length):

@@ -119,14 +119,6 @@ def between(begin, end):
     return begin.elapsed_time(end) / 1000 if on_gpu else end - begin
 
 
-def used_bytes():
-    """Of the device's memory, by all who use it, with what this process keeps to use again."""
-    if not on_gpu:
-        return 0
-    free, all_of_it = torch.cuda.mem_get_info()
-    return all_of_it - free
-
-
 def train(count):
     global at
     marks, losses = [now()], []
@@ -142,7 +134,7 @@ def train(count):
         marks.append(now())
     losses = [float(loss) for loss in losses]   # waits
     answer = {"wall": time.perf_counter() - begin, "losses": losses,
-              "seconds": [between(a, b) for a, b in zip(marks, marks[1:])], "used": used_bytes()}
+              "seconds": [between(a, b) for a, b in zip(marks, marks[1:])]}
     if on_gpu:
         torch.cuda.empty_cache()   # the others want it
     return answer

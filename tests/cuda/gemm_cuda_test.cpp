@@ -100,7 +100,7 @@ TEST_F(CudaGemm, TheSameCallGivesTheSameBits) {
 TEST_F(CudaGemm, ABiasIsAddedBeforeTheOneRounding) {
     for (const auto& [in, out] :
          {std::pair(DType::f32, DType::f32), std::pair(DType::bf16, DType::bf16), std::pair(DType::bf16, DType::f32)})
-        for (const std::int64_t pad : {0, 3}) {
+        for (const std::int64_t pad : {0, 8}) {
             const Tensor a = uniform_tensor({9, 40}, in, 1), b = uniform_tensor({24, 40}, in, 2);
             const Tensor bias = uniform_tensor(Shape(24), out, 3);
             Tensor expected = Tensor::zeros({9, 24}, DType::f32);
@@ -115,6 +115,18 @@ TEST_F(CudaGemm, ABiasIsAddedBeforeTheOneRounding) {
             EXPECT_LE(cases::relative_error(cases::matrix_of(c), cases::matrix_of(expected)),
                       out == DType::bf16 ? 2e-3 : 1e-6);   // 1.66e-3 is one rounding to bf16
         }
+}
+
+TEST_F(CudaGemm, ABiasOfUnevenRowsIsLeftToOthers) {
+    const Tensor a = on_device({9, 40}, DType::bf16, 1), bias = on_device(Shape(24), DType::bf16, 3);
+    const Tensor b = on_device({24, 40}, DType::bf16, 2);
+    Tensor wide = Tensor::zeros({9, 30}, DType::bf16, Place::cuda());
+    Tensor uneven = wide.column_range(0, 24), moved = wide.column_range(3, 27);
+    for (Tensor* c : {&uneven, &moved}) EXPECT_FALSE(product_with_bias(*c, a, b, bias));
+    Tensor narrow = Tensor::zeros({9, 23}, DType::bf16, Place::cuda());
+    EXPECT_FALSE(product_with_bias(narrow, a, b.row_range(0, 23), bias.row_range(0, 23)));
+    Tensor here = Tensor::zeros({9, 24}, DType::bf16);
+    EXPECT_FALSE(product_with_bias(here, a, b, bias));
 }
 
 TEST_F(CudaGemm, APlanServesTheBiasesOfAllLayers) {
