@@ -1,8 +1,9 @@
 #!/bin/bash
 # Registers, spills, stack and shared memory of every kernel, as ptxas reported them when BUILD was built.
 #   kernel_resources.sh BUILD FOLDER      writes FOLDER/kernel_resources_sm_X.txt for each architecture that is in it
-#   kernel_resources.sh --check BUILD     fails where a kernel spills more than bench/results/kernel_resources_sm_X.txt
-#                                         says, or spills and is not there; exit code 4 where there is nothing to compare
+#   kernel_resources.sh --check BUILD     fails where a kernel spills more, or has a larger stack, than
+#                                         bench/results/kernel_resources_sm_X.txt says, or does and is not there; exit
+#                                         code 4 where there is nothing to compare
 # Spills and a stack frame mean that registers went to memory. What a kernel takes as shared memory when it starts is not
 # known here.
 set -euo pipefail
@@ -56,8 +57,12 @@ for architecture in $architectures; do
     compared=1
     awk -F'\t' -v wanted="$architecture" '$1 == wanted {print $2}' <<<"$all" | awk -v before="$before" '
         function kernel(line) { sub(/^ *[0-9]+ +[0-9]+ +[0-9]+ +[0-9]+  /, "", line); return line }
-        BEGIN { while ((getline line <before) > 0) { split(line, part, " "); spilled[kernel(line)] = part[2] } }
-        $2 > spilled[kernel($0)] + 0 { printf "spills %d bytes, %d before: %s\n", $2, spilled[kernel($0)], kernel($0); bad = 1 }
+        BEGIN { while ((getline line <before) > 0) { split(line, part, " "); name = kernel(line); spilled[name] = part[2]; stack[name] = part[3] } }
+        { name = kernel($0) }
+        $2 > spilled[name] + 0 || $3 > stack[name] + 0 {
+            printf "spills %d bytes and has a stack of %d, before %d and %d: %s\n", $2, $3, spilled[name], stack[name], name
+            bad = 1
+        }
         END { exit bad }' || worse=1
 done
 if [ $compared = 0 ]; then
