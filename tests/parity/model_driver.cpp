@@ -103,9 +103,9 @@ void gradients(const char* recipe, const std::string& adapter, const char* out) 
     }
     double loss = 0;
     for (const Batch& batch : leaves)
-        loss += forward_backward(model, *objective, batch, {batch.layout, true, true, inputs.recipe.training.recompute},
-                                 count)
-                    .loss;
+        loss += value_of(forward_backward(model, *objective, batch,
+                                          {batch.layout, true, true, inputs.recipe.training.recompute}, count)
+                             .loss);
     std::vector<Tensor> values;
     std::vector<TensorToWrite> tensors;
     const auto add = [&](const std::string& name, const Tensor& value) {
