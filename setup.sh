@@ -45,19 +45,13 @@ cuda_wheels=(
     nvidia-cuda-runtime==13.0.96
     nvidia-cuda-cccl==13.0.85
 )
-# The wheels whose headers are used; the libraries are opened at run time, so they may be newer.
+# The wheels whose headers are used, and one header of each; the libraries are opened at run time, so they may be newer.
 cuda_library_wheels=(
-    nvidia-cublas==13.1.0.3
-    nvidia-cuda-nvrtc==13.0.88      # one header, which the frontend includes
-    nvidia-cudnn-cu13==9.19.0.56
-    nvidia-cudnn-frontend==1.32.0
-)
-# A header of each, as it lies in .cuda-libraries.
-cuda_library_headers=(
-    nvidia/cu13/include/cublasLt.h
-    nvidia/cu13/include/nvrtc.h
-    nvidia/cudnn/include/cudnn.h
-    include/cudnn_frontend.h
+    'nvidia-cublas==13.1.0.3        nvidia/cu13/include/cublasLt.h'
+    'nvidia-cuda-nvrtc==13.0.88     nvidia/cu13/include/nvrtc.h'   # which cuDNN's frontend includes
+    'nvidia-cudnn-cu13==9.19.0.56   nvidia/cudnn/include/cudnn.h'
+    'nvidia-cudnn-frontend==1.32.0  include/cudnn_frontend.h'
+    'nvidia-nccl-cu13==2.28.9       nvidia/nccl/include/nccl.h'
 )
 
 complain() {
@@ -141,35 +135,28 @@ install_cuda() {
     find_nvcc >/dev/null || complain 69 "the compiler fetched into .cuda/ does not start"
 }
 
-# Prints those of the headers above that neither the toolkit nor the system nor .cuda-libraries has.
-missing_cuda_headers() {
-    local toolkit header name
-    toolkit=$(dirname "$(find_nvcc)")/..
-    for header in "${cuda_library_headers[@]}"; do
-        name=${header##*/}
-        [ -f "$toolkit/include/$name" ] || [ -f "/usr/include/$name" ] || [ -f ".cuda-libraries/$header" ] || echo "$name"
-    done
-}
-
-# The headers of the wheels above, without the libraries.
+# The headers of the wheels above that the toolkit does not have, without the libraries.
 install_cuda_headers() {
-    local missing
-    missing=$(missing_cuda_headers)
-    [ -z "$missing" ] && return
-    echo "setup.sh: not in the CUDA toolkit: ${missing//$'\n'/ }; fetching NVIDIA's wheels for their headers into .cuda-libraries/"
-    local wheels
-    wheels=$(mktemp -d)
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$wheels" "${cuda_library_wheels[@]}" ||
-        complain 69 "could not fetch the headers of CUDA's libraries; is there a network?"
-    rm -rf .cuda-libraries.part
-    python3 - "$wheels" .cuda-libraries.part <<'PYTHON'
+    local toolkit line wheel header folder
+    toolkit=$(dirname "$(find_nvcc)")/..
+    for line in "${cuda_library_wheels[@]}"; do
+        read -r wheel header <<<"$line"
+        [ -f "$toolkit/include/${header##*/}" ] || [ -f "/usr/include/${header##*/}" ] || [ -f ".cuda-libraries/$header" ] &&
+            continue
+        echo "setup.sh: no ${header##*/} in the CUDA toolkit; fetching $wheel for its headers into .cuda-libraries/"
+        folder=$(mktemp -d)
+        python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest "$folder" "$wheel" ||
+            complain 69 "could not fetch the headers of CUDA's libraries; is there a network?"
+        python3 - "$folder" "$folder/headers" <<'PYTHON'
 import pathlib, sys, zipfile
 for wheel in pathlib.Path(sys.argv[1]).glob("*.whl"):
     with zipfile.ZipFile(wheel) as files:
         files.extractall(sys.argv[2], [name for name in files.namelist() if "include" in name.split("/")[:-1]])
 PYTHON
-    rm -rf "$wheels" .cuda-libraries
-    mv .cuda-libraries.part .cuda-libraries
+        mkdir -p .cuda-libraries
+        cp -r "$folder/headers/." .cuda-libraries/
+        rm -rf "$folder"
+    done
 }
 
 case "${1:-}" in

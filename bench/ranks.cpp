@@ -32,7 +32,8 @@ void compare(Communicator& ranks, std::int64_t elements) {
     ParameterSet set;
     Parameter& parameter = set.declare("w", Shape(elements));
     parameter.value = Tensor::zeros(Shape(elements), DType::f32);
-    const auto strict = make_gradient_sum({{&parameter}}, ranks, Determinism::strict, Sharding::none, Place::cpu());
+    const auto path = make_host_path(ranks, Place::cpu());
+    const auto strict = make_gradient_sum({{&parameter}}, *path, Determinism::strict, Sharding::none);
     std::vector<double> ours, theirs;
     for (int round = 0; round < rounds; ++round) {
         parameter.gradient = Tensor::zeros(Shape(elements), DType::f32);

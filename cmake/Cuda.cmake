@@ -25,10 +25,10 @@ find_path(TRAINER_CUDA_INCLUDE cuda_runtime.h REQUIRED NO_DEFAULT_PATH HINTS ${C
 set(fetched ${CMAKE_SOURCE_DIR}/.cuda-libraries)
 add_library(cuda_headers INTERFACE)
 target_include_directories(cuda_headers SYSTEM INTERFACE ${TRAINER_CUDA_INCLUDE})
-foreach(header cublasLt.h nvrtc.h cudnn.h cudnn_frontend.h)
+foreach(header cublasLt.h nvrtc.h cudnn.h cudnn_frontend.h nccl.h)
   string(MAKE_C_IDENTIFIER TRAINER_INCLUDE_OF_${header} folder)
   find_path(${folder} ${header} HINTS ${TRAINER_CUDA_INCLUDE} ${fetched}/nvidia/cu13/include
-    ${fetched}/nvidia/cudnn/include ${fetched}/include)
+    ${fetched}/nvidia/cudnn/include ${fetched}/nvidia/nccl/include ${fetched}/include)
   if(NOT ${folder})
     message(FATAL_ERROR "TRAINER_CUDA is ON and ${header} was not found: run ./setup.sh --cuda")
   endif()

@@ -8,7 +8,7 @@ function(add_room name)
   if(TRAINER_CUDA)
     list(FILTER sources EXCLUDE REGEX "/autograd/cuda/(absent|runtime|timer)\\.cpp$")   # for the last two see Cuda.cmake
   else()
-    list(FILTER sources EXCLUDE REGEX "/autograd/cuda/[b-z][^/]*\\.cpp$")   # all but absent.cpp
+    list(FILTER sources EXCLUDE REGEX "/autograd/cuda/[b-z][^/]*\\.cpp$|/comm/nccl\\.cpp$")   # all but absent.cpp
   endif()
   list(FILTER sources EXCLUDE REGEX "/trainer/main\\.cpp$|/comm/mpi\\.cpp$|\\.simd\\.cpp$")
   add_library(room_${name} OBJECT ${sources})

@@ -1,9 +1,7 @@
 #include "comm/gradient_exchange.h"
 
 #include <algorithm>
-#include <span>
 
-#include "autograd/cpu/rows.h"
 #include "configs/error.h"
 
 namespace trainer {
@@ -33,14 +31,13 @@ void gather_slices(const std::vector<ParameterSlice>& slices,
 std::vector<std::pair<LeafBlock, Tensor>> GradientExchange::collect(std::size_t bucket,
                                                                     const std::vector<PartialGradients>& mine,
                                                                     const std::vector<std::vector<LeafBlock>>& blocks) {
-    const auto own = static_cast<std::size_t>(ranks_.rank());
+    const int rank_here = path_.ranks().rank();
+    const auto own = static_cast<std::size_t>(rank_here);
     check(blocks[own].size() == mine.size(), "exchange: {} blocks of gradients, {} announced", mine.size(),
           blocks[own].size());
     std::vector<Tensor> outgoing;
     std::vector<Tensor> incoming;
-    std::vector<std::span<const std::byte>> send;
-    std::vector<std::span<std::byte>> receive;
-    const std::int64_t my_elements = layout_.elements(bucket, ranks_.rank());
+    const std::int64_t my_elements = layout_.elements(bucket, rank_here);
     for (std::size_t rank = 0; rank < blocks.size(); ++rank) {
         const auto& slices = layout_.part(bucket, static_cast<int>(rank));
         const std::int64_t elements = layout_.elements(bucket, static_cast<int>(rank));
@@ -48,25 +45,23 @@ std::vector<std::pair<LeafBlock, Tensor>> GradientExchange::collect(std::size_t 
         const bool self = rank == own;
         if (!self && count == 1 && slices.size() == 1)   // lies together already
             if (const Tensor gradient = gradient_in(mine.front(), slices.front()); gradient.defined()) {
-                send.push_back(bytes_of(outgoing.emplace_back(gradient)));
+                outgoing.push_back(gradient);
                 continue;
             }
         const PurposeScope purpose(self ? current_purpose() : Purpose::workspace);
-        const Tensor& packed = outgoing.emplace_back(Tensor::empty(count * elements, DType::f32, place_));
+        const Tensor& packed = outgoing.emplace_back(Tensor::empty(count * elements, DType::f32, path_.place()));
         for (std::int64_t i = 0; i < count; ++i)
             gather_slices(
                 slices,
                 [&](const ParameterSlice& slice) { return gradient_in(mine[static_cast<std::size_t>(i)], slice); },
                 packed.row_range(i * elements, (i + 1) * elements));
-        send.push_back(self ? std::span<std::byte>() : bytes_of(packed));
     }
     for (std::size_t rank = 0; rank < blocks.size(); ++rank) {
-        const bool self = rank == own;
         const auto theirs = static_cast<std::int64_t>(blocks[rank].size());
-        incoming.push_back(self ? outgoing[own] : Tensor::empty(theirs * my_elements, DType::f32, place_));
-        receive.push_back(self ? std::span<std::byte>() : bytes_of(incoming.back()));
+        incoming.push_back(rank == own ? outgoing[own]
+                                       : Tensor::empty(theirs * my_elements, DType::f32, path_.place()));
     }
-    ranks_.all_to_all(send, receive);
+    path_.all_to_all(outgoing, incoming);
 
     std::vector<std::pair<LeafBlock, Tensor>> collected;
     for (std::size_t rank = 0; rank < blocks.size(); ++rank)
@@ -80,16 +75,16 @@ std::vector<std::pair<LeafBlock, Tensor>> GradientExchange::collect(std::size_t 
 void GradientExchange::distribute(std::size_t bucket, const Tensor& part,
                                   const std::function<Tensor(const ParameterSlice&)>& target) {
     const PurposeScope purpose(Purpose::workspace);
+    const int ranks = layout_.ranks();
     std::vector<Tensor> incoming;
-    std::vector<std::span<std::byte>> receive;
-    for (int rank = 0; rank < ranks_.size(); ++rank) {
+    for (int rank = 0; rank < ranks; ++rank) {
         const auto& slices = layout_.part(bucket, rank);
-        incoming.push_back(slices.size() == 1 ? target(slices.front())
-                                              : Tensor::empty(layout_.elements(bucket, rank), part.dtype(), place_));
-        receive.push_back(bytes_of(incoming.back()));
+        incoming.push_back(slices.size() == 1
+                               ? target(slices.front())
+                               : Tensor::empty(layout_.elements(bucket, rank), part.dtype(), path_.place()));
     }
-    ranks_.all_gather(bytes_of(part), receive);
-    for (int rank = 0; rank < ranks_.size(); ++rank) {
+    path_.all_gather(part, incoming);
+    for (int rank = 0; rank < ranks; ++rank) {
         const auto& slices = layout_.part(bucket, rank);
         std::int64_t offset = 0;
         for (std::size_t i = 0; i < slices.size() && slices.size() > 1; ++i) {

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "comm/communicator.h"
+#include "comm/data_path.h"
 #include "comm/leaf_tree.h"
 #include "comm/shard_layout.h"
 
@@ -21,8 +21,7 @@ struct PartialGradients {
 // alone, not on the bucket, the part or the rank it lies in. Collective.
 class GradientExchange {
 public:
-    GradientExchange(Communicator& ranks, const ShardLayout& layout, Place place)
-        : ranks_(ranks), layout_(layout), place_(place) {}
+    GradientExchange(DataPath& path, const ShardLayout& layout) : path_(path), layout_(layout) {}
 
     // What all ranks hold of this rank's part of the bucket, in the order of the ranks: a one-dimensional f32 tensor
     // for each block, counted under the current purpose. `blocks[r]` are the blocks that rank r brings; `mine` are this
@@ -35,9 +34,8 @@ public:
     void distribute(std::size_t bucket, const Tensor& part, const std::function<Tensor(const ParameterSlice&)>& target);
 
 private:
-    Communicator& ranks_;
+    DataPath& path_;
     const ShardLayout& layout_;
-    Place place_;
 };
 
 // The values of slices one after another in `out`. Where a gradient (f32) is missing it gets −0, to which nothing is

@@ -18,7 +18,7 @@ public:
     static std::int64_t grains(const ParameterSlice& slice);
 
     // `bucket_grains`: at most that many in a bucket.
-    ShardLayout(const std::vector<std::vector<Parameter*>>& units, int ranks, std::int64_t bucket_grains = 512);
+    ShardLayout(const std::vector<std::vector<Parameter*>>& units, int ranks, std::int64_t bucket_grains);
 
     int ranks() const { return ranks_; }
     std::size_t buckets() const { return buckets_.size(); }

@@ -2,10 +2,14 @@
 
 #include <algorithm>
 #include <memory>
+#include <vector>
 
 #include "autograd/cuda/cudnn.h"
 #include "autograd/cuda/gemm.h"
 #include "autograd/cuda/runtime.h"
+#include "comm/collective.h"
+#include "comm/machine.h"
+#include "comm/together.h"
 #include "configs/error.h"
 #include "trainer/gemm_choices.h"
 #include "trainer/log.h"
@@ -34,44 +38,59 @@ cuda::GemmOptions gemm_options(const Recipe& recipe) {
     return options;
 }
 
-// With all that computing there needs.
-void open_device(const Recipe& recipe, int processes) {
-    require(cuda::device_count() > 0, Exit::system, "device: cuda, but {}; use device: cpu, or auto",
+// With all that computing there needs. `place`: this process's among those of its machine, which share out the GPUs.
+void open_device(const Recipe& recipe, int place) {
+    const int count = cuda::device_count();
+    require(count > 0 || recipe.device != Device::cuda, Exit::system, "device: cuda, but {}; use device: cpu, or auto",
             cuda::why_absent());
-    require(processes == 1, Exit::bad_recipe, "a run of {} processes is not offered on a GPU yet; use device: cpu",
-            processes);
+    require(count > 0, Exit::system, "{}", cuda::why_absent());
     if (!cuda::opened_device()) {
-        cuda::open_device(0);
+        cuda::open_device(place % count);
         free_when_opened = cuda::free_bytes();
     }
     cuda::gemm_library();   // or an error that it is not there
     cuda::set_gemm_options(gemm_options(recipe));
 }
 
-Place place_of_auto(const Recipe& recipe, int processes) {
-    try {
-        why_cpu = cuda::why_absent();
-        if (cuda::device_count() == 0) return Place::cpu();
-        open_device(recipe, processes);
-        return Place::cuda();
-    } catch (const Error& error) {
-        why_cpu = error.what();
-        return Place::cpu();
+// Collective.
+void check_one_gpu_each(Communicator& ranks) {
+    const std::vector<std::string> gpus = gather_texts(ranks, cuda::opened_device()->uuid);
+    for (std::size_t rank = 0; rank < gpus.size(); ++rank) {
+        const auto same = static_cast<std::size_t>(std::find(gpus.begin(), gpus.end(), gpus[rank]) - gpus.begin());
+        if (same == rank) continue;
+        throw AgreedError(
+            Exit::system,
+            format(
+                "{} and {} would compute on one GPU, {}: start at most as many processes on a host as the driver and "
+                "CUDA_VISIBLE_DEVICES show them GPUs",
+                ranks.name_of(static_cast<int>(same)), ranks.name_of(static_cast<int>(rank)), gpus[rank]));
     }
+}
+
+// Collective.
+Place open_devices(const Recipe& recipe, Communicator& ranks) {
+    const int place = neighbourhood(ranks).place;
+    together(ranks, [&] { open_device(recipe, place); });
+    check_one_gpu_each(ranks);
+    return Place::cuda();
 }
 
 }   // namespace
 
-Place open_place(const Recipe& recipe, int processes) {
+Place open_place(const Recipe& recipe, Communicator& ranks) {
     if (recipe.device == Device::cpu) return Place::cpu();
-    if (recipe.device == Device::cuda) {
-        open_device(recipe, processes);
-        return Place::cuda();
+    if (recipe.device == Device::cuda) return open_devices(recipe, ranks);
+    try {
+        return open_devices(recipe, ranks);
+    } catch (const Error& error) {
+        if (error.code() == Exit::peer_lost) throw;
+        why_cpu = error.what();
     }
-    const Place place = place_of_auto(recipe, processes);
-    require(place.is_cuda() || recipe.training.precision != Precision::f16, Exit::bad_recipe,
-            "training.precision: f16 is computed on a GPU only, but {}; use bf16 or f32", why_cpu);
-    return place;
+    together(ranks, [&] {
+        require(recipe.training.precision != Precision::f16, Exit::bad_recipe,
+                "training.precision: f16 is computed on a GPU only, but {}; use bf16 or f32", why_cpu);
+    });
+    return Place::cpu();
 }
 
 std::string device_text(const Recipe& recipe, Place place) {

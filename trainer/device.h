@@ -3,15 +3,17 @@
 #include <string>
 
 #include "autograd/place.h"
+#include "comm/communicator.h"
 #include "trainer/machine_memory.h"
 #include "trainer/recipe.h"
 
 namespace trainer {
 
-// Where a recipe is computed here, by `processes` processes: opens the device. With device: cuda Error(system) where it
-// cannot be had, Error(bad_recipe) for what a GPU does not do; with auto that is the CPU's, unless the CPU does not do
-// it either (training.precision: f16).
-Place open_place(const Recipe& recipe, int processes);
+// Where a recipe is computed, by all ranks alike: each opens a device of its own. With device: cuda Error(system) where
+// one cannot be had or two ranks would share one, Error(bad_recipe) for what a GPU does not do; with auto that is the
+// CPU's, unless the CPU does not do it either (training.precision: f16). Collective; `recipe.device` is the same at
+// every rank.
+Place open_place(const Recipe& recipe, Communicator& ranks);
 
 // "NVIDIA H200 (compute capability 9.0, 139.72 GiB), cuBLASLt 13.1.0, cuDNN 9.19.0", or why there is no cuDNN; for the
 // CPU why it is that, or "" where the recipe says so or the program knows nothing else.

@@ -12,6 +12,10 @@ namespace trainer {
 
 namespace {
 
+// Of a bucket: what stays in the processor's caches; for a device what is worth its way.
+constexpr std::int64_t grains_on_host = 512;
+constexpr std::int64_t grains_on_device = 4096;
+
 // How many grains each rank owns.
 std::vector<std::uint64_t> grains_by_rank(const ShardLayout& layout) {
     std::vector<std::uint64_t> counts(static_cast<std::size_t>(layout.ranks()));
@@ -51,15 +55,15 @@ void AddTensors::operator()(Tensor& sum, const Tensor& term) const {
         on(sum.place(), [&](auto place) { add_rows(place, sum, term); });
 }
 
-GradientSum::GradientSum(std::vector<std::vector<Parameter*>> units, Communicator& ranks, bool sharded, Place place)
+GradientSum::GradientSum(std::vector<std::vector<Parameter*>> units, DataPath& path, bool sharded)
     : units_(std::move(units)),
-      ranks_(ranks),
-      sharded_(sharded && ranks.size() > 1),
-      place_(place),
-      layout_(units_, ranks.size()),
-      exchange_(ranks, layout_, place) {
+      path_(path),
+      ranks_(path.ranks()),
+      sharded_(sharded && ranks_.size() > 1),
+      layout_(units_, ranks_.size(), path.place().on_device() ? grains_on_device : grains_on_host),
+      exchange_(path, layout_) {
     for (const auto& unit : units_) parameters_.insert(parameters_.end(), unit.begin(), unit.end());
-    slices_ = sharded_ ? layout_.owned(ranks.rank()) : whole_slices(parameters_);
+    slices_ = sharded_ ? layout_.owned(ranks_.rank()) : whole_slices(parameters_);
     gradients_.resize(slices_.size());
 }
 
@@ -92,7 +96,7 @@ void GradientSum::share_values() {
     if (sharded_ && !parameters_.empty()) {
         const DType values = parameters_.front()->value.dtype();
         for (std::size_t bucket = 0; bucket < layout_.buckets(); ++bucket) {
-            const Tensor part = Tensor::empty(layout_.elements(bucket, ranks_.rank()), values, place_);
+            const Tensor part = Tensor::empty(layout_.elements(bucket, ranks_.rank()), values, path_.place());
             gather_slices(
                 layout_.part(bucket, ranks_.rank()), [](const ParameterSlice& slice) { return slice.value(); }, part);
             exchange_.distribute(bucket, part, [](const ParameterSlice& slice) { return slice.value(); });
@@ -102,10 +106,10 @@ void GradientSum::share_values() {
     Parameter::renew_copies(parameters_);
 }
 
-std::unique_ptr<GradientSum> make_gradient_sum(std::vector<std::vector<Parameter*>> units, Communicator& ranks,
-                                               Determinism sums, Sharding sharding, Place place) {
-    if (sharding == Sharding::gradients && ranks.size() > 1) return make_unit_sum(std::move(units), ranks, place);
-    return make_step_sum(std::move(units), ranks, sums, sharding != Sharding::none, place);
+std::unique_ptr<GradientSum> make_gradient_sum(std::vector<std::vector<Parameter*>> units, DataPath& path,
+                                               Determinism sums, Sharding sharding) {
+    if (sharding == Sharding::gradients && path.ranks().size() > 1) return make_unit_sum(std::move(units), path);
+    return make_step_sum(std::move(units), path, sums, sharding != Sharding::none);
 }
 
 }   // namespace trainer

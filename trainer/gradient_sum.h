@@ -11,7 +11,7 @@ namespace trainer {
 // Which leaves of a step a rank computes, how their gradients are summed (docs/semantics.md):
 //   strict      one binary tree over the leaf index: the same bits for any number of ranks
 //   repeatable  in place over a rank's leaves, in order, then a tree over ranks
-//   fast        in place, then whatever sum the communicator offers
+//   fast        in place, then whatever sum the library offers
 // and who holds the sums:
 //   none        every rank all of them
 //   optimizer   every rank its part of the layout, handed over after the last leaf (ZeRO-1)
@@ -46,7 +46,7 @@ protected:
     using Gradients = std::unordered_map<Parameter*, Tensor>;
 
     // `sharded`: a rank holds and updates its part of the layout; else everything.
-    GradientSum(std::vector<std::vector<Parameter*>> units, Communicator& ranks, bool sharded, Place place);
+    GradientSum(std::vector<std::vector<Parameter*>> units, DataPath& path, bool sharded);
 
     static Gradients take_gradients(const std::vector<Parameter*>& parameters);
     // Where the slices of this rank's part of a bucket begin among `slices_`.
@@ -54,9 +54,9 @@ protected:
 
     std::vector<std::vector<Parameter*>> units_;
     std::vector<Parameter*> parameters_;
+    DataPath& path_;
     Communicator& ranks_;
     bool sharded_;
-    Place place_;
     ShardLayout layout_;
     GradientExchange exchange_;
     std::vector<ParameterSlice> slices_;
@@ -64,13 +64,12 @@ protected:
 };
 
 // `units`: the trainable parameters by block of the model, what lies outside the blocks last.
-std::unique_ptr<GradientSum> make_gradient_sum(std::vector<std::vector<Parameter*>> units, Communicator& ranks,
-                                               Determinism sums, Sharding sharding, Place place);
+std::unique_ptr<GradientSum> make_gradient_sum(std::vector<std::vector<Parameter*>> units, DataPath& path,
+                                               Determinism sums, Sharding sharding);
 // The two kinds behind it; they are the same for one rank.
-std::unique_ptr<GradientSum> make_step_sum(std::vector<std::vector<Parameter*>> units, Communicator& ranks,
-                                           Determinism sums, bool sharded, Place place);
-std::unique_ptr<GradientSum> make_unit_sum(std::vector<std::vector<Parameter*>> units, Communicator& ranks,
-                                           Place place);
+std::unique_ptr<GradientSum> make_step_sum(std::vector<std::vector<Parameter*>> units, DataPath& path, Determinism sums,
+                                           bool sharded);
+std::unique_ptr<GradientSum> make_unit_sum(std::vector<std::vector<Parameter*>> units, DataPath& path);
 
 // Adds tensors where both are there; for LeafTree.
 struct AddTensors {

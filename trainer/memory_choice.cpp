@@ -5,25 +5,15 @@
 #include <vector>
 
 #include "comm/collective.h"
-#include "comm/socket.h"
+#include "comm/machine.h"
 #include "comm/together.h"
 #include "configs/error.h"
-#include "configs/file.h"
 
 namespace trainer {
 
 namespace {
 
 constexpr std::size_t beside_tensors = 64 << 20;
-constexpr const char* boot_file = "proc/sys/kernel/random/boot_id";
-
-std::string name_of_machine(const std::filesystem::path& boot) {
-    try {
-        return read_text_file(boot);
-    } catch (const Error&) {
-        return own_host_name();
-    }
-}
 
 std::string plan_text(const MemoryPlan& plan) {
     std::string text;
@@ -109,10 +99,7 @@ private:
 }   // namespace
 
 MemoryLeft memory_left_for(Communicator& ranks, const std::filesystem::path& root) {
-    if (ranks.size() == 1) return memory_left(1, root);
-    const std::string machine = name_of_machine(root / boot_file);
-    const std::vector<std::string> all = gather_texts(ranks, machine);
-    return memory_left(static_cast<int>(std::count(all.begin(), all.end(), machine)), root);
+    return memory_left(neighbourhood(ranks, root).size, root);
 }
 
 std::size_t needed_for(const MemoryPlan& plan) { return plan.held() + beside_tensors; }

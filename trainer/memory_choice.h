@@ -11,8 +11,7 @@
 
 namespace trainer {
 
-// What this rank can take: memory_left, shared with the ranks of the same machine, which is told by its boot or, where
-// /proc does not say that, by its name. Collective.
+// What this rank can take: memory_left, shared with the ranks of the same machine. Collective.
 MemoryLeft memory_left_for(Communicator& ranks, const std::filesystem::path& root = "/");
 
 // What must be left for a plan to be chosen: what it holds, and 64 MiB for what is no tensor (stacks, buffers, the text

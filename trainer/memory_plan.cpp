@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "autograd/cuda/gemm.h"
+#include "comm/data_path.h"
 #include "configs/error.h"
 #include "trainer/checkpoint/state_file.h"
 #include "trainer/evaluation_values.h"
@@ -61,10 +62,11 @@ MemoryPlan plan_memory(const Inputs& inputs, const Communicator& ranks) {
         plan.trainable = model.parameters().elements(true);
         const auto objective = objectives().at(enum_name(recipe.task))();
         PlannedRanks planned(ranks);
+        const auto path = make_host_path(planned, place);
         PlannedStore store;
         StepperOptions options = stepper_options(recipe);
         if (recipe.training.offload == Offload::activations) options.offload = &store;
-        Stepper stepper(model, *objective, planned, options, place);
+        Stepper stepper(model, *objective, *path, options);
         const auto optimizer = make_optimizer(recipe.optimizer, stepper.slices());
         optimizer->prepare(recipe.training.offload == Offload::optimizer ? &store : nullptr);
 

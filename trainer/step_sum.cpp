@@ -1,5 +1,3 @@
-#include <span>
-
 #include "trainer/gradient_sum.h"
 
 namespace trainer {
@@ -9,9 +7,8 @@ namespace {
 // Gradients stay with their rank until the last leaf is done (Sharding none and optimizer).
 class StepSum : public GradientSum {
 public:
-    StepSum(std::vector<std::vector<Parameter*>> units, Communicator& ranks, Determinism sums, bool sharded,
-            Place place)
-        : GradientSum(std::move(units), ranks, sharded, place), sums_(sums) {}
+    StepSum(std::vector<std::vector<Parameter*>> units, DataPath& path, Determinism sums, bool sharded)
+        : GradientSum(std::move(units), path, sharded), sums_(sums) {}
 
     std::vector<std::int64_t> leaves_of(std::int64_t leaves) const override {
         std::vector<std::int64_t> mine;
@@ -36,7 +33,7 @@ public:
         if (ranks_.size() == 1) {
             if (!tree_.empty()) give_back(tree_.finish());
         } else if (sums_ == Determinism::fast && !sharded_) {
-            for (Parameter* parameter : parameters_) all_reduce(*parameter);
+            all_reduce();
         } else {
             exchange();
         }
@@ -102,7 +99,7 @@ private:
                 own != partials.front().by_parameter.end())
                 return own->second;
         const PurposeScope purpose(Purpose::gradients);
-        return sharded_ ? Tensor() : Tensor::empty(parameter.shape, DType::f32, place_);
+        return sharded_ ? Tensor() : Tensor::empty(parameter.shape, DType::f32, path_.place());
     }
 
     void keep(std::size_t bucket, const Tensor& sum) {
@@ -112,18 +109,45 @@ private:
         for (const ParameterSlice& part : layout_.part(bucket, ranks_.rank())) {
             Tensor& kept = gradients_[slice++];
             kept = part.gradient();
-            if (!kept.defined()) kept = Tensor::empty(part.elements(), DType::f32, place_);
+            if (!kept.defined()) kept = Tensor::empty(part.elements(), DType::f32, path_.place());
             copy(sum.row_range(offset, offset + part.elements()), kept);
             offset += part.elements();
         }
     }
 
-    void all_reduce(Parameter& parameter) {
-        if (!parameter.gradient.defined()) parameter.gradient = parameter.zeroed_gradient(place_);
-        on(place_, [&](Cpu) {
-            ranks_.all_reduce(
-                std::span(parameter.gradient.data<float>(), static_cast<std::size_t>(parameter.gradient.elements())));
-        });
+    // Small gradients, such as an adapter's, travel together.
+    void all_reduce() {
+        constexpr std::int64_t most_together = std::int64_t{8} << 20;   // elements
+        std::vector<Parameter*> together;
+        std::int64_t elements = 0;
+        for (Parameter* parameter : parameters_) {
+            if (!together.empty() && elements + parameter->shape.elements() > most_together) {
+                all_reduce(whole_slices(together), elements);
+                together.clear();
+                elements = 0;
+            }
+            together.push_back(parameter);
+            elements += parameter->shape.elements();
+        }
+        if (!together.empty()) all_reduce(whole_slices(together), elements);
+    }
+
+    void all_reduce(const std::vector<ParameterSlice>& whole, std::int64_t elements) {
+        for (const ParameterSlice& slice : whole)
+            if (Tensor& gradient = slice.parameter->gradient; !gradient.defined())
+                gradient = slice.parameter->zeroed_gradient(path_.place());
+        if (whole.size() == 1) return path_.all_reduce(whole.front().gradient());
+        const PurposeScope purpose(Purpose::workspace);
+        const Tensor flat = Tensor::empty(elements, DType::f32, path_.place());
+        gather_slices(
+            whole, [](const ParameterSlice& slice) { return slice.gradient(); }, flat);
+        path_.all_reduce(flat);
+        std::int64_t offset = 0;
+        for (const ParameterSlice& slice : whole) {
+            Tensor gradient = slice.gradient();
+            copy(flat.row_range(offset, offset + slice.elements()), gradient);
+            offset += slice.elements();
+        }
     }
 
     Determinism sums_;
@@ -134,9 +158,9 @@ private:
 
 }   // namespace
 
-std::unique_ptr<GradientSum> make_step_sum(std::vector<std::vector<Parameter*>> units, Communicator& ranks,
-                                           Determinism sums, bool sharded, Place place) {
-    return std::make_unique<StepSum>(std::move(units), ranks, sums, sharded, place);
+std::unique_ptr<GradientSum> make_step_sum(std::vector<std::vector<Parameter*>> units, DataPath& path, Determinism sums,
+                                           bool sharded) {
+    return std::make_unique<StepSum>(std::move(units), path, sums, sharded);
 }
 
 }   // namespace trainer

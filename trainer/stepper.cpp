@@ -20,14 +20,13 @@ void Sums::add(const Sums& other) {
     input_tokens += other.input_tokens;
 }
 
-Stepper::Stepper(CausalLm& model, const Objective& objective, Communicator& ranks, const StepperOptions& options,
-                 Place place)
+Stepper::Stepper(CausalLm& model, const Objective& objective, DataPath& path, const StepperOptions& options)
     : model_(model),
       objective_(objective),
-      ranks_(ranks),
+      ranks_(path.ranks()),
       options_(options),
-      place_(place),
-      gradients_(make_gradient_sum(model.trainable_by_block(), ranks, options.sums, options.sharding, place)) {}
+      place_(path.place()),
+      gradients_(make_gradient_sum(model.trainable_by_block(), path, options.sums, options.sharding)) {}
 
 LeafSums forward_backward(const CausalLm& model, const Objective& objective, const Batch& batch,
                           const ForwardContext& context, std::int64_t step_count, double loss_scale,

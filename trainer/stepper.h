@@ -38,9 +38,8 @@ struct StepperOptions {
 // code runs on the meta place for the memory plan.
 class Stepper {
 public:
-    // `place`: where the model lives. The model must be prepared and the objective outlive the stepper.
-    Stepper(CausalLm& model, const Objective& objective, Communicator& ranks, const StepperOptions& options,
-            Place place);
+    // `path`: of the place where the model lives. The model must be prepared; what is given must outlive the stepper.
+    Stepper(CausalLm& model, const Objective& objective, DataPath& path, const StepperOptions& options);
 
     // The parts of the parameters that this rank updates: what the optimizer is made for.
     const std::vector<ParameterSlice>& slices() const { return gradients_->slices(); }

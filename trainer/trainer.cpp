@@ -64,13 +64,13 @@ void round_frozen(ParameterSet& parameters, DType dtype) {
     }
 }
 
-Trainer::Trainer(const Inputs& inputs, Communicator& ranks, OutputFolder* output,
+Trainer::Trainer(const Inputs& inputs, DataPath& path, OutputFolder* output,
                  std::map<std::string, std::string> identity, std::uint64_t offloaded)
     : inputs_(inputs),
-      ranks_(ranks),
+      ranks_(path.ranks()),
       output_(output),
       declared_(declare_model(inputs.recipe, inputs.base.snapshot)),
-      requests_(ranks, inputs.recipe.output),
+      requests_(path.ranks(), inputs.recipe.output),
       identity_(std::move(identity)) {
     const Recipe& recipe = inputs.recipe;
     const Offload offload = recipe.training.offload;
@@ -83,7 +83,7 @@ Trainer::Trainer(const Inputs& inputs, Communicator& ranks, OutputFolder* output
     objective_ = objectives().at(enum_name(recipe.task))();
     StepperOptions options = stepper_options(recipe);
     if (offload == Offload::activations) options.offload = store_.get();
-    stepper_ = std::make_unique<Stepper>(model, *objective_, ranks, options, inputs.place);
+    stepper_ = std::make_unique<Stepper>(model, *objective_, path, options);
     optimizer_ = make_optimizer(recipe.optimizer, stepper_->slices(), static_cast<std::uint64_t>(recipe.training.seed));
     optimizer_->prepare(offload == Offload::optimizer ? store_.get() : nullptr);
     state_.optimizer_numbers = optimizer_->numbers();

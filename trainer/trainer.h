@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "comm/data_path.h"
 #include "trainer/inputs.h"
 #include "trainer/memory_plan.h"
 #include "trainer/metrics.h"
@@ -24,8 +25,8 @@ public:
     // Allocates the model and reads the base weights. `output` is the opened folder of the run at rank 0 and null at
     // the others; `identity` as in trainer/identity.h; `offloaded`: bytes that the plan says. What is given must
     // outlive the trainer.
-    Trainer(const Inputs& inputs, Communicator& ranks, OutputFolder* output,
-            std::map<std::string, std::string> identity, std::uint64_t offloaded = 0);
+    Trainer(const Inputs& inputs, DataPath& path, OutputFolder* output, std::map<std::string, std::string> identity,
+            std::uint64_t offloaded = 0);
 
     // Goes on from a checkpoint instead of from the beginning. Once, before `run`.
     void resume(const ResumePoint& point);

@@ -11,8 +11,8 @@ namespace {
 // holds at most ⌊log2 leaves⌋ + 1 sums of its part.
 class UnitSum : public GradientSum {
 public:
-    UnitSum(std::vector<std::vector<Parameter*>> units, Communicator& ranks, Place place)
-        : GradientSum(std::move(units), ranks, true, place),
+    UnitSum(std::vector<std::vector<Parameter*>> units, DataPath& path)
+        : GradientSum(std::move(units), path, true),
           trees_(layout_.buckets(), LeafTree<Tensor, AddTensors>(AddTensors())) {}
 
     std::vector<std::int64_t> leaves_of(std::int64_t leaves) const override {
@@ -73,9 +73,8 @@ private:
 
 }   // namespace
 
-std::unique_ptr<GradientSum> make_unit_sum(std::vector<std::vector<Parameter*>> units, Communicator& ranks,
-                                           Place place) {
-    return std::make_unique<UnitSum>(std::move(units), ranks, place);
+std::unique_ptr<GradientSum> make_unit_sum(std::vector<std::vector<Parameter*>> units, DataPath& path) {
+    return std::make_unique<UnitSum>(std::move(units), path);
 }
 
 }   // namespace trainer

@@ -15,6 +15,18 @@ cudaStream_t device_stream = nullptr;
 
 std::string version(int number) { return format("{}.{}", number / 1000, number % 1000 / 10); }
 
+// "GPU-" and 32 digits in five groups.
+std::string text_of(const cudaUUID_t& uuid) {
+    constexpr const char* digits = "0123456789abcdef";
+    std::string text = "GPU";
+    for (std::size_t i = 0; i < sizeof uuid.bytes; ++i) {
+        if (i == 0 || i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+        const auto byte = static_cast<unsigned char>(uuid.bytes[i]);
+        text += {digits[byte >> 4], digits[byte & 15]};
+    }
+    return text;
+}
+
 void require_success(cudaError_t status, const char* what) {
     require(status == cudaSuccess, Exit::system, "the GPU failed while {}: {} ({})", what, cudaGetErrorString(status),
             cudaGetErrorName(status));
@@ -74,6 +86,7 @@ Device open_device(int index) {
     require_success(cudaGetDeviceProperties(&properties, index), "it was asked what it is");
     Device found;
     found.name = properties.name;
+    found.uuid = text_of(properties.uuid);
     found.major = properties.major;
     found.minor = properties.minor;
     found.multiprocessors = properties.multiProcessorCount;

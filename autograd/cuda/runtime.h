@@ -12,6 +12,7 @@ namespace trainer::cuda {
 
 struct Device {
     std::string name;   // "NVIDIA H200"
+    std::string uuid;   // "GPU-6b1f…", as nvidia-smi says it: no other has it
     int major = 0;      // compute capability
     int minor = 0;
     int multiprocessors = 0;

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "comm/solo.h"
+#include "configs/error.h"
 #include "tests/support/thread_ranks.h"
 
 namespace trainer::test {
@@ -78,7 +79,8 @@ Outcome sum_over_ranks(int size, std::int64_t leaves, Determinism sums, Sharding
     std::mutex mutex;
     run_ranks(size, [&](Communicator& ranks) {
         RankParameters parameters;
-        const auto sum = make_gradient_sum(parameters.units, ranks, sums, sharding, Place::cpu());
+        const auto path = make_host_path(ranks, Place::cpu());
+        const auto sum = make_gradient_sum(parameters.units, *path, sums, sharding);
         for (int step = 0; step < 2; ++step) {   // the second finds nothing of the first
             sum->begin(leaves);
             for (const std::int64_t leaf : sum->leaves_of(leaves)) parameters.backward(leaf, *sum);
@@ -137,14 +139,47 @@ TEST(GradientSum, RepeatableAndFastAreTheSameSumInAnotherOrder) {
         }
 }
 
+// More than travels together, one of them alone.
+TEST(GradientSum, FastSumsOfLargeParameters) {
+    const std::vector<std::int64_t> large = {5, (std::int64_t{8} << 20) + 3, 7, 1000, std::int64_t{8} << 20};
+    run_ranks(2, [&](Communicator& ranks) {
+        ParameterSet set;
+        std::vector<Parameter*> unit;
+        for (const std::int64_t elements : large)
+            unit.push_back(&set.declare(format("p{}", elements), Shape(elements)));
+        const auto path = make_host_path(ranks, Place::cpu());
+        const auto sum = make_gradient_sum({unit}, *path, Determinism::fast, Sharding::none);
+        sum->begin(2);
+        for (Parameter* parameter : unit) {
+            if (parameter->shape.elements() == 7 && ranks.rank() == 1) continue;   // has none here
+            parameter->gradient = Tensor::zeros(parameter->shape, DType::f32);
+            auto* values = parameter->gradient.data<float>();
+            for (std::int64_t i = 0; i < parameter->shape.elements(); ++i)
+                values[i] = static_cast<float>(i % 1000 + 1000 * ranks.rank());
+        }
+        sum->add_leaf();
+        sum->finish();
+        for (std::size_t p = 0; p < large.size(); ++p) {
+            const auto* values = sum->gradients()[p].data<float>();
+            std::int64_t wrong = 0;
+            for (std::int64_t i = 0; i < large[p]; ++i) {
+                const auto mine = static_cast<float>(i % 1000);
+                wrong += values[i] != (large[p] == 7 ? mine : 2 * mine + 1000);
+            }
+            EXPECT_EQ(wrong, 0) << large[p];
+        }
+    });
+}
+
 TEST(GradientSum, FewBuffersAreHeld) {
     ParameterSet set;
     constexpr std::int64_t elements = 4096;
     Parameter& parameter = set.declare("w", Shape(elements));
     parameter.value = Tensor::zeros(Shape(elements), DType::f32);
     const auto ranks = make_solo();
+    const auto path = make_host_path(*ranks, Place::cpu());
     for (std::int64_t leaves = 1; leaves <= 33; ++leaves) {
-        const auto sum = make_gradient_sum({{&parameter}}, *ranks, Determinism::strict, Sharding::none, Place::cpu());
+        const auto sum = make_gradient_sum({{&parameter}}, *path, Determinism::strict, Sharding::none);
         const std::size_t before = memory_use(Place::cpu()).total();
         reset_memory_peak(Place::cpu());
         sum->begin(leaves);
@@ -164,8 +199,8 @@ TEST(GradientSum, ValuesAreSharedByTheirOwners) {
     for (const int size : {1, 2, 5})
         run_ranks(size, [&](Communicator& ranks) {
             RankParameters parameters;
-            const auto sum =
-                make_gradient_sum(parameters.units, ranks, Determinism::strict, Sharding::optimizer, Place::cpu());
+            const auto path = make_host_path(ranks, Place::cpu());
+            const auto sum = make_gradient_sum(parameters.units, *path, Determinism::strict, Sharding::optimizer);
             for (const ParameterSlice& slice : sum->slices()) {
                 const Tensor value = slice.value();
                 for (std::int64_t i = 0; i < slice.elements(); ++i)

@@ -277,7 +277,7 @@ TEST(Run, TheResolvedRecipeGivesTheSameRun) {
     OutputFolder output(again.recipe.output);
     output.open();
     const auto ranks = make_solo();
-    Trainer(again, *ranks, &output, identity_of(again)).run();
+    Trainer(again, *make_host_path(*ranks, Place::cpu()), &output, identity_of(again)).run();
     EXPECT_TRUE(get_text(output.path() / "adapter_model.safetensors") == first.weights);
 }
 

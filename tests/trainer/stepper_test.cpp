@@ -43,6 +43,7 @@ struct Bench {
     DeclaredModel declared = declare_model(inputs.recipe, inputs.base.snapshot);
     std::unique_ptr<Objective> objective = objectives().at("sft")();
     std::unique_ptr<Communicator> solo = make_solo();
+    std::unique_ptr<DataPath> path;
     std::unique_ptr<Stepper> stepper;
     std::unique_ptr<Recorder> recorder;
 
@@ -72,7 +73,8 @@ struct Bench {
     }
     Stepper::Result step(Communicator& ranks, const std::vector<Batch>& batches, StepperOptions options,
                          double loss_scale) {
-        stepper = std::make_unique<Stepper>(*declared.model, *objective, ranks, options, Place::cpu());
+        path = make_host_path(ranks, Place::cpu());
+        stepper = std::make_unique<Stepper>(*declared.model, *objective, *path, options);
         std::vector<UpdatedSlice> updated;
         for (const ParameterSlice& slice : stepper->slices()) updated.push_back({slice});
         recorder = std::make_unique<Recorder>(updated);

@@ -43,7 +43,8 @@ FinishedRun TinyProject::run(const std::vector<std::string>& overrides) {
     reset_memory_peak(Place::cpu());
     {
         output.open();
-        Trainer trainer(made, *ranks, &output, identity_of(made), finished.planned_offloaded);
+        const auto path = make_host_path(*ranks, Place::cpu());
+        Trainer trainer(made, *path, &output, identity_of(made), finished.planned_offloaded);
         finished.outcome = trainer.run();
     }
     for (Node& line : json_lines(get_text(output.path() / "metrics.jsonl")))

@@ -54,7 +54,7 @@ Node data_node(const Inputs& inputs) {
 // A recipe for a GPU may be checked where there is none.
 Place place_of(const Recipe& recipe) {
     if (recipe.device != Device::cuda || cuda::device_count() > 0 || leaves_memory_open(recipe))
-        return open_place(recipe, 1);
+        return open_place(recipe, *make_solo());
     log_warning("the run would not start here: device: cuda, but " + cuda::why_absent());
     return Place::cuda();
 }

@@ -13,6 +13,7 @@
 
 #include "autograd/cpu/isa.h"
 #include "comm/collective.h"
+#include "comm/data_path.h"
 #include "comm/launch.h"
 #include "comm/open.h"
 #include "comm/together.h"
@@ -57,7 +58,7 @@ const char* promise_of(Determinism sums) {
     }
 }
 
-void print_start(const Inputs& inputs, const MemoryPlan& plan) {
+void print_start(const Inputs& inputs, const DataPath& path, const MemoryPlan& plan) {
     const Recipe& recipe = inputs.recipe;
     const AuditReport& data = inputs.train.report;
     std::printf("model %s: %lld parameters, %lld trained%s\n", recipe.model.base.c_str(),
@@ -70,6 +71,7 @@ void print_start(const Inputs& inputs, const MemoryPlan& plan) {
                 static_cast<long long>(inputs.plan->steps_per_epoch()), promise_of(determinism(recipe)));
     if (const std::string device = device_text(recipe, inputs.place); !device.empty())
         std::printf("computed on %s\n", device.c_str());
+    if (const std::string way = path.text(); !way.empty()) std::printf("exchanged through %s\n", way.c_str());
     std::printf("%s\n", plan.table().c_str());
     std::fflush(stdout);
 }
@@ -122,13 +124,17 @@ void agree_on_identity(Communicator& ranks, const std::map<std::string, std::str
 Start prepare(Communicator& ranks, const RunArguments& arguments) {
     Start start;
     agree_on_isa(ranks);
+    Recipe recipe;
     together(ranks, [&] {
         constexpr const char* reason = "every rank reads it";
         if (ranks.size() > 1) require_regular(arguments.path, reason);
-        Recipe recipe = load_recipe(arguments.path, arguments.overrides);
+        recipe = load_recipe(arguments.path, arguments.overrides);
         if (ranks.size() > 1) require_regular_data(recipe, reason);
+    });
+    agree_on_identity(ranks, {{"device", std::string(enum_name(recipe.device))}});
+    const Place place = open_place(recipe, ranks);
+    together(ranks, [&] {
         const std::string output = recipe.output;
-        const Place place = open_place(recipe, ranks.size());
         const auto use = arguments.resume ? OutputFolder::Use::resume : OutputFolder::Use::fresh;
         start.inputs = check_inputs(std::move(recipe), [&] {
             if (ranks.rank() == 0) start.output = std::make_unique<OutputFolder>(output, use);
@@ -189,12 +195,13 @@ bool already_finished(Communicator& ranks, const Start& start) {
     return true;
 }
 
-void introduce(Communicator& ranks, const Start& start, const MemoryPlan& plan) {
+void introduce(const DataPath& path, const Start& start, const MemoryPlan& plan) {
+    const Communicator& ranks = path.ranks();
     if (!start.output) return;
     for (const std::string& warning : warnings_of(start.inputs)) log_warning(warning);
     for (int rank = 0; rank < ranks.size() && ranks.size() > 1; ++rank)
         std::printf("%s\n", ranks.name_of(rank).c_str());
-    print_start(start.inputs, plan);
+    print_start(start.inputs, path, plan);
 }
 
 // Where to go on; nothing to start from the beginning.
@@ -241,17 +248,24 @@ int report_stop(const Start& start, const Trainer::Outcome& outcome) {
     return static_cast<int>(outcome.stop == Stop::interrupted ? Exit::interrupted : Exit::preempted);
 }
 
+// Another rank is gone, or the way to it: nothing can be saved that is not safe already.
+void end_at_once(int exit_code, const std::string& message) {
+    log_error(message);
+    _exit(exit_code);
+}
+
 int run_as_rank(Communicator& ranks, const RunArguments& arguments) {
     Start start = prepare(ranks, arguments);
     if (arguments.resume) take_recorded(ranks, start);
     if (arguments.resume && already_finished(ranks, start)) return 0;
+    const auto path = open_data_path(ranks, start.inputs.place, end_at_once);
     const MemoryPlan plan = decide(ranks, start);
-    introduce(ranks, start, plan);
+    introduce(*path, start, plan);
     together(ranks, [&] {
         if (start.output) start.output->open();
     });
     const auto point = resume_point(ranks, start, arguments);
-    Trainer trainer(start.inputs, ranks, start.output.get(), start.identity, plan.use.peak_offloaded());
+    Trainer trainer(start.inputs, *path, start.output.get(), start.identity, plan.use.peak_offloaded());
     if (point) trainer.resume(*point);
     const Trainer::Outcome outcome = train(trainer, ranks);
     ignore_signals_from_now();
@@ -264,12 +278,6 @@ int run_as_rank(Communicator& ranks, const RunArguments& arguments) {
     if (start.output)
         std::printf("%s: %s\n", start.inputs.recipe.peft ? "adapter" : "model", start.inputs.recipe.output.c_str());
     return 0;
-}
-
-// Another rank is gone: nothing can be saved that is not safe already.
-void end_at_once(int exit_code, const std::string& message) {
-    log_error(message);
-    _exit(exit_code);
 }
 
 int run(const RunArguments& arguments) {

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "comm/solo.h"
 #include "configs/error.h"
 #include "hub/sha256.h"
 #include "trainer/device.h"
@@ -54,7 +55,7 @@ Findings check_environment(const Receipt& receipt) {
         return read;
     };
     look(findings, receipt, "program", [] { return program_digest(); });
-    look(findings, receipt, "numerics", [&] { return numerics_fingerprint(open_place(recipe(), 1)); });
+    look(findings, receipt, "numerics", [&] { return numerics_fingerprint(open_place(recipe(), *make_solo())); });
     look(findings, receipt, "recipe", [&] { return recipe_digest(recipe()); });
     look(findings, receipt, "base", [&] {
         const Recipe read = recipe();
