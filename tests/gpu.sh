@@ -116,6 +116,11 @@ run_tests() {
     local sanitizer tool shard shards=6
     step tests ours "$bundle/test_cuda" --gtest_brief=1
     step runs ours tests/cuda/run_test.sh "$bundle/trainer" "$bundle/tiny_project"
+    if [ "$(nvidia-smi -L | grep -c '^GPU')" -ge 2 ]; then
+        step ranks ours tests/cuda/nccl_test.sh "$bundle/trainer" "$bundle/tiny_project"
+    else
+        echo "ranks: there is one GPU; several processes were not tried"
+    fi
     sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)
     if [ -z "$sanitizer" ]; then
         echo "compute-sanitizer is not here: kernels were not looked at by it"

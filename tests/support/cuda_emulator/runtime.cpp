@@ -5,11 +5,14 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include "configs/error.h"
@@ -27,6 +30,15 @@ struct Memory {
     std::size_t most = std::size_t{8} << 30;
     int openings = 0;
     bool closing = false;
+
+    bool has(const void* begin, std::size_t bytes) {
+        const std::lock_guard lock(mutex);
+        const auto* first = static_cast<const std::byte*>(begin);
+        return std::any_of(blocks.begin(), blocks.end(), [&](const auto& entry) {
+            const emulator::GuardedBytes& block = *entry.second;
+            return first >= block.begin() && first + bytes <= block.begin() + block.bytes();
+        });
+    }
 
     void open(bool wanted) {
         const std::lock_guard lock(mutex);
@@ -136,17 +148,38 @@ void set_memory(std::size_t bytes) { memory().most = bytes; }
 OpenMemory::OpenMemory() { memory().open(true); }
 OpenMemory::~OpenMemory() { memory().open(false); }
 
+namespace {
+
+// EMULATED_GPUS: how many devices this machine has, of which CUDA_VISIBLE_DEVICES shows those with its numbers, or all;
+// without it there is one.
+std::vector<std::string> visible_devices() {
+    const char* const count = std::getenv("EMULATED_GPUS");
+    if (!count) return {"0"};
+    std::vector<std::string> devices;
+    for (int i = 0; i < std::atoi(count); ++i) devices.push_back(std::to_string(i));
+    const char* const shown = std::getenv("CUDA_VISIBLE_DEVICES");
+    if (!shown) return devices;
+    std::vector<std::string> chosen;
+    std::istringstream list(shown);
+    for (std::string number; std::getline(list, number, ',');)
+        if (std::find(devices.begin(), devices.end(), number) != devices.end()) chosen.push_back(number);
+    return chosen;
+}
+
+}   // namespace
+
 }   // namespace emulator
 
 namespace cuda {
 
 bool built_in() { return true; }
-int device_count() { return 1; }
-std::string why_absent() { return "the emulator has one"; }
+int device_count() { return static_cast<int>(emulator::visible_devices().size()); }
+std::string why_absent() { return "the emulator was told to have none"; }
 
 Device open_device(int index) {
-    require(index == 0, Exit::system, "there is no GPU {}: the emulator has one", index);
+    require(index < device_count(), Exit::system, "there is no GPU {}: the emulator has {}", index, device_count());
     device = Device{.name = "emulator",
+                    .uuid = "GPU-emulated-" + emulator::visible_devices()[static_cast<std::size_t>(index)],
                     .major = 9,
                     .minor = 0,
                     .multiprocessors = 4,
@@ -213,3 +246,7 @@ void* stream() { return nullptr; }
 }   // namespace trainer
 
 extern "C" void trainer_emulator_open_memory(bool open) { trainer::memory().open(open); }
+
+extern "C" bool trainer_emulator_has(const void* begin, std::size_t bytes) {
+    return trainer::memory().has(begin, bytes);
+}
