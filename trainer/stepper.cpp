@@ -89,8 +89,9 @@ void Stepper::rehearse(const Batch& batch) {
     const auto forget = [&units](std::size_t unit) {
         for (Parameter* parameter : units[unit]) parameter->gradient = Tensor();
     };
+    const bool leave_early = options_.in_backward || (options_.sharding == Sharding::gradients && ranks_.size() > 1);
     const ForwardContext context =
-        training_context(batch, options_.in_backward ? std::function<void(std::size_t)>(forget) : nullptr);
+        training_context(batch, leave_early ? std::function<void(std::size_t)>(forget) : nullptr);
     const LeafSums sums = forward_backward(model_, objective_, batch, context, objective_.count(batch));
     gradients_->forget_gradients();
     value_of(sums.loss);   // what went wrong on a device is known now
