@@ -116,7 +116,7 @@ std::size_t rounded_bytes(int64_t bytes) { return static_cast<std::size_t>((byte
 
 AttentionCalls attention_calls(const Layout& layout, const AttentionShape& shape, DType dtype, int64_t stride) {
     const Ability able = ability();
-    if (!able.any || dtype != DType::bf16 || layout.cache || layout.tokens() == 0) return {};
+    if (!able.any || size_of(dtype) != 2 || layout.cache || layout.tokens() == 0) return {};
     if (shape.head_dim % 8 != 0 || shape.head_dim > able.head_dim || stride % 8 != 0) return {};
     if (layout.tokens() * stride > std::numeric_limits<std::int32_t>::max()) return {};   // of 32-bit offsets
     AttentionCalls calls;

@@ -231,7 +231,7 @@ Plan make_plan(const AttentionProblem& problem) {
     plan.graph = std::make_unique<Graph>();
     Graph& graph = *plan.graph;
     const Device& device = *opened_device();
-    graph.set_io_data_type(frontend::DataType_t::BFLOAT16)
+    graph.set_io_data_type(problem.dtype == DType::f16 ? frontend::DataType_t::HALF : frontend::DataType_t::BFLOAT16)
         .set_intermediate_data_type(frontend::DataType_t::FLOAT)
         .set_compute_data_type(frontend::DataType_t::FLOAT)
         .set_sm_version(device.major * 10 + device.minor);

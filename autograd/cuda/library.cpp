@@ -37,7 +37,7 @@ Library::Library(const std::string& file, const std::string& package) : file_(fi
     for (const std::string& folder : folders()) open(folder + "/" + file);
     require(handle_ != nullptr, Exit::system,
             "{} could not be opened by the system's loader, nor from the CUDA toolkit ($CUDA_HOME, /usr/local/cuda){}; "
-            "install the toolkit, or `pip install {}` and put the folder of its lib into LD_LIBRARY_PATH",
+            "`pip install {}` has it: put the folder of its lib into LD_LIBRARY_PATH",
             file, refused, package);
 }
 

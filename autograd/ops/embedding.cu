@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "autograd/cuda/device.h"
 #include "autograd/ops/embedding_cuda.h"
 
@@ -7,11 +9,15 @@ namespace {
 
 using namespace cuda;
 
-template <typename In, typename Out>
+template <typename In, typename Out, int width>
 __global__ void gather_kernel(Rows<const In> value, const std::int32_t* ids, Rows<Out> y, std::int64_t columns) {
-    const std::int64_t column = column_of_thread();
+    const std::int64_t column = column_of_thread() * width;
     const std::int32_t id = ids[blockIdx.x];
-    if (column < columns && id >= 0) y.row(blockIdx.x)[column] = Out(to_float(value.row(id)[column]));
+    if (column >= columns || id < 0) return;
+    const auto some = load<width>(value.row(id) + column);
+    Pack<Out, width> made;
+    for (int k = 0; k < width; ++k) made.elements[k] = Out(to_float(some.elements[k]));
+    store<width>(y.row(blockIdx.x) + column, made);
 }
 
 // A row of blocks for each id: its tokens are summed in order, then added to its row.
@@ -31,8 +37,10 @@ void gather_rows(Cuda place, const Tensor& value, const Tensor& ids, Tensor& y) 
     with_elements(value.dtype(), y.dtype(), [&](auto from, auto to) {
         using In = decltype(from);
         using Out = decltype(to);
-        launch(place, row_grid(y, 1), gather_kernel<In, Out>, rows_of<const In>(value), ids.data<std::int32_t>(),
-               rows_of<Out>(y), y.columns());
+        constexpr int width = 16 / std::max(sizeof(In), sizeof(Out));
+        const bool packs = in_packs({&value, &y});
+        launch(place, row_grid(y, packs ? width : 1), packs ? gather_kernel<In, Out, width> : gather_kernel<In, Out, 1>,
+               rows_of<const In>(value), ids.data<std::int32_t>(), rows_of<Out>(y), y.columns());
     });
 }
 

@@ -1,3 +1,5 @@
+#include <cfloat>
+
 #include "autograd/cuda/device.h"
 #include "autograd/ops/linear_cross_entropy_cuda.h"
 
@@ -16,37 +18,57 @@ __global__ void gather_kernel(Rows<const Word> in, const std::int32_t* rows, Row
 constexpr int softmax_threads = 512;
 constexpr int softmax_warps = softmax_threads / warp_size;
 
-// A block for each row: the largest logit and its first place, the sums of e^(l - m), the gradient times `unit`.
-template <typename Gradient>
+// What a thread knows of its part of a row: the largest logit, its first place, and the sums of e^(l - largest) and
+// of that times (l - largest).
+struct Part {
+    float largest = -FLT_MAX;
+    std::int64_t first = 0;
+    float plain = 0;
+    float weighted = 0;
+
+    __device__ void add(float logit, std::int64_t place) {
+        if (logit > largest) {
+            move_to(logit);
+            first = place;
+        }
+        const float shifted = logit - largest;
+        const float power = expf(shifted);
+        plain += power;
+        if (power > 0) weighted += power * shifted;   // a logit of -infinity has no weight
+    }
+    // The sums as if `other`, which is not smaller, were the largest.
+    __device__ void move_to(float other) {
+        if (plain > 0) {
+            const float factor = expf(largest - other);
+            weighted = factor > 0 ? (weighted + plain * (largest - other)) * factor : 0;
+            plain *= factor;
+        }
+        largest = other;
+    }
+};
+
+// A block for each row, which is read once for its sums and once for the gradient, which is times `unit`.
+template <typename Gradient, int width>
 __global__ void softmax_kernel(Rows<float> logits, const std::int32_t* targets, Rows<Gradient> gradient,
                                Rows<float> sums, std::int64_t columns, float unit) {
     double* double_scratch = shared_memory<double>();
     auto* scratch = reinterpret_cast<float*>(double_scratch + softmax_warps);
     float* row = logits.row(blockIdx.x);
     const std::int64_t target = targets[blockIdx.x];
-    const auto thread = static_cast<std::int64_t>(threadIdx.x);
+    const std::int64_t begin = static_cast<std::int64_t>(threadIdx.x) * width;
 
-    float own_largest = -INFINITY;
-    std::int64_t own_first = columns;
-    for (std::int64_t i = thread; i < columns; i += softmax_threads)
-        if (row[i] > own_largest) {
-            own_largest = row[i];
-            own_first = i;
-        }
-    const float largest = block_max(own_largest, scratch);
+    Part part;
+    for (std::int64_t i = begin; i < columns; i += softmax_threads * width) {
+        const auto some = load<width>(row + i);
+        for (int k = 0; k < width; ++k) part.add(some.elements[k], i + k);
+    }
+    const float largest = block_max(part.largest, scratch);
     const float of_target = row[target];
     // Places are below 2^24, so f32 holds them.
-    const float first = -block_max(own_largest == largest ? -static_cast<float>(own_first) : -INFINITY, scratch);
-
-    float plain = 0, weighted = 0;
-    for (std::int64_t i = thread; i < columns; i += softmax_threads) {
-        const float shifted = row[i] - largest;
-        const float power = expf(shifted);
-        plain += power;
-        if (power > 0) weighted += power * shifted;   // a logit of -infinity has no weight
-    }
-    const double sum = block_sum(static_cast<double>(plain), double_scratch);
-    const double weighted_sum = block_sum(static_cast<double>(weighted), double_scratch);
+    const float first = -block_max(part.largest == largest ? -static_cast<float>(part.first) : -INFINITY, scratch);
+    part.move_to(largest);
+    const double sum = block_sum(static_cast<double>(part.plain), double_scratch);
+    const double weighted_sum = block_sum(static_cast<double>(part.weighted), double_scratch);
     if (threadIdx.x == 0) {
         const double log_sum = log(sum);
         float* out = sums.row(blockIdx.x);
@@ -56,11 +78,14 @@ __global__ void softmax_kernel(Rows<float> logits, const std::int32_t* targets, 
     }
     if (!gradient.data) return;
     const auto factor = static_cast<float>(1.0 / sum) * unit;
+    const auto at_target = static_cast<float>(static_cast<double>(expf(of_target - largest)) / sum - 1.0) * unit;
     Gradient* out = gradient.row(blockIdx.x);   // may be the row itself: every thread reads what it writes
-    for (std::int64_t i = thread; i < columns; i += softmax_threads) {
-        const float power = expf(row[i] - largest);
-        out[i] =
-            Gradient(i == target ? static_cast<float>(static_cast<double>(power) / sum - 1.0) * unit : power * factor);
+    for (std::int64_t i = begin; i < columns; i += softmax_threads * width) {
+        const auto some = load<width>(row + i);
+        Pack<Gradient, width> made;
+        for (int k = 0; k < width; ++k)
+            made.elements[k] = Gradient(i + k == target ? at_target : expf(some.elements[k] - largest) * factor);
+        store<width>(out + i, made);
     }
 }
 
@@ -78,25 +103,34 @@ __global__ void total_kernel(Rows<const float> sums, std::int64_t rows, float* l
     }
 }
 
-template <typename Out>
+template <typename Out, int width>
 __global__ void scatter_kernel(const std::int32_t* source, Rows<const float> dhidden, const float* seed, Rows<Out> dx,
                                std::int64_t columns) {
-    const std::int64_t column = column_of_thread();
+    const std::int64_t column = column_of_thread() * width;
     if (column >= columns) return;
     const std::int32_t from = source[blockIdx.x];
-    dx.row(blockIdx.x)[column] = Out(from < 0 ? 0.0f : dhidden.row(from)[column] * *seed);
+    Pack<Out, width> made;
+    if (from < 0) {
+        for (int k = 0; k < width; ++k) made.elements[k] = Out(0.0f);
+    } else {
+        const auto some = load<width>(dhidden.row(from) + column);
+        for (int k = 0; k < width; ++k) made.elements[k] = Out(some.elements[k] * *seed);
+    }
+    store<width>(dx.row(blockIdx.x) + column, made);
 }
 
 template <typename Word>
 void gather_words(Cuda place, const Tensor& in, const Tensor& rows, Tensor& out) {
-    launch(place, row_grid(out, 1), gather_kernel<Word>,
-           Rows<const Word>{static_cast<const Word*>(in.raw()), in.stride()}, rows.data<std::int32_t>(),
-           Rows<Word>{static_cast<Word*>(out.raw()), out.stride()}, out.columns());
+    const auto elements = static_cast<std::int64_t>(sizeof(Word) / size_of(in.dtype()));   // of a word
+    launch(place, row_grid(out, static_cast<int>(elements)), gather_kernel<Word>,
+           Rows<const Word>{static_cast<const Word*>(in.raw()), in.stride() / elements}, rows.data<std::int32_t>(),
+           Rows<Word>{static_cast<Word*>(out.raw()), out.stride() / elements}, out.columns() / elements);
 }
 
 }   // namespace
 
 void gather(Cuda place, const Tensor& in, const Tensor& rows, Tensor& out) {
+    if (in_packs({&in, &out})) return gather_words<Pack<std::uint32_t, 4>>(place, in, rows, out);
     switch (size_of(in.dtype())) {
         case 2:
             return gather_words<std::uint16_t>(place, in, rows, out);
@@ -115,8 +149,9 @@ void softmax_rows(Cuda place, Tensor& logits, const Tensor& targets, Tensor& gra
                     .shared_bytes = softmax_warps * (sizeof(double) + sizeof(float))};
     with_element(gradient.defined() ? gradient.dtype() : DType::f32, [&](auto element) {
         using Element = decltype(element);
-        launch(place, grid, softmax_kernel<Element>, rows_of<float>(logits), targets.data<std::int32_t>(),
-               rows_of<Element>(gradient), rows_of<float>(sums), logits.columns(), unit);
+        launch(place, grid, in_packs({&logits, &gradient}) ? softmax_kernel<Element, 4> : softmax_kernel<Element, 1>,
+               rows_of<float>(logits), targets.data<std::int32_t>(), rows_of<Element>(gradient), rows_of<float>(sums),
+               logits.columns(), unit);
     });
 }
 
@@ -129,8 +164,10 @@ void add_up_rows(Cuda place, const Tensor& sums, Tensor& loss, Tensor& entropy, 
 void scatter(Cuda place, const Tensor& source, const Tensor& dhidden, const Tensor& seed, Tensor& dx) {
     with_element(dx.dtype(), [&](auto element) {
         using Out = decltype(element);
-        launch(place, row_grid(dx, 1), scatter_kernel<Out>, source.data<std::int32_t>(), rows_of<const float>(dhidden),
-               seed.data<float>(), rows_of<Out>(dx), dx.columns());
+        const bool packs = in_packs({&dhidden, &dx});
+        launch(place, row_grid(dx, packs ? 4 : 1), packs ? scatter_kernel<Out, 4> : scatter_kernel<Out, 1>,
+               source.data<std::int32_t>(), rows_of<const float>(dhidden), seed.data<float>(), rows_of<Out>(dx),
+               dx.columns());
     });
 }
 

@@ -15,6 +15,7 @@ namespace {
 
 using std::int64_t;
 using trainer::bf16;
+using trainer::f16;
 
 constexpr int dimensions = 4;
 using Index = std::array<int64_t, dimensions>;
@@ -80,7 +81,8 @@ void for_each_index(const Index& sizes, Work&& work) {
 }
 
 float rounded(float value, cudnnDataType_t type) {
-    return type == CUDNN_DATA_BFLOAT16 ? static_cast<float>(bf16(value)) : value;
+    if (type == CUDNN_DATA_BFLOAT16) return static_cast<float>(bf16(value));
+    return type == CUDNN_DATA_HALF ? static_cast<float>(f16(value)) : value;
 }
 
 struct Machine {
@@ -132,6 +134,8 @@ struct Machine {
             float& to = out.at(index);
             if (tensor.type == CUDNN_DATA_BFLOAT16)
                 to = static_cast<float>(static_cast<const bf16*>(from)[at]);
+            else if (tensor.type == CUDNN_DATA_HALF)
+                to = static_cast<float>(static_cast<const f16*>(from)[at]);
             else if (tensor.type == CUDNN_DATA_INT32)
                 to = static_cast<float>(static_cast<const std::int32_t*>(from)[at]);
             else
@@ -157,6 +161,8 @@ struct Machine {
             const int64_t at = place(tensor, index);
             if (tensor.type == CUDNN_DATA_BFLOAT16)
                 static_cast<bf16*>(to)[at] = bf16(array.at(index));
+            else if (tensor.type == CUDNN_DATA_HALF)
+                static_cast<f16*>(to)[at] = f16(array.at(index));
             else
                 static_cast<float*>(to)[at] = array.at(index);
         });
@@ -346,7 +352,7 @@ int64_t workspace_bytes(const Node& graph) {
         const Described c(*operation->node(CUDNN_ATTR_OPERATION_MATMUL_CDESC));
         if (++products == 1) scores = 2 * c.elements();
         batch = c.sizes[0];
-        if (c.is_virtual && c.type == CUDNN_DATA_BFLOAT16) heads += 2 * c.elements();   // of a group's query heads
+        if (c.is_virtual && c.type != CUDNN_DATA_FLOAT) heads += 2 * c.elements();   // of a group's query heads
     }
     return products < 5 ? 1072 * batch : scores + heads + 768 + 256 * batch;
 }
