@@ -47,7 +47,7 @@ void Arena::reserve(std::size_t bytes) {
     const std::lock_guard lock(mutex_);
     if (exact_ || bytes <= held_) return;
     std::size_t wanted = counted(bytes - held_);
-    while (wanted >= smallest_slab && !add_slab(wanted)) wanted = counted(wanted - wanted / 64);
+    while (!add_slab(wanted) && wanted > smallest_slab) wanted = counted(wanted - wanted / 64);
 }
 
 void Arena::release() {

@@ -161,20 +161,24 @@ private:
     // One group of `work` for every other rank.
     void group(const char* when, const std::function<void(std::size_t rank)>& work) {
         expect(library().group_start(), when);
+        queued_ = ncclSuccess;
         for (int step = 1; step < ranks().size(); ++step)
             work(static_cast<std::size_t>((ranks().rank() + step) % ranks().size()));
-        expect(library().group_end(), when);
+        const ncclResult_t ended = library().group_end();   // also of a group that failed
+        expect(queued_, when);
+        expect(ended, when);
     }
     void queue_send(const Tensor& tensor, std::size_t rank) {
         if (tensor.elements() == 0) return;
-        expect(library().send(tensor.raw(), tensor.bytes(), ncclUint8, static_cast<int>(rank), communicator_, stream()),
-               "a tensor was sent");
+        queue(library().send(tensor.raw(), tensor.bytes(), ncclUint8, static_cast<int>(rank), communicator_, stream()));
     }
     void queue_receive(const Tensor& tensor, std::size_t rank) {
         if (tensor.elements() == 0) return;
-        expect(
-            library().receive(tensor.raw(), tensor.bytes(), ncclUint8, static_cast<int>(rank), communicator_, stream()),
-            "a tensor was received");
+        queue(library().receive(tensor.raw(), tensor.bytes(), ncclUint8, static_cast<int>(rank), communicator_,
+                                stream()));
+    }
+    void queue(ncclResult_t status) {
+        if (queued_ == ncclSuccess) queued_ = status;
     }
 
     // The one question that NCCL answers in another thread, also while a call of it waits.
@@ -191,6 +195,7 @@ private:
     OnLost on_failure_;
     int exceptions_ = std::uncaught_exceptions();
     ncclComm_t communicator_ = nullptr;
+    ncclResult_t queued_ = ncclSuccess;   // the first failure in the group under way
     std::unique_ptr<FailureWatch> watch_;
 };
 

@@ -26,6 +26,7 @@ EvaluationValues::EvaluationValues(CausalLm& model, Optimizer& optimizer, Steppe
 }
 
 EvaluationValues::~EvaluationValues() {
+    if (std::uncaught_exceptions() > exceptions_) return;   // a run that ends needs none; the device may have failed
     for (Parameter* parameter : parameters_) {
         copy(before_.at(parameter), parameter->value);
         parameter->changed();

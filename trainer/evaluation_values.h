@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exception>
 #include <map>
 #include <vector>
 
@@ -23,6 +24,7 @@ public:
 
 private:
     std::vector<Parameter*> parameters_;
+    int exceptions_ = std::uncaught_exceptions();
     ValueCopies before_;   // empty when they are the same
 };
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "autograd/cuda/cudnn.h"
 #include "comm/together.h"
 #include "configs/error.h"
 #include "configs/file.h"
@@ -20,6 +21,7 @@
 #include "trainer/interrupt.h"
 #include "trainer/largest_leaf.h"
 #include "trainer/log.h"
+#include "trainer/memory_choice.h"
 #include "trainer/model_output.h"
 #include "trainer/objectives/registry.h"
 #include "trainer/receipt.h"
@@ -94,7 +96,13 @@ Trainer::Trainer(const Inputs& inputs, DataPath& path, OutputFolder* output,
 // A file has all its bytes from now on, so that what is left for checkpoints is counted without them.
 void Trainer::open_store(std::uint64_t bytes) {
     if (inputs_.place.is_cuda()) {
-        together(ranks_, [&] { store_ = make_pinned_store(bytes); });
+        const MemoryLeft left = memory_left_for(ranks_);
+        together(ranks_, [&] {
+            require(bytes <= left.usable(), Exit::out_of_memory,
+                    "out of memory: training.offload keeps {} in the host's memory, and {} leaves {}",
+                    bytes_text(bytes), left.bound, bytes_text(left.usable()));
+            store_ = make_pinned_store(bytes);
+        });
         return;
     }
     const std::filesystem::path folder = inputs_.recipe.output;
@@ -152,6 +160,8 @@ void Trainer::rehearse() {
         const auto seed = static_cast<std::uint64_t>(inputs_.recipe.training.seed);
         stepper_->rehearse(LargestLeaf::of_training(inputs_).made(seed, inputs_.place));
     });
+    if (const std::string why = cuda::first_cudnn_refusal(); speaks() && !why.empty())
+        log_warning("some attention is computed by own kernels, which are slower, since cuDNN refuses it: " + why);
 }
 
 Trainer::Outcome Trainer::run() {

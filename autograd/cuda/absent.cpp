@@ -36,6 +36,7 @@ std::string gemm_library() { fail(); }
 bool cudnn_is_there() { return false; }
 std::string cudnn_library() { fail(); }
 std::string cudnn_absent() { fail(); }
+std::string first_cudnn_refusal() { fail(); }
 std::string gemm_numerics() { fail(); }
 
 }   // namespace trainer::cuda

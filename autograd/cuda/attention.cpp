@@ -137,7 +137,7 @@ std::size_t attention_workspace_bytes(const AttentionCall& call, const Attention
 }
 
 std::size_t attention_offsets_bytes(const AttentionCalls& calls, const AttentionCall& call) {
-    return calls.equal ? 0 : rounded_bytes(document_offsets_columns * (call.batch + 1) * 4);
+    return calls.equal ? 0 : rounded_bytes(document_offsets_columns * document_offsets_column(call.batch) * 4);
 }
 
 void limit_attention_room(int64_t bytes) { comfortable_bytes = bytes; }

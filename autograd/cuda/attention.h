@@ -35,9 +35,9 @@ struct AttentionCalls {
 // How the library computes attention of a packed qkv of this type and row stride, forward and backward.
 AttentionCalls attention_calls(const Layout& layout, const AttentionShape& shape, DType dtype, std::int64_t stride);
 
-// Bytes that the library may use in one call. Its deterministic backward keeps a bf16 gradient of every score, the bf16
-// gradients of keys and values for every query head, and one f32 a query: b·h·s·(2·s + 4·d + 4); in compute capability
-// 10 two f32 sums of dq instead of the first two: b·h·s·(8·d + 4); and little besides (docs/decisions.md).
+// Bytes that the library may use in one call. Its deterministic backward keeps a 16-bit gradient of every score, the
+// 16-bit gradients of keys and values for every query head, and one f32 a query: b·h·s·(2·s + 4·d + 4); in compute
+// capability 10 two f32 sums of dq instead of the first two: b·h·s·(8·d + 4); and little besides (docs/decisions.md).
 std::size_t attention_workspace_bytes(const AttentionCall& call, const AttentionShape& shape, bool backward);
 // Bytes of the offsets of a call's documents, which come before its workspace.
 std::size_t attention_offsets_bytes(const AttentionCalls& calls, const AttentionCall& call);

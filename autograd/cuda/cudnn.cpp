@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "autograd/cuda/document_offsets.h"
 #include "autograd/cuda/library.h"
 #include "autograd/cuda/runtime.h"
 #include "configs/error.h"
@@ -64,8 +65,18 @@ struct Cudnn {
         version = get_version();
         require(version >= oldest_version, Exit::system, "it is {}, and {} or newer is needed", version_text(version),
                 version_text(oldest_version));
+        load_compiler();
         const cudnnStatus_t status = create(&handle);
         require(status == CUDNN_STATUS_SUCCESS, Exit::system, "cuDNN failed when starting: {}", status_text(status));
+    }
+
+    // cuDNN compiles attention with NVRTC, which it opens by name where the loader or its own folder has it. One that
+    // is in the toolkit alone it would not find, unless it is there already.
+    static void load_compiler() {
+        try {
+            const Library compiler("libnvrtc.so.13", "nvidia-cuda-nvrtc");
+        } catch (const Error&) {   // cuDNN may know better, and says what it misses with its first plan
+        }
     }
 };
 
@@ -90,6 +101,7 @@ const Found& found() {
 
 bool allowed = true;
 int64_t runs = 0;
+std::string first_refusal;
 
 // The graph's names of the tensors.
 enum Id : int64_t {
@@ -279,10 +291,14 @@ void allow_cudnn(bool is_allowed) { allowed = is_allowed; }
 
 std::string cudnn_refusal(const AttentionProblem& problem, std::size_t workspace_bytes) {
     const Plan& plan = plan_for(problem);
-    if (!plan.graph) return plan.why_not;
-    if (plan.workspace_bytes <= static_cast<int64_t>(workspace_bytes)) return "";
-    return format("it wants {} bytes of workspace, {} were planned", plan.workspace_bytes, workspace_bytes);
+    std::string why = plan.graph ? "" : plan.why_not;
+    if (plan.graph && plan.workspace_bytes > static_cast<int64_t>(workspace_bytes))
+        why = format("it wants {} bytes of workspace, {} were planned", plan.workspace_bytes, workspace_bytes);
+    if (first_refusal.empty()) first_refusal = why;
+    return why;
 }
+
+std::string first_cudnn_refusal() { return first_refusal; }
 
 void run_cudnn(const AttentionProblem& problem, const AttentionMemory& memory) {
     const Cudnn& cudnn = *found().cudnn;
@@ -301,7 +317,8 @@ void run_cudnn(const AttentionProblem& problem, const AttentionMemory& memory) {
     if (!problem.equal)
         for (const Id id : {qkv_offsets_id, out_offsets_id, dqkv_offsets_id, lse_offsets_id, lengths_id})
             if (problem.backward || id != dqkv_offsets_id)
-                pointers[id] = writable(memory.offsets + (id - qkv_offsets_id) * (problem.batch + 1));
+                pointers[id] =
+                    writable(memory.offsets + (id - qkv_offsets_id) * document_offsets_column(problem.batch));
     const Plan& plan = plan_for(problem);
     require(cudnn.set_stream(cudnn.handle, static_cast<cudaStream_t>(stream())) == CUDNN_STATUS_SUCCESS, Exit::system,
             "cuDNN refuses the GPU's stream");

@@ -16,6 +16,8 @@ bool cudnn_is_there();
 std::string cudnn_library();
 // Why there is none, "" when there is.
 std::string cudnn_absent();
+// What it said to the first problem that it refused, "" when it took all.
+std::string first_cudnn_refusal();
 // Our own kernels compute while it is not allowed: for comparing the two.
 void allow_cudnn(bool allowed);
 

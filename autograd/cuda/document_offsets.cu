@@ -15,7 +15,7 @@ __global__ void document_offsets_kernel(const std::int32_t* table, int64_t docum
     const bool there = index < documents;
     const std::int32_t* const row = table + 2 * (there ? index : documents - 1);
     const int64_t begin = there ? row[0] : int64_t{row[0]} + row[1];
-    const int64_t column = batch + 1;
+    const int64_t column = document_offsets_column(batch);
     out[index] = static_cast<std::int32_t>(begin * strides.qkv);
     out[column + index] = static_cast<std::int32_t>(begin * strides.out);
     out[2 * column + index] = static_cast<std::int32_t>(begin * strides.dqkv);

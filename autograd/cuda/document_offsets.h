@@ -17,8 +17,9 @@ struct TokenStrides {
 };
 
 // Where documents begin, in elements from the tensor's first: columns of batch + 1 numbers each, for qkv, out, dqkv and
-// lse, and a column of their tokens.
+// lse, and a column of their tokens; from one column to the next are so many numbers, a multiple of 16 bytes.
 inline constexpr std::int64_t document_offsets_columns = 5;
+constexpr std::int64_t document_offsets_column(std::int64_t batch) { return (batch + 4) / 4 * 4; }
 
 // Of rows [first, first + documents) of Layout::document_table; the rest of the batch is empty and begins where the
 // last of them ends.

@@ -102,6 +102,10 @@ done
 # What waits in the host's memory gives the same bytes.
 run device=cuda training.offload=optimizer output=waiting
 cmp first/adapter_model.safetensors waiting/adapter_model.safetensors
+rm -rf waiting/receipt.json waiting/checkpoint-5   # and what a checkpoint has of it
+run device=cuda training.offload=optimizer output=waiting --resume
+grep -q '^resuming from checkpoint-' log || fail "nothing was resumed beside an offloaded optimizer"
+cmp first/adapter_model.safetensors waiting/adapter_model.safetensors
 run device=cuda training.offload=activations training.recompute=block output=waiting2
 cmp first/adapter_model.safetensors waiting2/adapter_model.safetensors
 

@@ -114,7 +114,8 @@ StateCopy::StateCopy(Optimizer& optimizer, const std::vector<ParameterSlice>& sl
             const std::int64_t held = state.begin(optimizer.slices()[index]);
             add({slice, index, state.name, begin - held, end - held, pieces_.size()},
                 state_name(state, *slice.parameter), begin, end - begin, state.dtype);
-            if (!optimizer.store()) continue;
+            // On a device the copy is the host's in any case.
+            if (!optimizer.store() || slice.parameter->value.place().on_device()) continue;
             Piece& piece = pieces_.back();
             piece.waiting = std::make_shared<Offloaded>(*optimizer.store(), piece.values);
             piece.values.give_memory_back();

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -38,6 +39,14 @@ struct Memory {
             const emulator::GuardedBytes& block = *entry.second;
             return first >= block.begin() && first + bytes <= block.begin() + block.bytes();
         });
+    }
+
+    bool has(const void* address) {
+        const std::lock_guard lock(mutex);
+        const auto after = blocks.upper_bound(const_cast<void*>(address));
+        if (after == blocks.begin()) return false;
+        const auto& [begin, block] = *std::prev(after);
+        return static_cast<const std::byte*>(address) < static_cast<const std::byte*>(begin) + block->bytes();
     }
 
     void open(bool wanted) {
@@ -220,6 +229,10 @@ void begin_copy(Direction direction, void* to, std::size_t to_pitch, const void*
     const emulator::OpenMemory open;
     const bool later =
         direction != Direction::on_device && copies().is_pinned(direction == Direction::to_host ? to : from);
+    if (row_bytes == 0 || rows == 0) return;
+    check((direction == Direction::to_host || memory().has(to)) &&
+              (direction == Direction::to_device || memory().has(from)),
+          "emulator: a copy of memory that is not the device's");
     for (std::size_t row = 0; row < rows; ++row) {
         std::byte* const row_to = static_cast<std::byte*>(to) + row * to_pitch;
         const std::byte* const row_from = static_cast<const std::byte*>(from) + row * from_pitch;

@@ -111,7 +111,7 @@ struct Machine {
         const bool there =
             found != memory.end() && found->second &&
             reinterpret_cast<std::uintptr_t>(found->second) % static_cast<std::uintptr_t>(tensor.alignment) == 0 &&
-            (!tensor.offsets || memory.contains(Described(*tensor.offsets).id));
+            (!tensor.offsets || pointer(Described(*tensor.offsets)));
         if (!there) failed = true;
         return there ? found->second : nullptr;
     }
