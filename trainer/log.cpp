@@ -32,9 +32,7 @@ std::string memory_advice() {
     };
     look(RLIMIT_AS, "address space", "-v");
     look(RLIMIT_DATA, "data", "-d");
-    const std::string smaller =
-        "make the work smaller (training.micro_batch and training.recompute, of which auto chooses what fits, "
-        "data.max_length)";
+    const std::string smaller = "make the work smaller (training.micro_batch, training.recompute, data.max_length)";
     if (limits.empty()) return "; " + smaller;
     return format(" ({}); raise the limit or {}", join(limits, "; "), smaller);
 }
