@@ -65,8 +65,10 @@ TEST_F(MemoryLimit, IsDecidedBeforeTheFirstStep) {
     ProgramResult result;
     for (std::size_t limit = 100; limit < 4096; limit += limit / 10) {
         SCOPED_TRACE(limit);
+        std::filesystem::remove_all(folder / "out");
         result = run(open, limit, 1);
-        if (result.code == 0) break;
+        if (result.code == 0 && result.out.find("micro_batch 4 ") != std::string::npos) break;
+        if (result.code == 0) continue;   // with fewer rows, between the limits that refuse and those that take all
         if (result.err.find("the plan needs") == std::string::npos) continue;   // not even that far
         ++refused;
         EXPECT_EQ(result.code, 81);
