@@ -12,6 +12,7 @@
 #include "autograd/ops/linear.h"
 #include "autograd/ops/linear_cross_entropy.h"
 #include "autograd/tape.h"
+#include "comm/solo.h"
 #include "configs/error.h"
 #include "configs/json.h"
 #include "hub/load.h"
@@ -86,7 +87,7 @@ void gradients(const char* recipe, const std::string& adapter, const char* out) 
         choose_formats(declared.model->declarations(), inputs.recipe.model, inputs.base.snapshot);
     }
     CausalLm& model = *declared.model;
-    const Place place = open_place(inputs.recipe, 1);
+    const Place place = open_place(inputs.recipe, *make_solo());
     model.prepare(place, compute_dtype(inputs.recipe), longest_document(inputs));
     load_parameters(model.parameters(), *inputs.base.snapshot.weights, inputs.base.snapshot.base);
     if (inputs.recipe.model.dtype) round_frozen(model.parameters(), *inputs.recipe.model.dtype);
